@@ -1,0 +1,145 @@
+// Package node is the loop of one node: it observes EC2, the kernel and the cluster, plans with core/ipam and acts. One
+// goroutine owns the state; nothing else touches it.
+package node
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// CloudReader reads EC2. Errors are *vpc.Error.
+type CloudReader interface {
+	// AttachedENIs returns every interface that is attached to the instance, in one consistent answer.
+	AttachedENIs(ctx context.Context, instance vpc.InstanceID) ([]vpc.ENI, error)
+	// ENIs returns the named interfaces; those that do not exist are left out.
+	ENIs(ctx context.Context, ids []vpc.ENIID) ([]vpc.ENI, error)
+	// AvailableENIs returns the unattached interfaces of the VPC that carry vpc.TagENIInstance and, unless cluster is
+	// empty, vpc.TagENICluster with that value. With an instance, only those that it created.
+	AvailableENIs(ctx context.Context, id vpc.ID, cluster string, instance vpc.InstanceID) ([]vpc.ENI, error)
+	// Subnets returns the VPC's subnets in the zone with the tags of the caller's account.
+	Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([]vpc.Subnet, error)
+	// InstanceLimits asks EC2 for the limits of a type that the published table does not know.
+	InstanceLimits(ctx context.Context, instanceType string) (vpc.InstanceLimits, error)
+}
+
+// ENIWriter changes interfaces.
+type ENIWriter interface {
+	// CreateENI creates an interface; the same Token gives the same interface.
+	CreateENI(ctx context.Context, req CreateENI) (vpc.ENI, error)
+	// AttachENI attaches an interface to an instance at a device index of card 0 unless said otherwise.
+	AttachENI(ctx context.Context, req AttachENI) (vpc.AttachmentID, error)
+	// SetDeleteOnTermination makes an attached interface go away with its instance.
+	SetDeleteOnTermination(ctx context.Context, eni vpc.ENIID, attachment vpc.AttachmentID) error
+	// DetachENI starts to detach an interface; an attachment that is gone is success.
+	DetachENI(ctx context.Context, eni vpc.ENIID, attachment vpc.AttachmentID) error
+	// DeleteENI deletes an unattached interface; one that is gone is success.
+	DeleteENI(ctx context.Context, eni vpc.ENIID) error
+	// TagENI adds tags to an interface.
+	TagENI(ctx context.Context, eni vpc.ENIID, tags vpc.Tags) error
+}
+
+// AddressWriter changes what is assigned to an interface.
+type AddressWriter interface {
+	// AssignAddresses assigns count more secondary addresses, chosen by EC2. EC2 has no token for this call: after an error
+	// of unknown outcome the interface is read again before the next try.
+	AssignAddresses(ctx context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error)
+	// UnassignAddresses gives secondary addresses back; addresses that are not assigned any more are success.
+	UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error
+	// SetGroups sets the security groups of an interface.
+	SetGroups(ctx context.Context, eni vpc.ENIID, groups []vpc.SecurityGroupID) error
+}
+
+// Cloud is EC2 as a node uses it. internal/aws implements it over the wire; tests run it in process on vpcsim.
+type Cloud interface {
+	CloudReader
+	ENIWriter
+	AddressWriter
+}
+
+// CreateENI is a request for a new interface.
+type CreateENI struct {
+	Token       string // ClientToken
+	Subnet      vpc.SubnetID
+	Groups      []vpc.SecurityGroupID
+	Description string
+	Tags        vpc.Tags
+	Secondary   int // secondary addresses to assign at once, chosen by EC2
+}
+
+// AttachENI is a request to attach an interface.
+type AttachENI struct {
+	ENI         vpc.ENIID
+	Instance    vpc.InstanceID
+	DeviceIndex int
+	NetworkCard int
+}
+
+// Metadata is the instance metadata service. It lags behind EC2: what it says is a hint.
+type Metadata interface {
+	// Instance reads what the node must know of itself to start.
+	Instance(ctx context.Context) (vpc.Instance, error)
+	// ENIs walks all interfaces; an interface that is only partly there is left out.
+	ENIs(ctx context.Context) ([]vpc.MetadataENI, error)
+	// Refresh reads what may change under way: the VPC's blocks and the primary interface's security groups.
+	Refresh(ctx context.Context, primaryMAC string) (cidrs []netip.Prefix, groups []vpc.SecurityGroupID, err error)
+}
+
+// Host is the machine's network. internal/linux implements it.
+type Host interface {
+	// Reconcile makes the host's network what cfg asks for: observe, compare, apply what differs. The returned lines say
+	// what it had to change, in the text form of core/hostnet; none when all was in place.
+	Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, err error)
+	// WirePod gives the network namespace its interface; it is idempotent and undoes itself on failure.
+	WirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (hostnet.Wired, error)
+	// UnwirePod removes the pod's rules and route before it returns; the link may follow. What is gone is success.
+	UnwirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) error
+	// Seen lists the pod addresses that the kernel knows.
+	Seen(ctx context.Context, settings hostnet.Settings) ([]hostnet.Seen, error)
+	// Links lists the host's links.
+	Links(ctx context.Context) ([]hostnet.Link, error)
+	// Changes signals, coalesced, that links, routes, rules or nftables changed behind our back.
+	Changes() <-chan struct{}
+}
+
+// Cluster is the Kubernetes API as a node uses it. Every method must return at once with what is known: the API server may be away.
+type Cluster interface {
+	// Node returns what the Node object says; ok is false while it is not known.
+	Node() (NodeFacts, bool)
+	// Event records an event on a pod, the agent's own pod when pod is empty.
+	Event(e Event)
+	// Changes signals, coalesced, that NodeFacts changed.
+	Changes() <-chan struct{}
+}
+
+// NodeFacts is what the Node object says that matters for addressing.
+type NodeFacts struct {
+	MaxPods     int  // status.capacity.pods
+	Schedulable bool // no taint node.kubernetes.io/unschedulable:NoSchedule
+}
+
+// Event is a Kubernetes event. Repeats of the same Pod and Reason are merged.
+type Event struct {
+	Pod     PodName
+	UID     string
+	Warning bool
+	Reason  string
+	Message string
+	Action  string
+}
+
+// PodName names a pod.
+type PodName struct {
+	Namespace, Name string
+}
+
+// Clock is the source of time of the loop; the simulation test replaces it.
+type Clock interface {
+	Now() time.Time
+	// After sends on the returned channel once d has passed.
+	After(d time.Duration) <-chan time.Time
+}
