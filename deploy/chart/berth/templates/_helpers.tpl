@@ -1,0 +1,72 @@
+{{/* The name of the DaemonSet and of what belongs to it. */}}
+{{- define "berth.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "berth.fullname" -}}
+{{- default (include "berth.name" .) .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "berth.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "berth.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "berth.labels" -}}
+app.kubernetes.io/name: {{ include "berth.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+k8s-app: aws-node
+{{- end -}}
+
+{{- define "berth.selector" -}}
+{{- if .Values.originalMatchLabels -}}
+k8s-app: aws-node
+{{- else -}}
+app.kubernetes.io/name: {{ include "berth.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+{{- end -}}
+
+{{/* The reference of an image; the argument is a list of the context and an image group of the values. */}}
+{{- define "berth.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $tag := default $root.Chart.AppVersion $image.tag -}}
+{{- if $image.override -}}
+{{- $image.override -}}
+{{- else if $image.overrideRepository -}}
+{{- printf "%s:%s" $image.overrideRepository $tag -}}
+{{- else if $image.account -}}
+{{- printf "%s.dkr.%s.%s.%s/berth-agent:%s" (include "berth.text" $image.account) $image.endpoint $image.region $image.domain $tag -}}
+{{- else -}}
+{{- printf "berth-agent:%s" $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the values ask for and the product cannot do yet: refused by name, with what to do instead. */}}
+{{- define "berth.refuse" -}}
+{{- if .Values.eniConfig.create -}}
+{{- fail "eniConfig.create=true: custom networking does not exist yet; tag subnets with kubernetes.io/role/cni=1 instead" -}}
+{{- end -}}
+{{- if .Values.cniConfig.enabled -}}
+{{- fail "cniConfig.enabled=true: the agent writes the CNI configuration itself; set env.ENABLE_BANDWIDTH_PLUGIN, env.POD_MTU or env.AWS_VPC_K8S_CNI_VETHPREFIX instead" -}}
+{{- end -}}
+{{- if not .Values.hostNetwork -}}
+{{- fail "hostNetwork=false: the agent manages the node's own network and must run in it" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A value as text: whole numbers without an exponent. */}}
+{{- define "berth.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,177 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/deploy"
+)
+
+var update = flag.Bool("update", false, "write the plain manifest and the golden files anew")
+
+// helm runs the Helm that `make .cache/bin/helm` builds, or the user's own.
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	program := "../.cache/bin/helm"
+	if _, err := os.Stat(program); err != nil {
+		if program, err = exec.LookPath("helm"); err != nil {
+			t.Skip("Helm is not there: make .cache/bin/helm")
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return string(exit.Stderr), err
+	}
+	return string(out), err
+}
+
+func render(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	return helm(t, append([]string{"template", "aws-vpc-cni", "chart/berth", "--namespace", "kube-system"}, args...)...)
+}
+
+func TestPlainManifestIsRenderedFromTheChart(t *testing.T) {
+	got, err := render(t, "--include-crds", "--set", "originalMatchLabels=true")
+	if err != nil {
+		t.Fatal(got)
+	}
+	const header = "# Rendered from the chart in chart/berth by `go test ./deploy -update`: change that instead.\n"
+	got = header + strings.ReplaceAll(got, "app.kubernetes.io/managed-by: Helm", "app.kubernetes.io/managed-by: kubectl")
+	const file = "manifests/berth.yaml"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s is stale (go test ./deploy -update):\n%s", file, diff)
+	}
+}
+
+func TestChartLints(t *testing.T) {
+	if out, err := helm(t, "lint", "--strict", "chart/berth"); err != nil {
+		t.Error(out)
+	}
+}
+
+func TestValues(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		args    []string
+		want    []string
+		without []string
+	}{
+		{"image override", []string{"--set", "image.override=example.org/x:1"}, []string{"image: example.org/x:1\n"}, nil},
+		{"private registry", []string{"--set", "image.account=111122223333", "--set", "image.tag=v1"},
+			[]string{"image: 111122223333.dkr.ecr.us-west-2.amazonaws.com/berth-agent:v1\n", "name: VPC_CNI_VERSION\n          value: \"v1\""}, nil},
+		{"numbers become text", []string{"--set", "env.WARM_IP_TARGET=5", "--set-json", "env.MINIMUM_IP_TARGET=1000000"},
+			[]string{"name: WARM_IP_TARGET\n          value: \"5\"", "name: MINIMUM_IP_TARGET\n          value: \"1000000\""}, nil},
+		{"no node agent, no enforcing mode", []string{"--set", "nodeAgent.enabled=false"}, nil, []string{"NETWORK_POLICY_ENFORCING_MODE"}},
+		{"node agent enabled adds no container", []string{"--set", "nodeAgent.enabled=true"}, []string{"NETWORK_POLICY_ENFORCING_MODE"}, []string{"aws-eks-nodeagent"}},
+		{"right to patch pods only when asked", nil, nil, []string{"verbs: [patch]", "eniconfigs, watch"}},
+		{"annotating pods", []string{"--set", "env.ANNOTATE_POD_IP=true"}, []string{"verbs: [patch]"}, nil},
+		{"selector of EKS", []string{"--set", "originalMatchLabels=true"}, []string{"matchLabels:\n      k8s-app: aws-node\n"}, nil},
+		{"role of the service account", []string{"--set", `serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:x`},
+			[]string{"eks.amazonaws.com/role-arn: arn:x"}, nil},
+		{"extra environment", []string{"--set", "extraEnv[0].name=A,extraEnv[0].value=b"}, []string{"- name: A\n          value: b"}, nil},
+		{"windows", []string{"--set", "enableWindowsIpam=true"}, []string{`enable-windows-ipam: "true"`}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := render(t, test.args...)
+			if err != nil {
+				t.Fatal(got)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("%q is missing in\n%s", want, got)
+				}
+			}
+			for _, not := range test.without {
+				if strings.Contains(got, not) {
+					t.Errorf("%q should not be in\n%s", not, got)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusedValues(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"unknown value", []string{"--set", "imge.tag=x"}, "additional properties 'imge' not allowed"},
+		{"wrong type", []string{"--set", "hostNetwork=sometimes"}, "hostNetwork"},
+		{"ENIConfig resources", []string{"--set", "eniConfig.create=true"}, "custom networking does not exist yet"},
+		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
+		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := render(t, test.args...)
+			if err == nil {
+				t.Fatalf("accepted:\n%s", got)
+			}
+			if !strings.Contains(got, test.want) {
+				t.Errorf("got %q, want %q in it", got, test.want)
+			}
+		})
+	}
+}
+
+// managed is what Amazon's managed policy AmazonEKS_CNI_Policy allows: an installation that has it needs nothing else.
+var managed = []string{
+	"ec2:AssignPrivateIpAddresses", "ec2:AttachNetworkInterface", "ec2:CreateNetworkInterface", "ec2:CreateTags",
+	"ec2:DeleteNetworkInterface", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces",
+	"ec2:DescribeSubnets", "ec2:DescribeTags", "ec2:DetachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute",
+	"ec2:UnassignPrivateIpAddresses",
+}
+
+func TestPoliciesStayWithinTheManagedOne(t *testing.T) {
+	files, err := fs.Glob(deploy.IAM, "iam/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(path.Base(file), func(t *testing.T) {
+			data, err := deploy.IAM.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var policy struct {
+				Version   string
+				Statement []struct {
+					Sid, Effect string
+					Action      []string
+					Resource    any
+					Condition   map[string]map[string]any
+				}
+			}
+			if err := json.Unmarshal(data, &policy); err != nil {
+				t.Fatal(err)
+			}
+			for _, statement := range policy.Statement {
+				for _, action := range statement.Action {
+					if !slices.Contains(managed, action) {
+						t.Errorf("%s: %s is not in AmazonEKS_CNI_Policy", statement.Sid, action)
+					}
+				}
+			}
+		})
+	}
+}
