@@ -20,9 +20,8 @@ type PageRequest struct {
 	Query any
 }
 
-// Page sorts items by id and returns those of the page that p asks for, and the token of the next page: nil on the last.
-// A token is a cursor (the last id seen), not an offset, so a page after a change neither repeats nor skips what stayed.
-func Page[T any](items []T, id func(T) string, p PageRequest) ([]T, *string, error) {
+// Check refuses a MaxResults that is out of bounds or stands beside explicit identifiers.
+func (p PageRequest) Check() error {
 	if p.Least == 0 {
 		p.Least = 5
 	}
@@ -31,13 +30,22 @@ func Page[T any](items []T, id func(T) string, p PageRequest) ([]T, *string, err
 	}
 	if p.MaxResults != nil {
 		if p.HasIDs {
-			return nil, nil, Errorf("InvalidParameterCombination",
+			return Errorf("InvalidParameterCombination",
 				"The parameter MaxResults cannot be used together with explicit identifiers in the same call")
 		}
 		if n := *p.MaxResults; n < p.Least || n > p.Most {
-			return nil, nil, Errorf("InvalidParameterValue",
+			return Errorf("InvalidParameterValue",
 				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between %d and %d.", n, p.Least, p.Most)
 		}
+	}
+	return nil
+}
+
+// Page sorts items by id and returns those of the page that p asks for, and the token of the next page: nil on the last.
+// A token is a cursor (the last id seen), not an offset, so a page after a change neither repeats nor skips what stayed.
+func Page[T any](items []T, id func(T) string, p PageRequest) ([]T, *string, error) {
+	if err := p.Check(); err != nil {
+		return nil, nil, err
 	}
 	slices.SortStableFunc(items, func(a, b T) int { return strings.Compare(id(a), id(b)) })
 	hash := queryHash(p.Query)
