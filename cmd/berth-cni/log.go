@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/berth-net/berth/internal/run"
+)
+
+const (
+	defaultLogFile = "/var/log/aws-routed-eni/plugin.log"
+	// maxLogFile is the size at which the log file is set aside, in bytes: the plugin keeps one older file.
+	maxLogFile = 100 << 20
+)
+
+// logged wraps a verb: it gives it a logger and logs how it ended. A log that cannot be written fails nothing.
+func logged(verb string, f func(*skel.CmdArgs, *slog.Logger) error) func(*skel.CmdArgs) error {
+	return func(args *skel.CmdArgs) error {
+		start := time.Now()
+		w := openLog(args.StdinData)
+		defer func() { _ = w.Close() }()
+		log := newLogger(w, args.StdinData).With(run.KeyAction, verb, "container", args.ContainerID)
+		if pod, err := parseArgs(args.Args); err == nil && pod.Name != "" {
+			log = log.With(run.KeyNamespace, pod.Namespace, run.KeyPod, pod.Name)
+		}
+		err := f(args, log)
+		if err != nil {
+			code := types.ErrInternal
+			if e, ok := errors.AsType[*types.Error](err); ok {
+				code = e.Code
+			}
+			log.Error("request failed", "code", code, run.KeyElapsed, time.Since(start).String(), run.KeyErr, err.Error())
+		} else {
+			log.Debug("request done", run.KeyElapsed, time.Since(start).String())
+		}
+		return err
+	}
+}
+
+// logConf is the part of the configuration that says where to log; it must be had before the rest is known to be right.
+func logConf(stdin []byte) (file, level string) {
+	var c struct {
+		File  string `json:"pluginLogFile"`
+		Level string `json:"pluginLogLevel"`
+	}
+	_ = json.Unmarshal(stdin, &c)
+	if c.File == "" {
+		c.File = defaultLogFile
+	}
+	return c.File, c.Level
+}
+
+func newLogger(w io.Writer, stdin []byte) *slog.Logger {
+	_, text := logConf(stdin)
+	level := slog.LevelDebug
+	switch strings.ToUpper(text) {
+	case "INFO":
+		level = slog.LevelInfo
+	case "WARN":
+		level = slog.LevelWarn
+	case "ERROR", "FATAL":
+		level = slog.LevelError
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+func openLog(stdin []byte) io.WriteCloser {
+	path, _ := logConf(stdin)
+	switch path {
+	case "stderr":
+		return keepOpen{os.Stderr}
+	case "stdout": // is for the result
+		return keepOpen{io.Discard}
+	}
+	f, err := appendTo(path)
+	if err != nil {
+		return keepOpen{io.Discard}
+	}
+	if info, err := f.Stat(); err == nil && info.Size() > maxLogFile {
+		_ = os.Rename(path, path+".1") // another plugin that is at it does the same
+		if fresh, err := appendTo(path); err == nil {
+			_ = f.Close()
+			return fresh
+		}
+	}
+	return f
+}
+
+func appendTo(path string) (*os.File, error) {
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+	f, err := os.OpenFile(path, flags, 0o640) //nolint:gosec // the path is the administrator's
+	if errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // read by log collectors
+			return nil, err
+		}
+		return os.OpenFile(path, flags, 0o640) //nolint:gosec // as above
+	}
+	return f, err
+}
+
+type keepOpen struct{ io.Writer }
+
+// Close implements io.Closer.
+func (keepOpen) Close() error { return nil }
