@@ -1,0 +1,143 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/run"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// doomedLink is the link of an unwired pod.
+type doomedLink struct {
+	index int
+	name  string
+}
+
+// UnwirePod removes the pod's rules and routes before it returns; the link follows. What is gone is success, and what
+// belongs to a later sandbox of the same pod name, or to a later pod with the same address, is left alone.
+func (h *Host) UnwirePod(_ context.Context, settings hostnet.Settings, pod hostnet.Pod) error {
+	h.remember(settings)
+	h.unwired.add(pod.Key)
+	veth := hostnet.VethName(settings.VethPrefix, pod.Namespace, pod.Name)
+	l, ok, err := h.route.linkByName(veth)
+	if err != nil {
+		return fmt.Errorf("unwire pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	mine := ok && l.alias == hostnet.Alias(pod.Key)
+	var errs []error
+	for _, a := range pod.Addrs {
+		index, err := h.route.routeTo(a)
+		switch {
+		case err != nil && !isGone(err):
+			errs = append(errs, err)
+			continue
+		case index == 0: // no route: the link is gone, or was flushed
+		case ok && index == l.index && (mine || l.alias == ""):
+			mine = true // a link without a label is one that the existing CNI made
+		default:
+			continue // the address has a new user
+		}
+		errs = append(errs, h.unwireAddress(a, l.index))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("unwire pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	if mine {
+		return h.dropLink(doomedLink{l.index, veth})
+	}
+	return nil
+}
+
+func (h *Host) unwireAddress(a netip.Addr, link int) error {
+	err := errors.Join(
+		h.deleteRules(hostnet.Rule{Priority: hostnet.PriorityFromPod, From: hostPrefix(a)}),
+		h.deleteRules(hostnet.Rule{Priority: hostnet.PriorityToPod, To: hostPrefix(a), Table: hostnet.TableMain}))
+	if link == 0 {
+		return err
+	}
+	r := hostnet.Route{Table: hostnet.TableMain, Dst: hostPrefix(a)}
+	return errors.Join(err, unlessGone(h.route.do(routeRequest(unix.RTM_DELROUTE, 0, r, link))))
+}
+
+// routeTo returns the index of the link to which a route of the main table leads that is for this very address, 0 when there
+// is none.
+func (c *conn) routeTo(a netip.Addr) (int, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
+	msg := nl.NewRtMsg()
+	*msg = nl.RtMsg{}
+	msg.Family, msg.Dst_len, msg.Flags = family(a), uint8(a.BitLen()), unix.RTM_F_FIB_MATCH
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.RTA_DST, a.AsSlice()))
+	data, err := c.get(req)
+	if err != nil {
+		if e, ok := asErrno(err); ok && (isGone(e) || e == unix.ENETUNREACH || e == unix.EHOSTUNREACH) {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("look up route to %s: %w", a, err)
+	}
+	got := nl.DeserializeRtMsg(data)
+	if int(got.Dst_len) != a.BitLen() || got.Table != unix.RT_TABLE_MAIN || got.Type != unix.RTN_UNICAST {
+		return 0, nil
+	}
+	attrs, err := nl.ParseRouteAttrAsMap(data[got.Len():])
+	if err != nil {
+		return 0, fmt.Errorf("parse route to %s: %w", a, err)
+	}
+	if v := attrs[unix.RTA_OIF].Value; len(v) >= 4 {
+		return int(nl.NativeEndian().Uint32(v)), nil
+	}
+	return 0, nil
+}
+
+// dropLink removes a link: in the background while Run runs, since the kernel takes its time to do it, else at once.
+func (h *Host) dropLink(l doomedLink) error {
+	if h.running.Load() {
+		h.unwired.doom(l.index)
+		select {
+		case h.doomed <- l:
+			return nil
+		default:
+			h.unwired.removed(l.index)
+		}
+	}
+	if err := unlessGone(h.route.do(deleteLink(l.index))); err != nil {
+		return fmt.Errorf("delete link %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// removeLinks removes the links of unwired pods, and those that wait when ctx ends.
+func (h *Host) removeLinks(ctx context.Context) error {
+	c, err := dial(h.netns, unix.NETLINK_ROUTE) // one of its own: others do not wait for the kernel behind it
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for {
+		select {
+		case l := <-h.doomed:
+			h.removeLink(c, l)
+		case <-ctx.Done():
+			for {
+				select {
+				case l := <-h.doomed:
+					h.removeLink(c, l)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+func (h *Host) removeLink(c *conn, l doomedLink) {
+	if err := unlessGone(c.do(deleteLink(l.index))); err != nil {
+		h.log.Warn("link of a removed pod stays until its namespace goes", run.KeyAction, "delete link "+l.name, run.KeyErr, err)
+	}
+	h.unwired.removed(l.index)
+}
