@@ -1,9 +1,11 @@
 package deb
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -92,4 +94,19 @@ func platform(root string) (triplet, loader string, err error) {
 		}
 	}
 	return "", "", fmt.Errorf("find loader of %s: there is none", root)
+}
+
+// CompilePython compiles the Python files of a root, as an installation would have: a start takes a third of the time.
+func CompilePython(ctx context.Context, root string) error {
+	triplet, loader, err := platform(root)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, loader, "--library-path", filepath.Join(root, "usr/lib", triplet), filepath.Join(root, "usr/bin/python3.11"),
+		"-m", "compileall", "-q", "-j", "0", filepath.Join(root, "usr/lib/python3/dist-packages"), filepath.Join(root, "usr/lib/python3.11"))
+	cmd.Env = []string{"PYTHONHOME=" + filepath.Join(root, "usr"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile python files of %s: %w: %s", root, err, lastLines(string(out)))
+	}
+	return nil
 }
