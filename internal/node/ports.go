@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -98,6 +99,8 @@ type Host interface {
 	WirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (hostnet.Wired, error)
 	// UnwirePod removes the pod's rules and route before it returns; the link may follow. What is gone is success.
 	UnwirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) error
+	// CheckPod says what of a pod's wiring is missing on the host's side, a line each; none when it is whole.
+	CheckPod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) (missing []string, err error)
 	// Seen lists the pod addresses that the kernel knows.
 	Seen(ctx context.Context, settings hostnet.Settings) ([]hostnet.Seen, error)
 	// Links lists the host's links.
@@ -135,6 +138,25 @@ type Event struct {
 // PodName names a pod.
 type PodName struct {
 	Namespace, Name string
+}
+
+// Journal keeps records across restarts. internal/node/journal implements it.
+type Journal interface {
+	// Load returns the records of earlier runs in order. A damaged journal gives what could be read and says what was lost.
+	Load() (records []ipam.Record, damage string, err error)
+	// Append queues records in order and returns a function that waits until they are durable.
+	Append(records []ipam.Record) (wait func() error)
+	// Compact replaces all records so far by a snapshot, in order with Append.
+	Compact(snapshot []ipam.Record) (wait func() error)
+	// Due tells whether the journal has grown enough to be compacted.
+	Due() bool
+}
+
+// Meter is told what happened, for metrics. Its methods are called from many goroutines.
+type Meter interface {
+	Added(elapsed time.Duration, why string) // why is empty on success
+	Deleted(elapsed time.Duration, err error)
+	Acted(kind ipam.Kind, why ipam.Why, elapsed time.Duration, err error)
 }
 
 // Clock is the source of time of the loop; the simulation test replaces it.

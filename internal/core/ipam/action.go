@@ -1,0 +1,141 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// Kind is what an action does.
+type Kind string
+
+// The kinds. Reads come first; the others change EC2.
+const (
+	ReadENIs          Kind = "read-enis"     // all interfaces attached to the instance
+	ReadENI           Kind = "read-eni"      // one interface, attached or not
+	ReadSubnets       Kind = "read-subnets"  // the zone's subnets
+	ReadLeaked        Kind = "read-leaked"   // unattached interfaces that carry our tags
+	ReadMetadata      Kind = "read-metadata" // the metadata service's view of the interfaces
+	CreateENI         Kind = "create-eni"
+	AttachENI         Kind = "attach-eni"
+	KeepENI           Kind = "set-delete-on-termination"
+	TagENI            Kind = "tag-eni"
+	SetGroups         Kind = "set-groups"
+	AssignAddresses   Kind = "assign-addresses"
+	UnassignAddresses Kind = "unassign-addresses"
+	DetachENI         Kind = "detach-eni"
+	DeleteENI         Kind = "delete-eni"
+	DeleteLeaked      Kind = "delete-leaked-eni"
+)
+
+// Mutates tells whether the kind changes EC2.
+func (k Kind) Mutates() bool {
+	switch k {
+	case ReadENIs, ReadENI, ReadSubnets, ReadLeaked, ReadMetadata:
+		return false
+	default:
+		return true
+	}
+}
+
+// Why says why an action is taken, or why a pod waits. The same words go to logs, events, metric labels and the CLI.
+type Why string
+
+// Reasons of actions.
+const (
+	Starting        Why = "starting"
+	PodsWaiting     Why = "pods-waiting"
+	WarmTarget      Why = "warm-target"
+	Unfinished      Why = "unfinished"          // finishes what was begun
+	BeforeRelease   Why = "read-before-release" // nothing is given back on an old view
+	AfterDoubt      Why = "outcome-unknown"
+	Resync          Why = "resync"
+	Excess          Why = "excess"
+	InterfaceEmpty  Why = "interface-empty"
+	SubnetExcluded  Why = "subnet-excluded"
+	GroupsChanged   Why = "security-groups-changed"
+	LeakedInterface Why = "leaked-interface"
+	NoSlot          Why = "no-interface-slot"
+)
+
+// Action is one thing to do. Key is deterministic: a retry is the same action, and one key is in flight once.
+type Action struct {
+	Kind       Kind
+	Key        string
+	Why        Why
+	ENI        vpc.ENIID
+	Attachment vpc.AttachmentID
+	Device     int
+	Card       int
+	Count      int
+	Addrs      []netip.Addr
+	Tags       vpc.Tags
+	Groups     []vpc.SecurityGroupID
+	Create     *Pending
+}
+
+// String is one line for logs and golden tests.
+func (a Action) String() string {
+	var b strings.Builder
+	b.WriteString(string(a.Kind))
+	if a.ENI != "" {
+		fmt.Fprintf(&b, " %s", a.ENI)
+	}
+	switch a.Kind {
+	case CreateENI:
+		fmt.Fprintf(&b, " in %s with %d", a.Create.Subnet, a.Create.Secondary)
+	case AttachENI:
+		fmt.Fprintf(&b, " at %d", a.Device)
+	case AssignAddresses:
+		fmt.Fprintf(&b, " +%d", a.Count)
+	case UnassignAddresses:
+		fmt.Fprintf(&b, " %v", a.Addrs)
+	default:
+	}
+	fmt.Fprintf(&b, ": %s", a.Why)
+	return b.String()
+}
+
+// Result is what an action gave. Only the fields of its kind are set.
+type Result struct {
+	Err error
+	// AskedAt is the time just before the question was sent; reads only.
+	AskedAt    time.Time
+	ENIs       []vpc.ENI // reads of interfaces; ReadENI gives none when it does not exist
+	Subnets    []vpc.Subnet
+	Metadata   []vpc.MetadataENI
+	ENI        vpc.ENI // CreateENI
+	Attachment vpc.AttachmentID
+	Addrs      []netip.Addr // AssignAddresses
+}
+
+// Plan is what to do now, why pods wait, and when to look again.
+type Plan struct {
+	Actions []Action
+	// Blocked says why pods wait for more than what is under way; its Why is empty when none does.
+	Blocked Blocked
+	// Wake is when to plan again if nothing happens before.
+	Wake time.Time
+}
+
+// String lists the actions, a line each.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, a := range p.Actions {
+		b.WriteString(a.String())
+		b.WriteByte('\n')
+	}
+	if p.Blocked.Why != "" {
+		fmt.Fprintf(&b, "blocked: %s\n", p.Blocked.Why)
+	}
+	return b.String()
+}
+
+// backoff spaces the tries of one key.
+type backoff struct {
+	failures int
+	until    time.Time
+}

@@ -1,0 +1,80 @@
+package ipam
+
+import (
+	"time"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// Config is what the operator set. Zero values are meaningful as documented; Defaults gives the manifest's.
+type Config struct {
+	// WarmENI is WARM_ENI_TARGET: that many interfaces' worth of addresses are kept free. Ignored when WarmIP or MinimumIP is set.
+	WarmENI int
+	// WarmIP is WARM_IP_TARGET, MinimumIP is MINIMUM_IP_TARGET; 0 is unset.
+	WarmIP    int
+	MinimumIP int
+	// MaxENI is MAX_ENI; below 1 only the instance type limits.
+	MaxENI int
+	// Cooldown is IP_COOLDOWN_PERIOD.
+	Cooldown time.Duration
+	// ManageUntagged is MANAGE_UNTAGGED_ENI: interfaces without our tag are ours too, unless tagged no_manage.
+	ManageUntagged bool
+	// ManageUnschedulable is AWS_MANAGE_ENIS_NON_SCHEDULABLE.
+	ManageUnschedulable bool
+	// Provision is false under DISABLE_NETWORK_RESOURCE_PROVISIONING: EC2 is read and never changed.
+	Provision bool
+	// ReadEC2 is false under ENABLE_IMDS_ONLY_MODE: only metadata is read. It implies Provision false.
+	ReadEC2 bool
+	// Discovery is ENABLE_SUBNET_DISCOVERY.
+	Discovery bool
+	// CleanLeaked is DISABLE_LEAKED_ENI_CLEANUP=false.
+	CleanLeaked bool
+	// Cluster is CLUSTER_NAME.
+	Cluster string
+	// ExtraTags is ADDITIONAL_ENI_TAGS.
+	ExtraTags vpc.Tags
+}
+
+// Defaults returns the configuration that the manifest gives.
+func Defaults() Config {
+	return Config{
+		WarmENI: 1, MaxENI: -1, Cooldown: 30 * time.Second,
+		ManageUntagged: true, Provision: true, ReadEC2: true, Discovery: true, CleanLeaked: true,
+	}
+}
+
+// ipTargets tells whether addresses rather than interfaces are the unit of the warm pool.
+func (c Config) ipTargets() bool { return c.WarmIP > 0 || c.MinimumIP > 0 }
+
+// Times that are not settings.
+const (
+	// settle is how long a describe may lag behind a write of ours: within it an absence or reappearance proves nothing.
+	// EC2 promises no bound; users saw metadata lag for up to a minute after a restart.
+	settle = 60 * time.Second
+	// missingFor is how long EC2 must leave an address or interface out, in two reads, before it is believed gone.
+	missingFor = 30 * time.Second
+	// reattachAfter is how long an interface whose attachment had no known outcome may be unlisted before it is tried again.
+	reattachAfter = 5 * time.Second
+	// shrinkEvery is the least time between two releases of excess addresses.
+	shrinkEvery = 30 * time.Second
+	// minENIAge is how long an interface is kept after it was attached or seen first.
+	minENIAge = 60 * time.Second
+	// leakedAge is the least age of an unattached interface before it counts as leaked.
+	leakedAge = 5 * time.Minute
+	// resyncEvery is the interval of full reads of the node's interfaces when nothing asks for one earlier.
+	resyncEvery = 10 * time.Minute
+	// Subnets are read again at these intervals: while pods wait for one, while a warm target is short, and otherwise.
+	subnetsWaiting = 4 * time.Second
+	subnetsWarm    = 5 * time.Minute
+	subnetsIdle    = 10 * time.Minute
+	// fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
+	fullFor = 30 * time.Second
+	// metadataEvery is the interval of walks of the metadata service.
+	metadataEvery = time.Minute
+	// planEvery is the longest time between two plans.
+	planEvery = time.Minute
+	// leakedEvery is the interval of the search for leaked interfaces.
+	leakedEvery = time.Hour
+	// firstQuiet keeps what can wait away from the first moments of a restart.
+	firstQuiet = 5 * time.Second
+)

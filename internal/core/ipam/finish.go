@@ -1,0 +1,333 @@
+package ipam
+
+import (
+	"hash/fnv"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// Begin marks an action as in flight and returns what must be durable before it starts.
+func (s *State) Begin(a Action, now time.Time) []Record {
+	s.inflight[a.Key] = a
+	e := s.enis[a.ENI]
+	if e != nil && a.Kind.Mutates() {
+		e.WroteAt = now
+	}
+	switch a.Kind {
+	case AssignAddresses:
+		s.taken[e.Subnet] += a.Count
+		return nil
+	case CreateENI:
+		if s.pending[a.Create.Token] != nil {
+			return nil
+		}
+		s.taken[a.Create.Subnet] += a.Create.Secondary + 1
+		s.pending[a.Create.Token] = a.Create
+		s.seq++
+		return []Record{{Pending: a.Create}}
+	case AttachENI:
+		e.Phase, e.DeviceIndex, e.Card = Attaching, a.Device, a.Card
+		s.resort()
+		return []Record{e.record()}
+	case UnassignAddresses:
+		for _, ip := range a.Addrs {
+			if addr := e.Addresses[ip]; addr != nil && addr.Phase == Free {
+				addr.Phase = Leaving
+			}
+		}
+		s.shrunkAt = now
+		return []Record{e.record()}
+	case DetachENI:
+		e.Phase = Detaching
+		s.resort()
+		return []Record{e.record()}
+	default:
+		return nil
+	}
+}
+
+// Finish folds the result of an action that Begin started and returns what it changed for the journal. Until that is
+// durable a crash leads back to before the result, from where reads find it again.
+func (s *State) Finish(a Action, r Result, now time.Time) []Record {
+	delete(s.inflight, a.Key)
+	e := s.enis[a.ENI]
+	if e != nil && a.Kind.Mutates() {
+		e.WroteAt = now
+	}
+	if r.Err != nil {
+		return s.failed(a, e, r.Err, now)
+	}
+	delete(s.retry, a.Key)
+	if helps(a.Kind) {
+		s.lastErr = nil
+	}
+	if !a.Kind.Mutates() {
+		return s.finishRead(a, r, now)
+	}
+	return s.finishWrite(a, e, r, now)
+}
+
+func (s *State) finishRead(a Action, r Result, now time.Time) []Record {
+	switch a.Kind {
+	case ReadENIs:
+		return s.observeENIs(r.ENIs, r.AskedAt)
+	case ReadENI:
+		s.postpone(a.Key, now, 2*time.Second) // the next look at it, if it still matters then
+		return s.observeOne(a.ENI, r.ENIs, r.AskedAt)
+	case ReadSubnets:
+		return s.observeSubnets(r.Subnets, r.AskedAt)
+	case ReadLeaked:
+		s.leakedRead, s.leaked = r.AskedAt, r.ENIs
+		return nil
+	default:
+		return s.observeMetadata(r.Metadata, r.AskedAt)
+	}
+}
+
+func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record {
+	switch a.Kind {
+	case CreateENI:
+		return s.created(*a.Create, r.ENI, now)
+	case DeleteLeaked:
+		s.forgetLeaked(a.ENI)
+		return nil
+	case TagENI:
+		if e == nil {
+			s.leakedTagged[a.ENI] = true
+			return nil
+		}
+	default:
+	}
+	if e == nil {
+		return nil
+	}
+	switch a.Kind {
+	case AttachENI:
+		e.Phase = Attached
+		e.Attachment = &vpc.Attachment{ID: r.Attachment, Instance: s.Instance.ID, DeviceIndex: a.Device, NetworkCard: a.Card, State: vpc.Attached}
+		e.SeenAt = now
+	case KeepENI:
+		e.DeleteOnTermination, e.finishedAt = true, now
+	case TagENI:
+		e.Tagged, e.finishedAt = true, now
+		if e.Tags == nil {
+			e.Tags = vpc.Tags{}
+		}
+		for k, v := range a.Tags {
+			e.Tags[k] = v
+		}
+	case SetGroups:
+		e.Groups, e.finishedAt = a.Groups, now
+	case AssignAddresses:
+		for _, ip := range r.Addrs {
+			if e.Addresses[ip] == nil {
+				delete(s.removed, ip)
+				s.adopt(e, ip)
+			}
+		}
+	case UnassignAddresses:
+		return s.unassigned(e, a.Addrs, now)
+	case DetachENI: // EC2 answers before it is detached; a read tells
+		e.Dirty = false
+		s.postpone(a.Key, now, 5*time.Second)
+	case DeleteENI:
+		s.dropENI(e, now)
+		return []Record{{Gone: &GoneRecord{ENI: e.ID, At: now}}}
+	default:
+	}
+	s.resort()
+	return []Record{e.record()}
+}
+
+func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
+	delete(s.pending, p.Token)
+	e := s.enis[seen.ID]
+	if e == nil {
+		e = &ENI{
+			ENI: seen, Phase: Created, SubnetCIDR: p.SubnetCIDR, Managed: true, Tagged: true,
+			Addresses: make(map[netip.Addr]*Address), SeenAt: now, WroteAt: now, finishedAt: now,
+		}
+		if e.Type == "" {
+			e.Type = vpc.ENITypeInterface
+		}
+		for _, ip := range seen.Secondary {
+			delete(s.removed, ip)
+			s.adopt(e, ip)
+		}
+		s.addENI(e)
+	}
+	return []Record{e.record(), {Closed: &ClosedRecord{Token: p.Token, ENI: e.ID}}}
+}
+
+func (s *State) unassigned(e *ENI, addrs []netip.Addr, now time.Time) []Record {
+	for _, ip := range addrs {
+		if a := e.Addresses[ip]; a != nil && a.Phase == Leaving {
+			delete(e.Addresses, ip)
+			s.removed[ip] = now
+		}
+	}
+	return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Addrs: addrs, At: now}}}
+}
+
+// helps tells whether waiting pods depend on the kind of action, so that its error explains why they wait.
+func helps(k Kind) bool {
+	return k == CreateENI || k == AttachENI || k == AssignAddresses || k == ReadENIs
+}
+
+// failed folds an error. Definite refusals change what is believed of EC2; an unknown outcome makes the interface dirty.
+func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
+	code := vpc.CodeOf(err)
+	s.fail(a.Key, code, now)
+	if helps(a.Kind) {
+		s.lastErr = err
+	}
+	unknown := code == vpc.Internal || code == vpc.Inconsistent
+	if e != nil && a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized {
+		e.Dirty = true
+	}
+	if a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized && code != vpc.SubnetFull && now.After(s.wantRead) {
+		s.wantRead = now
+	}
+	switch a.Kind {
+	case CreateENI:
+		return s.createFailed(a, code, unknown || code == vpc.Throttled, now)
+	case AttachENI:
+		return s.attachFailed(e, code, unknown, now)
+	case AssignAddresses:
+		s.assignFailed(a, e, code, now)
+	case ReadSubnets:
+		s.subnetsDenied = code == vpc.NotAuthorized
+	case DetachENI:
+		if e != nil && (code == vpc.Throttled || code == vpc.NotAuthorized) { // surely not begun
+			e.Phase = Attached
+			return []Record{e.record()}
+		}
+	case DeleteENI:
+		if code == vpc.NotFound && e != nil {
+			s.dropENI(e, now)
+			return []Record{{Gone: &GoneRecord{ENI: a.ENI, At: now}}}
+		}
+	case DeleteLeaked:
+		s.forgetLeaked(a.ENI)
+	default:
+	}
+	return nil
+}
+
+func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
+	if e == nil {
+		return
+	}
+	s.taken[e.Subnet] = max(s.taken[e.Subnet]-a.Count, 0)
+	if code == vpc.SubnetFull {
+		s.markFull(e.Subnet, now)
+		e.Dirty = false
+	}
+}
+
+// createFailed closes a refused creation, so that another subnet can be tried; an unknown outcome keeps its token.
+func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) []Record {
+	if code == vpc.SubnetFull {
+		s.markFull(a.Create.Subnet, now)
+		delete(s.retry, a.Key)
+	}
+	if keep {
+		return nil
+	}
+	delete(s.pending, a.Create.Token)
+	s.taken[a.Create.Subnet] = max(s.taken[a.Create.Subnet]-a.Create.Secondary-1, 0)
+	if code != vpc.SubnetFull {
+		s.fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
+	}
+	return []Record{{Closed: &ClosedRecord{Token: a.Create.Token}}}
+}
+
+func (s *State) attachFailed(e *ENI, code vpc.Code, unknown bool, now time.Time) []Record {
+	if e == nil {
+		return nil
+	}
+	switch {
+	case unknown || code == vpc.InUse: // it may be attached: a read tells
+		return nil
+	case code == vpc.NotFound && now.Sub(e.SeenAt) > settle:
+		s.dropENI(e, now)
+		return []Record{{Gone: &GoneRecord{ENI: e.ID, At: now}}}
+	}
+	e.Phase = Created
+	s.resort()
+	return []Record{e.record()}
+}
+
+func (s *State) markFull(id vpc.SubnetID, now time.Time) {
+	free := 0
+	for _, sn := range s.subnets {
+		if sn.ID == id {
+			free = sn.Free
+		}
+	}
+	s.full[id] = fullMark{at: now, free: free}
+}
+
+func (s *State) forgetLeaked(id vpc.ENIID) {
+	for i, e := range s.leaked {
+		if e.ID == id {
+			s.leaked = append(s.leaked[:i:i], s.leaked[i+1:]...)
+			return
+		}
+	}
+}
+
+// fail spaces the next try of a key: a quarter of a second at first, doubling, 30 s at most; a minute and more for what
+// IAM denies. The spread between nodes comes from the instance's id, so that it needs no randomness.
+func (s *State) fail(key string, code vpc.Code, now time.Time) {
+	b := s.retry[key]
+	wait := 250 * time.Millisecond << min(b.failures, 7)
+	if code == vpc.NotAuthorized {
+		wait = time.Minute
+	}
+	b.failures++
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(string(s.Instance.ID) + key))
+	spread := time.Duration(h.Sum32()%512) * wait / 1024
+	b.until = now.Add(min(wait, time.Minute)/2 + spread + wait/4)
+	s.retry[key] = b
+}
+
+func (s *State) postpone(key string, now time.Time, d time.Duration) {
+	s.retry[key] = backoff{until: now.Add(d)}
+}
+
+// ready tells whether a key may be tried now.
+func (s *State) mayTry(key string, now time.Time) bool {
+	_, flying := s.inflight[key]
+	return !flying && !s.retry[key].until.After(now)
+}
+
+// Configured marks an attached interface as served by the host's network, or not.
+func (s *State) Configured(id vpc.ENIID, yes bool) {
+	if e := s.enis[id]; e != nil {
+		e.Configured = yes
+	}
+}
+
+// WantRead asks for a read of the interfaces that is newer than now.
+func (s *State) WantRead(now time.Time) {
+	if now.After(s.wantRead) {
+		s.wantRead = now
+	}
+}
+
+// Acting returns the actions under way, by key.
+func (s *State) Acting() []Action {
+	acting := slices.Collect(maps.Values(s.inflight))
+	slices.SortFunc(acting, func(a, b Action) int { return strings.Compare(a.Key, b.Key) })
+	return acting
+}
+
+// InFlight returns the number of actions that are under way.
+func (s *State) InFlight() int { return len(s.inflight) }

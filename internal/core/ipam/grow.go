@@ -1,0 +1,215 @@
+package ipam
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// grow adds addresses: first on interfaces that have slots, then with new interfaces, side by side.
+func (p *planner) grow() {
+	if p.enisRead.IsZero() || p.holdsGrowth() {
+		return
+	}
+	if !p.restored && p.subnetsRead.IsZero() && p.retry[keyReadSubnets].failures == 0 {
+		return // a first start waits for the tags once; an error lets it go on
+	}
+	need := needs(p.Config, p.tally, p.perENI(), p.maxPods())
+	if need.count <= 0 {
+		return
+	}
+	rest := p.growExisting(need)
+	if rest > 0 {
+		p.growNew(need, rest)
+	}
+}
+
+// holdsGrowth tells whether nothing is added at all now.
+func (s *State) holdsGrowth() bool {
+	return !s.Config.Provision || !s.Config.ReadEC2 || (s.Unschedulable && !s.Config.ManageUnschedulable)
+}
+
+// growExisting assigns addresses on interfaces that have room and returns what is still short.
+func (p *planner) growExisting(need short) int {
+	rest := need.count
+	for _, e := range p.order {
+		room := p.assignable(e)
+		if rest <= 0 || room <= 0 {
+			continue
+		}
+		n := room
+		if !need.fill {
+			n = min(room, rest)
+		}
+		if e.Dirty {
+			p.needRead = AfterDoubt
+			rest -= n
+			continue
+		}
+		if p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: need.why, ENI: e.ID, Count: n}) {
+			p.planned[e.Subnet] += n
+		}
+		rest -= n // also when it waits for its turn: the slot is there
+	}
+	return rest
+}
+
+// assignable is how many addresses can be added to an interface, by its slots and its subnet's room.
+func (p *planner) assignable(e *ENI) int {
+	if !e.Managed || e.Phase != Attached || e.Barred || !e.MissingSince.IsZero() || e.Type == vpc.ENITypeTrunk || e.Type == vpc.ENITypeEFAOnly {
+		return 0
+	}
+	if _, flying := p.inflight["assign/"+string(e.ID)]; flying {
+		return 0 // what it adds is counted as coming
+	}
+	slots := p.perENI() - len(e.Addresses)
+	if free, known := p.room(e.Subnet); known {
+		slots = min(slots, free)
+	}
+	return max(slots, 0)
+}
+
+// room is how many addresses a subnet has left for growth; known is false when nothing is known that would forbid it.
+func (p *planner) room(id vpc.SubnetID) (free int, known bool) {
+	for _, sn := range p.subnets {
+		if sn.ID != id {
+			continue
+		}
+		if usable, _ := subnet.Judge(p.rules(), sn); !usable {
+			p.wantSubnets()
+			return 0, true
+		}
+		if _, full := p.full[id]; full || sn.Free == 0 {
+			p.wantSubnets()
+			return 0, true
+		}
+		return max(p.left(sn)-p.planned[id], 0), true
+	}
+	if _, full := p.full[id]; full {
+		p.wantSubnets()
+		return 0, true
+	}
+	return 0, false
+}
+
+// left is a subnet's free count less what was begun since it was read.
+func (s *State) left(sn vpc.Subnet) int {
+	return max(sn.Free-s.taken[sn.ID], 0)
+}
+
+// wantSubnets asks for newer facts about the subnets, sooner while pods wait.
+func (p *planner) wantSubnets() {
+	every := subnetsWarm
+	if p.tally.Waiting > 0 {
+		every = subnetsWaiting
+	}
+	if p.needSubnets == 0 || every < p.needSubnets {
+		p.needSubnets = every
+	}
+}
+
+// growNew creates interfaces for what existing ones cannot hold.
+func (p *planner) growNew(need short, rest int) {
+	slots := p.freeSlots()
+	if slots <= 0 || !p.mayTry(keyGrow, p.now) {
+		return
+	}
+	for i := 0; rest > 0 && slots > 0; i++ {
+		sn, n, ok := p.place(need, rest, slots)
+		if !ok {
+			p.wantSubnets()
+			return
+		}
+		p.create(sn, n, need.why, i)
+		rest -= n
+		slots--
+	}
+}
+
+// freeSlots is how many interfaces the node may still get.
+func (s *State) freeSlots() int {
+	used := len(s.pending)
+	for _, e := range s.order {
+		if e.Card == 0 {
+			used++
+		}
+	}
+	return s.maxENIs() - used
+}
+
+// place chooses the subnet of a new interface and how many addresses it brings.
+//
+// The fullest choice wins: the subnet with most room. For a warm target an interface is only spent on a subnet that can
+// fill it. For pods that wait a partly filled one will do, except in the node's last slot: that one is kept for a subnet
+// that can fill it, since the node could never grow again.
+func (p *planner) place(need short, rest, slots int) (vpc.Subnet, int, bool) {
+	per := p.perENI()
+	if per == 0 {
+		return vpc.Subnet{}, 0, false
+	}
+	want := per
+	if !need.fill {
+		want = min(per, rest)
+	}
+	whole := p.wholeENI(rest)
+	for _, sn := range p.candidates() {
+		free := p.left(sn) - p.planned[sn.ID] - 1 // one is the interface's own
+		if sn.Free < 0 {                          // room unknown, and nobody may tell: EC2 will
+			return sn, want, true
+		}
+		switch {
+		case free < 1:
+			continue
+		case (slots == 1 || need.demand == 0) && free < whole:
+			continue
+		}
+		return sn, min(want, free), true
+	}
+	return vpc.Subnet{}, 0, false
+}
+
+// wholeENI is how many addresses fill an interface as far as this node can ever use them.
+func (s *State) wholeENI(rest int) int {
+	t := s.Tally()
+	still := max(s.maxPods()-t.InUse-t.Held-t.Free-t.Coming, rest)
+	return min(s.perENI(), still)
+}
+
+// candidates are the usable subnets that EC2 did not call full, most room first. When the subnets cannot be read for lack
+// of permission, or discovery is off and they were not read, the primary subnet is tried with unknown room.
+func (p *planner) candidates() []vpc.Subnet {
+	if p.subnetsRead.IsZero() {
+		if p.subnetsDenied || !p.Config.Discovery {
+			return []vpc.Subnet{{ID: p.Instance.Subnet, VPC: p.Instance.VPC, Zone: p.Instance.Zone, CIDR: p.primaryCIDR(), Free: -1}}
+		}
+		return nil
+	}
+	var list []vpc.Subnet
+	for _, sn := range subnet.Order(p.rules(), p.subnets) {
+		if _, full := p.full[sn.ID]; !full {
+			list = append(list, sn)
+		}
+	}
+	return list
+}
+
+// primaryCIDR is the block of the primary subnet, zero while unknown.
+func (s *State) primaryCIDR() netip.Prefix {
+	if e := s.enis[s.Instance.PrimaryENI]; e != nil {
+		return e.SubnetCIDR
+	}
+	return netip.Prefix{}
+}
+
+func (p *planner) create(sn vpc.Subnet, n int, why Why, i int) {
+	tags := p.eniTags()
+	tags[vpc.TagENICreatedAt] = p.now.UTC().Format(time.RFC3339)
+	pending := &Pending{
+		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Secondary: n, Groups: p.Instance.Groups,
+		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now,
+	}
+	p.planned[sn.ID] += n + 1
+	p.do(Action{Kind: CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
+}

@@ -1,0 +1,367 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// observeENIs folds a full read of the instance's interfaces, asked at askedAt. EC2's describes lag behind its writes: an
+// absence or a reappearance close to a write of ours proves nothing, and no address or interface is forgotten on one read.
+func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
+	if askedAt.Before(s.enisRead) {
+		return nil // an answer that was overtaken
+	}
+	var records []Record
+	listed := make(map[vpc.ENIID]bool, len(list))
+	for _, seen := range list {
+		listed[seen.ID] = true
+		if at, dead := s.gone[seen.ID]; dead && askedAt.Before(at.Add(settle)) {
+			continue
+		}
+		e, changed := s.observeENI(seen, askedAt)
+		if changed {
+			records = append(records, e.record())
+		}
+	}
+	for _, e := range slices.Clone(s.order) {
+		if !listed[e.ID] {
+			records = append(records, s.observeAbsent(e, askedAt)...)
+		}
+	}
+	s.enisRead = askedAt
+	s.resort()
+	return records
+}
+
+func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
+	e := s.enis[seen.ID]
+	changed := e == nil
+	if e == nil {
+		delete(s.gone, seen.ID)
+		e = &ENI{SeenAt: askedAt, WroteAt: askedAt.Add(-time.Nanosecond), Addresses: make(map[netip.Addr]*Address)}
+		e.ENI = seen
+		e.primary = seen.ID == s.Instance.PrimaryENI
+		e.Phase = Attached
+		s.enis[seen.ID] = e
+	}
+	// Tags, groups and flags that we wrote a moment ago may not show yet.
+	lagging := !e.finishedAt.IsZero() && askedAt.Before(e.finishedAt.Add(settle))
+	groups, kept := e.Groups, e.DeleteOnTermination
+	e.ENI = seen
+	if lagging {
+		e.Groups = groups
+	}
+	e.MissingSince = time.Time{}
+	e.ReadAt = askedAt
+	if askedAt.After(e.WroteAt) {
+		e.Dirty = false
+	}
+	changed = s.observeAttachment(e, seen.Attachment) || changed
+	managed := s.manages(e)
+	changed = changed || managed != e.Managed
+	e.Managed = managed
+	e.Tagged = s.hasTags(seen.Tags) || (lagging && e.Tagged)
+	e.DeleteOnTermination = e.DeleteOnTermination || (lagging && kept)
+	s.applySubnet(e)
+	return e, s.observeAddresses(e, seen.Secondary, askedAt) || changed
+}
+
+func (s *State) observeAttachment(e *ENI, a *vpc.Attachment) bool {
+	if a == nil {
+		return false
+	}
+	before := e.Phase
+	if a.State != vpc.Detached {
+		e.DeviceIndex, e.Card = a.DeviceIndex, a.NetworkCard
+	}
+	e.DeleteOnTermination = a.DeleteOnTermination
+	switch {
+	case e.Phase == Detaching: // ours to finish, whatever a lagging read says; once more if it seems not begun
+		e.Dirty = e.Dirty || a.State == vpc.Attached
+	case a.State == vpc.Detaching:
+		e.Phase = Detaching
+	case a.State == vpc.Attached, a.State == vpc.Attaching:
+		e.Phase = Attached // the link's appearance says when it serves
+	}
+	return e.Phase != before
+}
+
+// manages tells whether an interface is the agent's: not tagged no_manage=true, and either the primary one, tagged with
+// this instance, or untagged while MANAGE_UNTAGGED_ENI allows that. Network cards above 0 are not managed yet.
+func (s *State) manages(e *ENI) bool {
+	switch {
+	case e.primary:
+		return true
+	case e.Tags[vpc.TagENINoManage] == "true":
+		return false
+	case e.Card > 0 || e.Type == vpc.ENITypeEFAOnly:
+		return false
+	case e.Tags[vpc.TagENIInstance] == string(s.Instance.ID):
+		return true
+	case len(e.Tags) == 0 && e.Managed: // a lagging read of tags takes nothing away
+		return true
+	}
+	_, noManage := e.Tags[vpc.TagENINoManage]
+	return s.Config.ManageUntagged || noManage
+}
+
+func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Time) bool {
+	changed := false
+	for _, ip := range secondary {
+		if a := e.Addresses[ip]; a != nil {
+			a.MissingSince = time.Time{}
+			continue
+		}
+		if at, ok := s.removed[ip]; ok && askedAt.Before(at.Add(settle)) {
+			continue
+		}
+		delete(s.removed, ip)
+		s.adopt(e, ip)
+		changed = true
+	}
+	if !askedAt.After(e.WroteAt) {
+		return changed
+	}
+	for ip, a := range e.Addresses {
+		if slices.Contains(secondary, ip) {
+			continue
+		}
+		if a.MissingSince.IsZero() {
+			a.MissingSince = askedAt
+		}
+		if s.believesGone(a, askedAt) {
+			delete(e.Addresses, ip)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// adopt takes an address that EC2 shows and the state did not know.
+func (s *State) adopt(e *ENI, ip netip.Addr) {
+	for _, other := range s.order { // EC2 moved it between our interfaces
+		if other != e && other.Addresses[ip] != nil {
+			delete(other.Addresses, ip)
+		}
+	}
+	a := &Address{IP: ip, Phase: Free}
+	if s.live[ip] {
+		a.Phase = Held
+	}
+	e.Addresses[ip] = a
+	for k, p := range s.pods {
+		if p.Addr == ip {
+			a.Phase, a.Owner = InUse, k
+			p.ENI = e.ID
+		}
+	}
+}
+
+// believesGone tells whether an address that EC2 leaves out is given up. A pod's address never is: the pod may live.
+func (s *State) believesGone(a *Address, askedAt time.Time) bool {
+	return a.Phase != InUse && a.Phase != Held && !s.live[a.IP] && askedAt.Sub(a.MissingSince) >= missingFor
+}
+
+func (s *State) observeAbsent(e *ENI, askedAt time.Time) []Record {
+	if e.Phase == Created || e.Phase == Detached || !askedAt.After(e.WroteAt) {
+		return nil
+	}
+	if e.Phase == Detaching {
+		e.Phase = Detached
+		return []Record{e.record()}
+	}
+	if e.MissingSince.IsZero() {
+		e.MissingSince = askedAt
+	}
+	missing := askedAt.Sub(e.MissingSince)
+	switch {
+	case e.Phase == Attaching && missing >= reattachAfter: // the call was lost; attaching twice does no harm
+		e.Phase, e.MissingSince = Created, time.Time{}
+		return []Record{e.record()}
+	case missing < missingFor || e.primary:
+		return nil
+	case e.count(InUse, Held) > 0 || e.Configured:
+		return nil
+	}
+	s.dropENI(e, askedAt)
+	return []Record{{Gone: &GoneRecord{ENI: e.ID, At: askedAt}}}
+}
+
+// observeOne folds a read of one interface, which may be unattached or not exist.
+func (s *State) observeOne(id vpc.ENIID, list []vpc.ENI, askedAt time.Time) []Record {
+	e := s.enis[id]
+	if e == nil || !askedAt.After(e.WroteAt) {
+		return nil
+	}
+	if len(list) == 0 {
+		if e.Phase == Detached || (e.Phase == Created && askedAt.After(e.WroteAt.Add(settle))) {
+			s.dropENI(e, askedAt)
+			return []Record{{Gone: &GoneRecord{ENI: id, At: askedAt}}}
+		}
+		return nil
+	}
+	seen := list[0]
+	e.ReadAt, e.Dirty = askedAt, false
+	if e.Phase == Detaching && (seen.Attachment == nil || seen.Attachment.State == vpc.Detached) {
+		e.Phase = Detached
+		e.Attachment = nil
+		s.resort()
+		return []Record{e.record()}
+	}
+	return nil
+}
+
+// observeSubnets folds a read of the zone's subnets.
+func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
+	if askedAt.Before(s.subnetsRead) {
+		return nil
+	}
+	s.subnets, s.subnetsRead, s.subnetsDenied = list, askedAt, false
+	s.retake()
+	for id, mark := range s.full {
+		for _, sn := range list {
+			// The count lags behind refusals: the mark goes when it moved, or when it had time to.
+			if sn.ID == id && askedAt.After(mark.at) && (sn.Free > mark.free || askedAt.Sub(mark.at) > fullFor) {
+				delete(s.full, id)
+			}
+		}
+	}
+	var records []Record
+	for _, e := range s.order {
+		if s.applySubnet(e) {
+			records = append(records, e.record())
+		}
+	}
+	return records
+}
+
+// retake counts what is still under way: a read may or may not have seen it.
+func (s *State) retake() {
+	clear(s.taken)
+	for _, a := range s.inflight {
+		if e := s.enis[a.ENI]; a.Kind == AssignAddresses && e != nil {
+			s.taken[e.Subnet] += a.Count
+		}
+	}
+	for _, p := range s.pending {
+		s.taken[p.Subnet] += p.Secondary + 1
+	}
+}
+
+// applySubnet takes over what the subnet says of its interface: its block and whether it is barred.
+func (s *State) applySubnet(e *ENI) bool {
+	for _, sn := range s.subnets {
+		if sn.ID != e.Subnet {
+			continue
+		}
+		barred := subnet.Barred(s.rules(), sn)
+		changed := barred != e.Barred || sn.CIDR != e.SubnetCIDR
+		e.Barred, e.SubnetCIDR = barred, sn.CIDR
+		return changed
+	}
+	return false
+}
+
+// observeMetadata folds the metadata service's view, which is a hint: it gives subnet blocks, and asks for a read of EC2
+// where it differs. In the modes without EC2 reads it is all there is, and additions are taken from it.
+func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) []Record {
+	s.metadataRead = askedAt
+	var records []Record
+	for _, m := range list {
+		e := s.enis[m.ID]
+		if e != nil && !e.SubnetCIDR.IsValid() && m.SubnetCIDR.IsValid() {
+			e.SubnetCIDR = m.SubnetCIDR
+			records = append(records, e.record())
+		}
+		if s.Config.ReadEC2 && s.differs(e, m) && askedAt.After(s.wantRead) {
+			s.wantRead = askedAt
+		}
+	}
+	if s.Config.ReadEC2 {
+		s.believeMetadata(list)
+		return records
+	}
+	seen := make([]vpc.ENI, 0, len(list))
+	for _, m := range list {
+		if len(m.Addresses) == 0 {
+			continue
+		}
+		seen = append(seen, vpc.ENI{
+			ID: m.ID, MAC: m.MAC, Subnet: m.Subnet, VPC: s.Instance.VPC, Zone: s.Instance.Zone, Type: vpc.ENITypeInterface,
+			Primary: m.Addresses[0], Secondary: m.Addresses[1:],
+			Attachment: &vpc.Attachment{Instance: s.Instance.ID, DeviceIndex: m.DeviceIndex, NetworkCard: m.NetworkCard, State: vpc.Attached, DeleteOnTermination: true},
+		})
+	}
+	records = append(records, s.observeENIs(seen, askedAt)...)
+	for _, m := range list {
+		if e := s.enis[m.ID]; e != nil {
+			e.SubnetCIDR = m.SubnetCIDR
+		}
+	}
+	return records
+}
+
+func (s *State) differs(e *ENI, m vpc.MetadataENI) bool {
+	if e == nil {
+		_, dead := s.gone[m.ID]
+		return !dead
+	}
+	for _, ip := range m.Addresses {
+		if _, removed := s.removed[ip]; ip != e.Primary && e.Addresses[ip] == nil && !removed {
+			return true
+		}
+	}
+	return false
+}
+
+// believeMetadata makes a pool out of the journal's interfaces that metadata confirms, address by address, while EC2
+// cannot be read. Nothing is taken from metadata alone, and nothing is given back on it.
+func (s *State) believeMetadata(list []vpc.MetadataENI) {
+	if !s.restored || !s.enisRead.IsZero() || s.provisional {
+		return
+	}
+	for _, e := range s.order {
+		var confirmed []netip.Addr
+		for _, m := range list {
+			if m.ID == e.ID {
+				confirmed = m.Addresses
+			}
+		}
+		for ip, a := range e.Addresses {
+			if a.Phase == Free && !slices.Contains(confirmed, ip) {
+				a.MissingSince = s.startedAt
+			}
+		}
+	}
+	s.provisional = true
+}
+
+// hasTags tells whether the interface carries the tags that mark it ours.
+func (s *State) hasTags(tags vpc.Tags) bool {
+	for k, v := range s.eniTags() {
+		if tags[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// eniTags are the tags of each managed interface; new ones get the time of creation as well.
+func (s *State) eniTags() vpc.Tags {
+	tags := vpc.Tags{vpc.TagENIInstance: string(s.Instance.ID)}
+	if s.Config.Cluster != "" {
+		tags[vpc.TagENICluster] = s.Config.Cluster
+		tags[vpc.TagENIOwner] = vpc.ENIOwner
+	}
+	for k, v := range s.Config.ExtraTags {
+		if !strings.Contains(k, "k8s.amazonaws.com") { // those keys are ours alone
+			tags[k] = v
+		}
+	}
+	return tags
+}

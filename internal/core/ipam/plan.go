@@ -1,0 +1,301 @@
+package ipam
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// Keys of actions of which there is one per node. keyGrow is no action: it spaces creations after a refusal.
+const (
+	keyReadENIs     = "read-enis"
+	keyReadSubnets  = "read-subnets"
+	keyReadLeaked   = "read-leaked"
+	keyReadMetadata = "read-metadata"
+	keyGrow         = "grow"
+)
+
+// planner collects one plan.
+type planner struct {
+	*State
+	now  time.Time
+	plan Plan
+	// needRead is set when something waits for a newer read of the interfaces; needSubnets for one of the subnets.
+	needRead    Why
+	needSubnets time.Duration
+	tally       Tally
+	// planned is what this plan takes from each subnet.
+	planned map[vpc.SubnetID]int
+}
+
+// Plan computes what to do now. It changes nothing but cooling periods that are over.
+func (s *State) Plan(now time.Time) Plan {
+	s.thaw(now)
+	p := &planner{State: s, now: now, tally: s.Tally(), planned: make(map[vpc.SubnetID]int)}
+	p.readMetadata(metadataEvery)
+	if s.Config.ReadEC2 {
+		p.read()
+		if s.Config.Provision && s.Ready() {
+			p.finishBegun()
+			p.grow()
+			p.shrink()
+			p.clean()
+		}
+		p.readSubnets()
+		p.readENIs()
+	}
+	p.plan.Blocked = s.explain(now)
+	p.wake()
+	return p.plan
+}
+
+// do adds an action unless its key is in flight or has to wait.
+func (p *planner) do(a Action) bool {
+	if !p.mayTry(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, func(b Action) bool { return b.Key == a.Key }) {
+		return false
+	}
+	p.plan.Actions = append(p.plan.Actions, a)
+	return true
+}
+
+// read asks for what is needed before anything else is decided.
+func (p *planner) read() {
+	if p.enisRead.IsZero() {
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Starting})
+		if !p.restored { // tags decide whether the primary subnet may be used at all
+			p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
+		}
+		if p.restored && p.retry[keyReadENIs].failures > 0 && !p.provisional {
+			p.readMetadata(time.Second)
+		}
+	}
+	for _, e := range p.order { // subnet blocks that nothing else told
+		if e.Phase == Attached && e.Managed && !e.primary && !e.SubnetCIDR.IsValid() {
+			p.readMetadata(time.Second)
+		}
+	}
+}
+
+// readMetadata asks for metadata when the last answer is as old as every; the first one can wait where EC2 is read.
+func (p *planner) readMetadata(every time.Duration) {
+	since := p.metadataRead
+	if since.IsZero() && p.Config.ReadEC2 && every >= metadataEvery {
+		since = p.startedAt
+	}
+	if since.IsZero() || p.now.Sub(since) >= every {
+		p.do(Action{Kind: ReadMetadata, Key: keyReadMetadata, Why: Resync})
+	}
+}
+
+// finishBegun completes what an earlier plan, perhaps of an earlier process, began.
+func (p *planner) finishBegun() {
+	for _, token := range sortedTokens(p.pending) {
+		pending := p.pending[token]
+		p.do(Action{Kind: CreateENI, Key: "create/" + token, Why: Unfinished, Create: pending})
+	}
+	for _, e := range p.order {
+		if !e.Managed {
+			continue
+		}
+		switch e.Phase {
+		case Created:
+			p.attach(e)
+		case Attached:
+			p.complete(e)
+		case Detaching:
+			p.detaching(e)
+		case Detached:
+			p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: Unfinished, ENI: e.ID})
+		case Attaching:
+			p.needRead = AfterDoubt
+		}
+	}
+}
+
+func sortedTokens(m map[string]*Pending) []string {
+	tokens := make([]string, 0, len(m))
+	for t := range m {
+		tokens = append(tokens, t)
+	}
+	slices.Sort(tokens)
+	return tokens
+}
+
+// attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.
+func (p *planner) attach(e *ENI) {
+	if p.enisRead.IsZero() || e.Dirty {
+		p.needRead = AfterDoubt
+		return
+	}
+	taken := make(map[int]bool)
+	n := 0
+	for _, other := range p.order {
+		if other.Phase == Attaching || other.Phase == Attached || other.Phase == Detaching {
+			if other.Card == 0 {
+				taken[other.DeviceIndex] = true
+				n++
+			}
+		}
+	}
+	for _, a := range p.plan.Actions {
+		if a.Kind == AttachENI {
+			taken[a.Device] = true
+			n++
+		}
+	}
+	if n >= p.maxENIs() {
+		p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: NoSlot, ENI: e.ID})
+		return
+	}
+	device := 1
+	for taken[device] {
+		device++
+	}
+	p.do(Action{Kind: AttachENI, Key: "attach/" + string(e.ID), Why: Unfinished, ENI: e.ID, Device: device})
+}
+
+// complete does the finishing writes of an attached interface: that it goes with its instance, its tags and groups.
+func (p *planner) complete(e *ENI) {
+	if e.Type == vpc.ENITypeTrunk || p.enisRead.IsZero() || !e.MissingSince.IsZero() {
+		return
+	}
+	id := string(e.ID)
+	if !e.DeleteOnTermination && e.Attachment != nil && !e.primary {
+		p.do(Action{Kind: KeepENI, Key: "keep/" + id, Why: Unfinished, ENI: e.ID, Attachment: e.Attachment.ID})
+	}
+	if !e.Tagged {
+		p.do(Action{Kind: TagENI, Key: "tag/" + id, Why: Unfinished, ENI: e.ID, Tags: p.eniTags()})
+	}
+	groups := p.Instance.Groups
+	if !e.primary && len(groups) > 0 && len(e.Groups) > 0 && !sameGroups(e.Groups, groups) {
+		p.do(Action{Kind: SetGroups, Key: "groups/" + id, Why: GroupsChanged, ENI: e.ID, Groups: groups})
+	}
+	if leaving := e.leaving(); len(leaving) > 0 && p.tally.Waiting == 0 {
+		p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + id, Why: Unfinished, ENI: e.ID, Addrs: leaving})
+	}
+}
+
+func sameGroups(a, b []vpc.SecurityGroupID) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
+}
+
+// detaching repeats a detachment of unknown outcome, then watches until EC2 says that it is done.
+func (p *planner) detaching(e *ENI) {
+	id := string(e.ID)
+	if e.Attachment != nil && e.Dirty {
+		p.do(Action{Kind: DetachENI, Key: "detach/" + id, Why: Unfinished, ENI: e.ID, Attachment: e.Attachment.ID})
+	}
+	if _, flying := p.inflight["detach/"+id]; !flying {
+		p.do(Action{Kind: ReadENI, Key: "read/" + id, Why: Unfinished, ENI: e.ID})
+	}
+}
+
+// clean removes unattached interfaces that carry our tags and that nobody finishes: older than five minutes.
+func (p *planner) clean() {
+	if !p.Config.CleanLeaked || p.now.Sub(p.startedAt) < minENIAge {
+		return
+	}
+	if p.leakedRead.IsZero() || p.now.Sub(p.leakedRead) >= leakedEvery {
+		p.do(Action{Kind: ReadLeaked, Key: keyReadLeaked, Why: Resync})
+	}
+	for _, e := range p.leaked {
+		if p.enis[e.ID] != nil || p.pendingENI(e) {
+			continue
+		}
+		if a, ok := p.leakedAction(e); ok {
+			p.do(a)
+		}
+	}
+}
+
+func (p *planner) pendingENI(e vpc.ENI) bool {
+	return e.Tags[vpc.TagENIInstance] == string(p.Instance.ID) && len(p.pending) > 0
+}
+
+func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
+	if e.Attachment != nil || len(e.Description) < len(vpc.ENIDescriptionPrefix) || e.Description[:len(vpc.ENIDescriptionPrefix)] != vpc.ENIDescriptionPrefix {
+		return Action{}, false
+	}
+	created, err := time.Parse(time.RFC3339, e.Tags[vpc.TagENICreatedAt])
+	if err != nil { // without a time it is marked now, and judged by a later search
+		if p.leakedTagged[e.ID] {
+			return Action{}, false
+		}
+		return Action{Kind: TagENI, Key: "tag/" + string(e.ID), Why: LeakedInterface, ENI: e.ID,
+			Tags: vpc.Tags{vpc.TagENICreatedAt: p.now.UTC().Format(time.RFC3339)}}, true
+	}
+	if p.leakedRead.Sub(created) < leakedAge {
+		return Action{}, false
+	}
+	return Action{Kind: DeleteLeaked, Key: "delete-leaked/" + string(e.ID), Why: LeakedInterface, ENI: e.ID}, true
+}
+
+// readSubnets reads the subnets again when growth waits for one, or when the last answer is old.
+func (p *planner) readSubnets() {
+	age := p.now.Sub(p.subnetsRead)
+	switch {
+	case p.subnetsRead.IsZero() && p.restored && p.needSubnets == 0 && p.now.Sub(p.startedAt) < firstQuiet:
+		return
+	case p.subnetsRead.IsZero():
+		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
+	case p.needSubnets > 0 && age >= p.needSubnets:
+		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: PodsWaiting})
+	case age >= subnetsIdle:
+		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Resync})
+	}
+}
+
+func (p *planner) readENIs() {
+	switch {
+	case p.enisRead.IsZero():
+		return
+	case p.needRead != "":
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: p.needRead})
+	case p.wantRead.After(p.enisRead):
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
+	case p.now.Sub(p.enisRead) >= resyncEvery:
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Resync})
+	}
+}
+
+// wake computes when time alone may change the plan.
+func (p *planner) wake() {
+	next := p.now.Add(planEvery)
+	at := func(t time.Time) {
+		if t.After(p.now) && t.Before(next) {
+			next = t
+		}
+	}
+	for key, b := range p.retry {
+		if _, flying := p.inflight[key]; !flying {
+			at(b.until)
+		}
+	}
+	for _, e := range p.order {
+		at(e.SeenAt.Add(minENIAge))
+		for _, a := range e.Addresses {
+			if a.Phase == Cooling {
+				at(a.Until)
+			}
+			if !a.MissingSince.IsZero() {
+				at(a.MissingSince.Add(missingFor))
+			}
+		}
+	}
+	at(p.startedAt.Add(firstQuiet))
+	at(p.startedAt.Add(minENIAge))
+	at(p.shrunkAt.Add(shrinkEvery))
+	at(p.enisRead.Add(resyncEvery))
+	if p.needSubnets > 0 {
+		at(p.subnetsRead.Add(p.needSubnets))
+	}
+	p.plan.Wake = next
+}
+
+// token is the client token of the nth creation from here.
+func (s *State) token(n int) string {
+	return fmt.Sprintf("%s-%s-%d", s.Instance.ID, s.Nonce, s.seq+n)
+}

@@ -1,0 +1,167 @@
+package ipam
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// shrink gives back what the targets do not ask for: single addresses above the address targets, and interfaces that are
+// empty. Never while a pod waits or addresses are coming, never on a read older than our last write, never what cools.
+func (p *planner) shrink() {
+	if p.tally.Waiting > 0 || p.holdsGrowth() || p.enisRead.IsZero() {
+		return
+	}
+	if p.freeENI() {
+		return
+	}
+	if p.releaseBarred() {
+		return
+	}
+	over := excess(p.Config, p.tally)
+	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.shrunkAt) < shrinkEvery {
+		return
+	}
+	for _, e := range p.emptiestFirst() {
+		if over <= 0 {
+			return
+		}
+		over -= p.release(e, over, Excess)
+	}
+}
+
+// releaseBarred gives back the free addresses of interfaces whose subnet was excluded.
+func (p *planner) releaseBarred() bool {
+	for _, e := range p.order {
+		if e.Managed && e.Barred && e.Phase == Attached && p.release(e, len(e.Addresses), SubnetExcluded) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// release unassigns up to n free addresses of an interface and returns how many it counts as released.
+func (p *planner) release(e *ENI, n int, why Why) int {
+	var addrs []netip.Addr
+	for _, a := range e.releasable(p.State) {
+		if len(addrs) < n {
+			addrs = append(addrs, a.IP)
+		}
+	}
+	if len(addrs) == 0 {
+		return 0
+	}
+	if !p.freshFor(e) {
+		return len(addrs)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Addrs: addrs})
+	return len(addrs)
+}
+
+// releasable are the free addresses, highest first, so that what stays is the low end.
+func (e *ENI) releasable(s *State) []*Address {
+	var list []*Address
+	for _, a := range e.sorted() {
+		if a.Phase == Free && !s.live[a.IP] {
+			list = append(list, a)
+		}
+	}
+	slices.Reverse(list)
+	return list
+}
+
+func (e *ENI) leaving() []netip.Addr {
+	var list []netip.Addr
+	for _, a := range e.sorted() {
+		if a.Phase == Leaving {
+			list = append(list, a.IP)
+		}
+	}
+	return list
+}
+
+// freshFor tells whether EC2 was read after our last write to the interface, and asks for that read if not.
+func (p *planner) freshFor(e *ENI) bool {
+	if e.ReadAt.After(e.WroteAt) && !e.Dirty {
+		return true
+	}
+	p.needRead = BeforeRelease
+	return false
+}
+
+// emptiestFirst orders interfaces for giving back: those with the fewest pods first, the primary last.
+func (p *planner) emptiestFirst() []*ENI {
+	var list []*ENI
+	for _, e := range p.order {
+		if e.serves() {
+			list = append(list, e)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *ENI) int {
+		if a.primary != b.primary {
+			if a.primary {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(a.count(InUse, Held, Cooling), b.count(InUse, Held, Cooling))
+	})
+	return list
+}
+
+// freeENI detaches one interface that nothing needs. It reports whether one is being freed, so that it stays one at a time.
+func (p *planner) freeENI() bool {
+	for _, e := range p.order {
+		if e.Managed && (e.Phase == Detaching || e.Phase == Detached) {
+			return true
+		}
+	}
+	if p.tally.Coming > 0 {
+		return false
+	}
+	for _, e := range slices.Backward(p.order) {
+		why, ok := p.freeable(e)
+		if !ok {
+			continue
+		}
+		if p.freshFor(e) && e.Attachment != nil {
+			p.do(Action{Kind: DetachENI, Key: "detach/" + string(e.ID), Why: why, ENI: e.ID, Attachment: e.Attachment.ID})
+		}
+		return true
+	}
+	return false
+}
+
+func (p *planner) freeable(e *ENI) (Why, bool) {
+	if !e.Managed || e.primary || e.Phase != Attached || !e.MissingSince.IsZero() || p.now.Sub(e.SeenAt) < minENIAge {
+		return "", false
+	}
+	if e.Type != vpc.ENITypeInterface && e.Type != "" { // trunk and EFA interfaces stay
+		return "", false
+	}
+	if e.count(InUse, Held, Cooling, Leaving) > 0 || p.busy(e) {
+		return "", false
+	}
+	for _, a := range e.Addresses {
+		if p.live[a.IP] {
+			return "", false
+		}
+	}
+	if e.Barred {
+		return SubnetExcluded, true
+	}
+	return InterfaceEmpty, spareENI(p.Config, p.tally, e.count(Free), p.perENI())
+}
+
+// busy tells whether an action on the interface is in flight.
+func (p *planner) busy(e *ENI) bool {
+	for _, a := range p.inflight {
+		if a.ENI == e.ID && a.Kind.Mutates() {
+			return true
+		}
+	}
+	return false
+}

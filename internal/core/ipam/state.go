@@ -1,0 +1,377 @@
+package ipam
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// Key identifies a pod's attachment as the CNI specification does.
+type Key struct {
+	Network     string `json:"network,omitempty"`
+	ContainerID string `json:"container"`
+	IfName      string `json:"ifname"`
+}
+
+// Pod is a pod's attachment.
+type Pod struct {
+	Key       Key    `json:"key"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+}
+
+// Allocation is an address given to a pod.
+type Allocation struct {
+	Pod  Pod
+	Addr netip.Addr
+	ENI  vpc.ENIID
+	At   time.Time
+	// Releasing is set while the pod's wiring is being removed.
+	Releasing bool
+}
+
+// Phase is the phase of an address.
+type Phase string
+
+// Phases of an address; see the package comment.
+const (
+	Free    Phase = "free"
+	InUse   Phase = "in-use"
+	Cooling Phase = "cooling"
+	Held    Phase = "held"
+	Leaving Phase = "leaving"
+)
+
+// Address is a secondary address of an interface.
+type Address struct {
+	IP    netip.Addr
+	Phase Phase
+	Owner Key       // while in use
+	Until time.Time // end of cooling
+	// FreedAt is when a pod last gave it back; zero when none had it.
+	FreedAt time.Time
+	// MissingSince is when EC2 first left it out of a read newer than our last write; zero while EC2 lists it.
+	MissingSince time.Time
+}
+
+// ENIPhase is the phase of an interface.
+type ENIPhase string
+
+// Phases of an interface; see the package comment.
+const (
+	Created   ENIPhase = "created"
+	Attaching ENIPhase = "attaching"
+	Attached  ENIPhase = "attached"
+	Detaching ENIPhase = "detaching"
+	Detached  ENIPhase = "detached"
+)
+
+// ENI is an interface of this node.
+type ENI struct {
+	vpc.ENI
+	Phase      ENIPhase
+	SubnetCIDR netip.Prefix // zero while unknown
+	// DeviceIndex and Card are where it is, or shall be, attached.
+	DeviceIndex int
+	Card        int
+	Managed     bool
+	// primary: the instance's own interface, never detached.
+	primary bool
+	// Configured is set once the host's network serves it.
+	Configured bool
+	// Barred: its subnet was excluded; it gives no address and is emptied.
+	Barred    bool
+	Addresses map[netip.Addr]*Address
+	SeenAt    time.Time // first seen or attached, this run
+	WroteAt   time.Time // start or end of our last write to it
+	ReadAt    time.Time // when the last read that listed it was asked
+	// finishedAt is when tags, groups or the termination flag were last written.
+	finishedAt time.Time
+	// Dirty: a write ended without a known outcome; nothing more is assigned before a read.
+	Dirty        bool
+	MissingSince time.Time
+	// Tagged and KeptOnTermination say that these finishing writes are done.
+	Tagged              bool
+	DeleteOnTermination bool
+}
+
+// Pending is an interface that is being created: the whole request, so that a retry repeats it word for word.
+type Pending struct {
+	Token       string                `json:"token"`
+	Subnet      vpc.SubnetID          `json:"subnet"`
+	SubnetCIDR  netip.Prefix          `json:"subnetCidr"`
+	Secondary   int                   `json:"secondary"`
+	Groups      []vpc.SecurityGroupID `json:"groups,omitempty"`
+	Description string                `json:"description"`
+	Tags        vpc.Tags              `json:"tags,omitempty"`
+	At          time.Time             `json:"at"`
+}
+
+// Demand is a pod that waits for an address.
+type Demand struct {
+	Pod   Pod
+	Since time.Time
+}
+
+// State is all that is known of a node's addresses. One goroutine owns it.
+type State struct {
+	Config   Config
+	Instance vpc.Instance
+	Limits   vpc.InstanceLimits
+	// MaxPods is the kubelet's; 0 while unknown, then the type's figure counts.
+	MaxPods int
+	// Unschedulable is the node's taint.
+	Unschedulable bool
+	// Nonce makes client tokens of this run different from those of a run whose journal was lost.
+	Nonce string
+
+	enis    map[vpc.ENIID]*ENI
+	order   []*ENI // primary first, then by card, device index and id
+	pending map[string]*Pending
+	pods    map[Key]*Allocation
+	waiting []Demand
+	// removed and gone are tombstones: a read asked within settle of them may still show what is no more.
+	removed map[netip.Addr]time.Time
+	gone    map[vpc.ENIID]time.Time
+	// live are addresses that the kernel shows on a live link.
+	live map[netip.Addr]bool
+
+	subnets     []vpc.Subnet
+	subnetsRead time.Time // asked at; zero before the first answer
+	// subnetsDenied: IAM refuses the read, so room stays unknown.
+	subnetsDenied bool
+	full          map[vpc.SubnetID]fullMark
+	// taken is what growth took from a subnet since it was read.
+	taken        map[vpc.SubnetID]int
+	leaked       []vpc.ENI
+	leakedTagged map[vpc.ENIID]bool
+	metadataRead time.Time
+
+	enisRead    time.Time
+	restored    bool // a journal gave interfaces: the node ran before
+	provisional bool // the pool is the journal's and metadata's word, EC2 has not answered yet
+	startedAt   time.Time
+	shrunkAt    time.Time
+	leakedRead  time.Time
+	wantRead    time.Time // something asks for a read of interfaces newer than this
+	seq         int
+	inflight    map[string]Action
+	retry       map[string]backoff
+	lastErr     error // of the last write that would have helped a waiting pod
+}
+
+type fullMark struct {
+	at   time.Time
+	free int // what the describe said when EC2 refused
+}
+
+// New returns the state of a node that knows nothing yet.
+func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
+	return &State{
+		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now,
+		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), pods: make(map[Key]*Allocation),
+		removed: make(map[netip.Addr]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
+		full: make(map[vpc.SubnetID]fullMark), taken: make(map[vpc.SubnetID]int), leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
+	}
+}
+
+// rules are the subnet rules of this node.
+func (s *State) rules() subnet.Rules {
+	return subnet.Rules{
+		VPC: s.Instance.VPC, Zone: s.Instance.Zone, Primary: s.Instance.Subnet, Cluster: s.Config.Cluster, Discovery: s.Config.Discovery,
+	}
+}
+
+// perENI is how many pod addresses an interface holds.
+func (s *State) perENI() int { return max(s.Limits.IPv4PerENI-1, 0) }
+
+// MaxENIs is how many interfaces the node may have by its type and MAX_ENI, the unmanaged ones included.
+func (s *State) MaxENIs() int { return s.maxENIs() }
+
+// maxENIs is how many interfaces the node may have, the unmanaged ones included.
+func (s *State) maxENIs() int {
+	if s.Config.MaxENI >= 1 {
+		return min(s.Config.MaxENI+s.unmanaged(), s.Limits.ENIs)
+	}
+	return s.Limits.ENIs
+}
+
+func (s *State) unmanaged() int {
+	n := 0
+	for _, e := range s.order {
+		if !e.Managed && e.Card == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// maxPods is the kubelet's limit, or the type's before the Node object is known.
+func (s *State) maxPods() int {
+	if s.MaxPods > 0 {
+		return s.MaxPods
+	}
+	return s.Limits.MaxPods()
+}
+
+// serves tells whether the interface's free addresses may be given to pods.
+func (e *ENI) serves() bool {
+	return e.Managed && e.Phase == Attached && e.Configured && !e.Barred && e.MissingSince.IsZero() && e.Type != vpc.ENITypeTrunk && e.Type != vpc.ENITypeEFAOnly
+}
+
+// IsPrimary tells whether it is the instance's own interface.
+func (e *ENI) IsPrimary() bool { return e.primary }
+
+// Tally counts addresses of managed interfaces.
+type Tally struct {
+	Free, InUse, Cooling, Held, Leaving int
+	// Coming are addresses that are being added, or that lie on interfaces which do not serve yet.
+	Coming int
+	// Waiting are pods without an address.
+	Waiting int
+}
+
+// Total is the number of addresses that pods may have now or soon: what MINIMUM_IP_TARGET counts.
+func (t Tally) Total() int { return t.Free + t.InUse + t.Cooling + t.Held + t.Coming }
+
+// Tally counts the node's addresses.
+func (s *State) Tally() Tally {
+	t := Tally{Waiting: len(s.waiting)}
+	for _, e := range s.order {
+		if !e.Managed {
+			continue
+		}
+		s.tallyENI(e, &t)
+	}
+	for _, a := range s.inflight {
+		if a.Kind == AssignAddresses {
+			t.Coming += a.Count
+		}
+	}
+	for _, p := range s.pending {
+		t.Coming += p.Secondary
+	}
+	return t
+}
+
+func (s *State) tallyENI(e *ENI, t *Tally) {
+	for _, a := range e.Addresses {
+		switch a.Phase {
+		case InUse:
+			t.InUse++
+		case Cooling:
+			t.Cooling++
+		case Held:
+			t.Held++
+		case Leaving:
+			t.Leaving++
+		case Free:
+			switch {
+			case e.serves() && a.MissingSince.IsZero():
+				t.Free++
+			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred):
+				t.Coming++
+			}
+		}
+	}
+}
+
+// ENIs returns the interfaces, primary first. The caller must not change them.
+func (s *State) ENIs() []*ENI { return s.order }
+
+// ENI returns an interface, nil when unknown.
+func (s *State) ENI(id vpc.ENIID) *ENI { return s.enis[id] }
+
+// Allocation returns the address of an attachment.
+func (s *State) Allocation(k Key) (Allocation, bool) {
+	if a, ok := s.pods[k]; ok {
+		return *a, true
+	}
+	return Allocation{}, false
+}
+
+// Allocations returns all addresses of pods, by address.
+func (s *State) Allocations() []Allocation {
+	all := make([]Allocation, 0, len(s.pods))
+	for _, a := range s.pods {
+		all = append(all, *a)
+	}
+	slices.SortFunc(all, func(a, b Allocation) int { return a.Addr.Compare(b.Addr) })
+	return all
+}
+
+// Waiting returns the pods that wait, in order of arrival.
+func (s *State) Waiting() []Demand { return slices.Clone(s.waiting) }
+
+// Subnets returns the subnets of the node's zone as last read, and when that was asked.
+func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.subnets, s.subnetsRead }
+
+// Rules returns what decides about a subnet on this node.
+func (s *State) Rules() subnet.Rules { return s.rules() }
+
+// Ready tells whether the pool is known well enough to answer pods.
+func (s *State) Ready() bool { return !s.enisRead.IsZero() || s.provisional }
+
+// Provisional tells whether the pool is the journal's and metadata's word because EC2 has not answered yet.
+func (s *State) Provisional() bool { return s.provisional && s.enisRead.IsZero() }
+
+func (s *State) addENI(e *ENI) {
+	if e.Addresses == nil {
+		e.Addresses = make(map[netip.Addr]*Address)
+	}
+	s.enis[e.ID] = e
+	s.resort()
+}
+
+func (s *State) dropENI(e *ENI, now time.Time) {
+	delete(s.enis, e.ID)
+	s.gone[e.ID] = now
+	s.resort()
+}
+
+func (s *State) resort() {
+	s.order = s.order[:0]
+	for _, e := range s.enis {
+		s.order = append(s.order, e)
+	}
+	slices.SortFunc(s.order, func(a, b *ENI) int {
+		return cmp.Or(cmp.Compare(a.place(), b.place()), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// place orders interfaces: by card and device index, those without a place last.
+func (e *ENI) place() int {
+	if e.Phase == Created || e.Phase == Detached {
+		return 1 << 30
+	}
+	return e.Card<<16 | e.DeviceIndex
+}
+
+// sorted returns the interface's addresses in numerical order.
+func (e *ENI) sorted() []*Address {
+	all := make([]*Address, 0, len(e.Addresses))
+	for _, a := range e.Addresses {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b *Address) int { return a.IP.Compare(b.IP) })
+	return all
+}
+
+// Sorted returns the interface's addresses in numerical order.
+func (e *ENI) Sorted() []*Address { return e.sorted() }
+
+// count returns how many of its addresses are in one of the phases.
+func (e *ENI) count(phases ...Phase) int {
+	n := 0
+	for _, a := range e.Addresses {
+		if slices.Contains(phases, a.Phase) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,221 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// Del removes a pod's rules and route and gives its address back, which then cools down. What is gone already is success.
+func (n *Node) Del(ctx context.Context, pod ipam.Pod) error {
+	began := n.now()
+	reply := make(chan error, 1)
+	err := n.ask(ctx, func() { n.beginDel(pod, reply) })
+	if err == nil {
+		select {
+		case err = <-reply:
+		case <-ctx.Done():
+			err = fmt.Errorf("DEL pod %s/%s: %w", pod.Namespace, pod.Name, ctx.Err())
+		case <-n.done:
+			err = n.stopping(pod, "DEL")
+		}
+	}
+	if n.ports.Meter != nil {
+		n.ports.Meter.Deleted(n.now().Sub(began), err)
+	}
+	return err
+}
+
+func (n *Node) beginDel(pod ipam.Pod, reply chan error) {
+	if n.state == nil {
+		reply <- &Error{Pod: podName(pod), Op: "DEL", Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "the kubelet tries again", Retry: true}
+		return
+	}
+	key := pod.Key
+	if c := n.adds[key]; c != nil && !c.granted { // the pod gave up while it waited
+		delete(n.adds, key)
+		n.state.Withdraw(key)
+		c.reply <- addReply{err: &Error{Pod: podName(pod), Op: "ADD", Why: Stopping, Detail: "the attachment was deleted"}}
+	}
+	if n.later(key, func() { n.beginDel(pod, reply) }) {
+		return
+	}
+	a, ok := n.state.BeginRelease(key)
+	if !ok {
+		n.delHeld(pod, reply)
+		return
+	}
+	n.busy[key] = nil
+	host := n.hostPod(a)
+	n.schedule(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, wireTimeout)
+		defer cancel()
+		err := n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host)
+		n.tell(func() { n.unwired(host, key, err, reply) })
+	})
+}
+
+func (n *Node) unwired(pod hostnet.Pod, key ipam.Key, err error, reply chan error) {
+	n.wiringEnded()
+	defer n.idle(key)
+	if err != nil {
+		n.state.AbortRelease(key)
+		n.log.Error("unwire pod", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs, run.KeyErr, err)
+		reply <- &Error{Pod: PodName{pod.Namespace, pod.Name}, Op: "DEL", Why: WiringError, Detail: err.Error(), Hint: "the kubelet tries again; see the agent's log", Retry: true}
+		return
+	}
+	r, ok := n.state.Release(key, n.now())
+	if !ok {
+		reply <- nil
+		return
+	}
+	n.log.Info("pod unwired", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs)
+	wait := n.ports.Journal.Append([]ipam.Record{r})
+	n.spawn(func() {
+		if err := wait(); err != nil { // the address cools in memory; a restart finds its pod gone
+			n.log.Warn("record a release", run.KeyPod, pod.Name, run.KeyErr, err)
+		}
+		reply <- nil
+	})
+}
+
+// delHeld deletes an attachment that no record names. Its address may be held because the kernel shows it on the pod's link.
+func (n *Node) delHeld(pod ipam.Pod, reply chan error) {
+	held := n.heldAddrs()
+	if len(held) == 0 {
+		reply <- nil
+		return
+	}
+	veth := hostnet.VethName(n.cfg.Settings.VethPrefix, pod.Namespace, pod.Name)
+	n.schedule(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, wireTimeout)
+		defer cancel()
+		seen, err := n.ports.Host.Seen(ctx, n.cfg.Settings)
+		var gone []hostnet.Seen
+		for _, s := range seen {
+			if err == nil && s.Veth == veth && slices.Contains(held, s.Addr.String()) {
+				host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: addrs(s.Addr)}
+				err = n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host)
+				gone = append(gone, s)
+			}
+		}
+		n.tell(func() {
+			n.wiringEnded()
+			for _, s := range gone {
+				if err == nil {
+					n.state.ReleaseHeld(s.Addr, n.now())
+				}
+			}
+			reply <- err
+		})
+	})
+}
+
+func (n *Node) heldAddrs() []string {
+	var held []string
+	for _, e := range n.state.ENIs() {
+		for _, a := range e.Addresses {
+			if a.Phase == ipam.Held {
+				held = append(held, a.IP.String())
+			}
+		}
+	}
+	return held
+}
+
+// GC deletes every attachment of the network that is not among the valid ones. One that is being added stays.
+func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
+	stale := make(chan []ipam.Pod, 1)
+	err := n.ask(ctx, func() {
+		if n.state == nil {
+			stale <- nil
+			return
+		}
+		var pods []ipam.Pod
+		for _, a := range n.state.Allocations() {
+			_, adding := n.adds[a.Pod.Key]
+			if a.Pod.Key.Network == network && !adding && !slices.Contains(valid, a.Pod.Key) {
+				pods = append(pods, a.Pod)
+			}
+		}
+		stale <- pods
+	})
+	if err != nil {
+		return err
+	}
+	for _, pod := range <-stale {
+		n.log.Info("attachment is not valid any more", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyWhy, "gc")
+		if err := n.Del(ctx, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check tells whether a pod's attachment is recorded and wired.
+func (n *Node) Check(ctx context.Context, pod ipam.Pod) (hostnet.Pod, error) {
+	type answer struct {
+		pod hostnet.Pod
+		ok  bool
+	}
+	reply := make(chan answer, 1)
+	err := n.ask(ctx, func() {
+		if n.state == nil {
+			reply <- answer{}
+			return
+		}
+		a, ok := n.state.Allocation(pod.Key)
+		reply <- answer{n.hostPod(a), ok}
+	})
+	if err != nil {
+		return hostnet.Pod{}, n.stopping(pod, "CHECK")
+	}
+	a := <-reply
+	if !a.ok {
+		return hostnet.Pod{}, &Error{Pod: podName(pod), Op: "CHECK", Why: Unknown, Detail: "the agent has no address for it", Hint: "delete the pod, so that it is added again"}
+	}
+	missing, err := n.ports.Host.CheckPod(ctx, n.cfg.Settings, a.pod)
+	if err != nil {
+		return a.pod, fmt.Errorf("check pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	if len(missing) > 0 {
+		return a.pod, &Error{Pod: podName(pod), Op: "CHECK", Why: Broken, Detail: fmt.Sprint(missing), Hint: "the agent repairs routes and rules by itself; a missing link needs the pod deleted"}
+	}
+	return a.pod, nil
+}
+
+// Status tells whether ADDs can be served at all. A lack of addresses is no failure: it ends by itself, and a node must
+// not be taken out of service for it.
+func (n *Node) Status(context.Context) error {
+	select {
+	case <-n.ready:
+		return nil
+	default:
+		return &Error{Op: "STATUS", Why: ipam.Starting, Hint: "see the agent's log", Retry: true}
+	}
+}
+
+// schedule runs a piece of wiring beside the loop, a few at once, and none while the host's network is being compared.
+func (n *Node) schedule(f func()) {
+	n.wireQ = append(n.wireQ, f)
+	n.runWiring()
+}
+
+func (n *Node) runWiring() {
+	for len(n.wireQ) > 0 && n.wiring < maxWiring && !n.host.exclusive() {
+		f := n.wireQ[0]
+		n.wireQ = n.wireQ[1:]
+		n.wiring++
+		n.spawn(f)
+	}
+}
+
+func (n *Node) wiringEnded() {
+	n.wiring--
+	n.runWiring()
+}

@@ -1,0 +1,152 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// hostState says when the host's network is compared with what it must be. A comparison and the wiring of pods exclude
+// each other: it would take a rule that was just added for one that is left over.
+type hostState struct {
+	dirty   bool // compare as soon as the wiring under way has ended
+	pending bool // due, and waiting for the wiring under way
+	running bool
+	last    time.Time
+	changes time.Time // when something changed behind our back; zero when nothing did
+	retry   time.Time // when to look again for a link that is not there yet
+}
+
+func (h *hostState) changed(now time.Time) {
+	if h.changes.IsZero() {
+		h.changes = now
+	}
+}
+
+// due tells whether a comparison should begin.
+func (h *hostState) due(now time.Time) bool {
+	switch {
+	case h.running:
+		return false
+	case h.dirty, h.last.IsZero(), now.Sub(h.last) >= hostEvery:
+		return true
+	case !h.changes.IsZero() && now.Sub(h.changes) >= hostQuiet:
+		return true
+	}
+	return !h.retry.IsZero() && !now.Before(h.retry)
+}
+
+// exclusive tells whether wiring has to wait.
+func (h *hostState) exclusive() bool { return h.running || h.pending }
+
+func (h *hostState) wake(now time.Time) time.Duration {
+	wake := h.last.Add(hostEvery).Sub(now)
+	if h.running {
+		return hostEvery
+	}
+	if !h.changes.IsZero() {
+		wake = min(wake, h.changes.Add(hostQuiet).Sub(now))
+	}
+	if !h.retry.IsZero() {
+		wake = min(wake, h.retry.Sub(now))
+	}
+	return max(wake, time.Millisecond)
+}
+
+// reconcileHost compares the host's network with the state and repairs it, when that is due and no wiring is under way.
+func (n *Node) reconcileHost(now time.Time) {
+	if n.state == nil || !n.state.Ready() || !n.host.due(now) {
+		return
+	}
+	if n.wiring > 0 { // no more is begun until those under way have ended
+		n.host.pending = true
+		return
+	}
+	n.host = hostState{running: true, last: now}
+	cfg := n.hostConfig()
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, hostTimeout)
+		defer cancel()
+		missing, changed, err := n.doReconcile(ctx, cfg)
+		n.tell(func() { n.reconciled(cfg, missing, changed, err) })
+	})
+}
+
+// doReconcile leaves out the interfaces whose link has not appeared yet.
+func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (missing []vpc.ENIID, changed []string, err error) {
+	links, err := n.ports.Host.Links(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	have := make(map[string]bool, len(links))
+	for _, l := range links {
+		have[l.MAC] = true
+	}
+	cfg.ENIs = slices.DeleteFunc(slices.Clone(cfg.ENIs), func(e hostnet.ENI) bool {
+		if !have[e.MAC] {
+			missing = append(missing, e.ID)
+			return true
+		}
+		return false
+	})
+	changed, err = n.ports.Host.Reconcile(ctx, cfg)
+	return missing, changed, err
+}
+
+func (n *Node) reconciled(cfg hostnet.Config, missing []vpc.ENIID, changed []string, err error) {
+	now := n.now()
+	n.host.running = false
+	switch {
+	case err != nil:
+		n.log.Error("reconcile the host's network", run.KeyErr, err)
+		n.host.retry = now.Add(time.Second)
+	default:
+		for _, e := range cfg.ENIs {
+			n.state.Configured(e.ID, !slices.Contains(missing, e.ID))
+		}
+		if len(missing) > 0 {
+			n.host.retry = now.Add(linkRetry)
+		}
+	}
+	if len(changed) > 0 {
+		n.log.Info("host network changed", "changes", changed)
+	}
+	n.runWiring()
+}
+
+// hostConfig is the host's network as the state wants it.
+func (n *Node) hostConfig() hostnet.Config {
+	inst := n.state.Instance
+	cfg := hostnet.Config{PrimaryMAC: inst.PrimaryMAC, PrimaryIP: inst.PrimaryIP, VPCCIDRs: inst.VPCCIDRs, Settings: n.cfg.Settings}
+	for _, e := range n.state.ENIs() {
+		if !e.Managed || (e.Phase != ipam.Attached && !(e.Phase == ipam.Detaching && e.Configured)) {
+			continue
+		}
+		if !e.IsPrimary() && !e.SubnetCIDR.IsValid() {
+			continue // metadata is being asked
+		}
+		cfg.ENIs = append(cfg.ENIs, hostnet.ENI{
+			ID: e.ID, MAC: e.MAC, DeviceIndex: e.DeviceIndex, NetworkCard: e.Card, Primary: e.IsPrimary(),
+			Address: e.Primary, SubnetCIDR: e.SubnetCIDR,
+		})
+	}
+	for _, a := range n.state.Allocations() {
+		if !a.Releasing {
+			cfg.Pods = append(cfg.Pods, n.hostPod(a))
+		}
+	}
+	return cfg
+}
+
+func samePrefixes(a, b []netip.Prefix) bool {
+	less := func(x, y netip.Prefix) int { return x.Compare(y) }
+	return slices.Equal(slices.SortedFunc(slices.Values(a), less), slices.SortedFunc(slices.Values(b), less))
+}
+
+func addrs(a netip.Addr) []netip.Addr { return []netip.Addr{a} }

@@ -1,0 +1,245 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// Config is what the operator set.
+type Config struct {
+	IPAM     ipam.Config
+	Settings hostnet.Settings
+	// AddTimeout is the longest that an ADD waits for an address; 10 s when zero.
+	AddTimeout time.Duration
+	// Nonce tells this run's client tokens from those of a run whose journal was lost.
+	Nonce string
+}
+
+// Ports are the adapters that the loop works with. Meter and Cluster may be nil.
+type Ports struct {
+	Cloud    Cloud
+	Metadata Metadata
+	Host     Host
+	Cluster  Cluster
+	Journal  Journal
+	Meter    Meter
+	Clock    Clock
+	Log      *slog.Logger
+}
+
+// Limits of work that is under way at once.
+const (
+	maxActions = 16 // calls to EC2
+	maxWiring  = 8  // pods being wired or unwired
+	// hostEvery is how often host state is compared when nothing signals a change; hostQuiet how long a signal may wait for more.
+	hostEvery = 30 * time.Second
+	hostQuiet = 500 * time.Millisecond
+	// linkRetry is how often the link of an attached interface is looked for.
+	linkRetry = 200 * time.Millisecond
+	// refreshEvery is the interval of reads of the VPC's blocks and the primary interface's groups.
+	refreshEvery = 30 * time.Second
+	// actionTimeout bounds one call to EC2, retries of the adapter included.
+	actionTimeout = 30 * time.Second
+	hostTimeout   = 20 * time.Second
+	wireTimeout   = 20 * time.Second
+)
+
+// Node is the loop of one node. Run owns its state; every other method asks it.
+type Node struct {
+	cfg   Config
+	ports Ports
+	log   *slog.Logger
+	calls chan func() // work for the loop's goroutine
+	done  chan struct{}
+	ready chan struct{}
+	work  sync.WaitGroup
+
+	// What follows belongs to the loop's goroutine.
+	ctx      context.Context //nolint:containedctx // the loop's own, for the workers that it starts
+	state    *ipam.State     // nil until the start is over
+	boot     string          // what the start waits for
+	adds     map[ipam.Key]*addCall
+	early    []*addCall // ADDs that came before the start was over
+	busy     map[ipam.Key][]func()
+	wiring   int
+	wireQ    []func()
+	host     hostState
+	nextCIDR time.Time
+	plan     ipam.Plan
+	acting   int
+	said     map[ipam.Key]ipam.Why
+	isReady  bool
+	damage   string
+	release  map[ipam.Key]hostnet.Wired
+}
+
+// New returns a node that Run starts.
+func New(cfg Config, ports Ports) *Node {
+	if cfg.AddTimeout == 0 {
+		cfg.AddTimeout = 10 * time.Second
+	}
+	return &Node{
+		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 64), done: make(chan struct{}), ready: make(chan struct{}),
+		adds: make(map[ipam.Key]*addCall), busy: make(map[ipam.Key][]func()), said: make(map[ipam.Key]ipam.Why),
+		boot: "the instance metadata service",
+	}
+}
+
+// Ready is closed once pods can be answered: the primary interface's addresses are known.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Run starts the node and runs its loop until ctx ends. Work under way is given half a second to end.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.ctx = ctx
+	n.start()
+	err := n.loop(ctx)
+	close(n.done)
+	n.failWaiting()
+	cancel()
+	n.awaitWork()
+	return err
+}
+
+func (n *Node) awaitWork() {
+	ended := make(chan struct{})
+	go func() { n.work.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-n.ports.Clock.After(500 * time.Millisecond):
+	}
+}
+
+func (n *Node) loop(ctx context.Context) error {
+	var hostChanges, clusterChanges <-chan struct{}
+	hostChanges = n.ports.Host.Changes()
+	if n.ports.Cluster != nil {
+		clusterChanges = n.ports.Cluster.Changes()
+	}
+	for {
+		wake := n.step()
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-n.calls:
+			f()
+		case <-hostChanges:
+			n.host.changed(n.now())
+		case <-clusterChanges:
+		case <-n.ports.Clock.After(wake):
+		}
+		n.drain()
+	}
+}
+
+// drain does what else is there before the next plan.
+func (n *Node) drain() {
+	for range cap(n.calls) {
+		select {
+		case f := <-n.calls:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// step brings everything forward and returns how long nothing needs to be done by time alone.
+func (n *Node) step() time.Duration {
+	now := n.now()
+	n.expire(now)
+	if n.state == nil {
+		return n.untilDeadline(now, time.Second)
+	}
+	n.observeCluster()
+	for _, g := range n.state.Satisfy(now) {
+		n.wire(g)
+	}
+	n.plan = n.state.Plan(now)
+	for _, a := range n.plan.Actions {
+		if n.acting >= maxActions {
+			break
+		}
+		n.act(a)
+	}
+	n.reconcileHost(now)
+	n.refresh(now)
+	n.explain(now)
+	n.compact()
+	if !n.isReady && n.state.Ready() {
+		n.isReady = true
+		close(n.ready)
+		n.log.Info("node is ready", run.KeyENI, len(n.state.ENIs()), "provisional", n.state.Provisional())
+	}
+	wake := min(n.plan.Wake.Sub(now), n.host.wake(now), n.nextCIDR.Sub(now))
+	return n.untilDeadline(now, max(wake, time.Millisecond))
+}
+
+// untilDeadline shortens d to the first deadline of an ADD that waits.
+func (n *Node) untilDeadline(now time.Time, d time.Duration) time.Duration {
+	for _, c := range n.adds {
+		if !c.granted {
+			d = min(d, c.deadline.Sub(now))
+		}
+	}
+	for _, c := range n.early {
+		d = min(d, c.deadline.Sub(now))
+	}
+	return max(d, time.Millisecond)
+}
+
+func (n *Node) now() time.Time { return n.ports.Clock.Now() }
+
+// ask runs f in the loop's goroutine; it fails when the loop has ended or ctx ends first.
+func (n *Node) ask(ctx context.Context, f func()) error {
+	select {
+	case n.calls <- f:
+		return nil
+	case <-n.done:
+		return errStopping
+	case <-ctx.Done():
+		return fmt.Errorf("ask the agent's loop: %w", ctx.Err())
+	}
+}
+
+// tell hands a finished piece of work to the loop; it is dropped when the loop has ended.
+func (n *Node) tell(f func()) {
+	select {
+	case n.calls <- f:
+	case <-n.done:
+	}
+}
+
+// work runs f beside the loop.
+func (n *Node) spawn(f func()) {
+	n.work.Go(f)
+}
+
+func (n *Node) observeCluster() {
+	if n.ports.Cluster == nil {
+		return
+	}
+	if facts, ok := n.ports.Cluster.Node(); ok {
+		n.state.MaxPods, n.state.Unschedulable = facts.MaxPods, !facts.Schedulable
+	}
+}
+
+// compact shortens the journal when it has grown.
+func (n *Node) compact() {
+	if n.ports.Journal.Due() {
+		wait := n.ports.Journal.Compact(n.state.Snapshot(n.now()))
+		n.spawn(func() {
+			if err := wait(); err != nil {
+				n.log.Warn("compact the journal", run.KeyErr, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,151 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// started is what the start found out before the loop's state exists.
+type started struct {
+	instance vpc.Instance
+	limits   vpc.InstanceLimits
+	records  []ipam.Record
+	damage   string
+	seen     []hostnet.Seen
+}
+
+// start reads what the state needs, beside the loop, trying each read until it works: the node is of no use without it,
+// and a restart would not find more.
+func (n *Node) start() {
+	n.spawn(func() {
+		var s started
+		steps := []struct {
+			what string
+			try  func(context.Context) error
+		}{
+			{"the instance metadata service", func(ctx context.Context) (err error) {
+				s.instance, err = n.ports.Metadata.Instance(ctx)
+				return err
+			}},
+			{"the limits of the instance type", func(ctx context.Context) error { return n.findLimits(ctx, &s) }},
+			{"the journal", func(context.Context) (err error) {
+				s.records, s.damage, err = n.ports.Journal.Load()
+				return err
+			}},
+			{"the host's network", func(ctx context.Context) (err error) {
+				s.seen, err = n.ports.Host.Seen(ctx, n.cfg.Settings)
+				return err
+			}},
+		}
+		for _, step := range steps {
+			n.tell(func() { n.boot = step.what })
+			if !n.until(step.what, step.try) {
+				return
+			}
+		}
+		n.tell(func() { n.begin(s) })
+	})
+}
+
+// until tries until it works, or the node stops.
+func (n *Node) until(what string, try func(context.Context) error) bool {
+	for attempt := 0; ; attempt++ {
+		ctx, cancel := context.WithTimeout(n.ctx, actionTimeout)
+		err := try(ctx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		n.log.Warn("start waits", "for", what, run.KeyAttempt, attempt, run.KeyErr, err)
+		n.tell(func() { n.boot = what + ": " + err.Error() })
+		select {
+		case <-n.ctx.Done():
+			return false
+		case <-n.ports.Clock.After(min(100*time.Millisecond<<min(attempt, 6), 5*time.Second)):
+		}
+	}
+}
+
+func (n *Node) findLimits(ctx context.Context, s *started) (err error) {
+	l, ok := vpc.Limits(s.instance.Type)
+	if !ok {
+		l, err = n.ports.Cloud.InstanceLimits(ctx, s.instance.Type)
+	}
+	s.limits = l
+	return err
+}
+
+// begin makes the state out of what the start found: the journal's word, held against what the kernel shows.
+func (n *Node) begin(s started) {
+	now := n.now()
+	st := ipam.New(n.cfg.IPAM, s.instance, s.limits, n.cfg.Nonce, now)
+	st.Restore(s.records)
+	st.SetLive(liveAddrs(s.seen), now)
+	n.state, n.damage = st, s.damage
+	if s.damage != "" {
+		n.log.Error("the journal is damaged; addresses in doubt are held", run.KeyWhy, s.damage)
+	}
+	var records []ipam.Record
+	for _, stale := range st.Stale() {
+		n.log.Info("pod is gone", run.KeyPod, stale.Pod.Name, run.KeyNamespace, stale.Pod.Namespace, run.KeyIP, stale.Addr, run.KeyWhy, "the kernel shows nothing of it")
+		if r, ok := st.Release(stale.Pod.Key, now); ok {
+			records = append(records, r)
+		}
+	}
+	n.ports.Journal.Append(records)
+	n.host.dirty = true
+	n.nextCIDR = now.Add(refreshEvery)
+	early := n.early
+	n.early = nil
+	for _, c := range early {
+		n.beginAdd(c)
+	}
+}
+
+// liveAddrs are the addresses whose link exists: their pods may live.
+func liveAddrs(seen []hostnet.Seen) []netip.Addr {
+	var live []netip.Addr
+	for _, s := range seen {
+		if s.Live {
+			live = append(live, s.Addr)
+		}
+	}
+	return live
+}
+
+// refresh reads what may change under way: the VPC's blocks and the primary interface's groups.
+func (n *Node) refresh(now time.Time) {
+	if now.Before(n.nextCIDR) {
+		return
+	}
+	n.nextCIDR = now.Add(refreshEvery)
+	mac := n.state.Instance.PrimaryMAC
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, actionTimeout)
+		defer cancel()
+		cidrs, groups, err := n.ports.Metadata.Refresh(ctx, mac)
+		if err != nil {
+			n.log.Debug("refresh from metadata", run.KeyErr, err)
+			return
+		}
+		n.tell(func() { n.refreshed(cidrs, groups) })
+	})
+}
+
+func (n *Node) refreshed(cidrs []netip.Prefix, groups []vpc.SecurityGroupID) {
+	inst := &n.state.Instance
+	if len(cidrs) > 0 && !samePrefixes(cidrs, inst.VPCCIDRs) {
+		n.log.Info("the VPC's blocks changed", "cidrs", cidrs)
+		inst.VPCCIDRs = cidrs
+		n.host.dirty = true
+	}
+	if len(groups) > 0 {
+		inst.Groups = groups
+	}
+}
