@@ -1,0 +1,271 @@
+// Package journal keeps the planner's records in a file that survives the process: append-only, each line with a
+// checksum, written in groups with one fdatasync each.
+//
+// A line is eight hexadecimal digits (CRC-32C of what follows the space), a space, a JSON object. A file whose last line
+// is torn, or whose lines are damaged, is read as far as its lines can be trusted: what is lost is reported, and the
+// loop holds what is in doubt.
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+)
+
+// compactAt is the size in bytes from which on a journal is worth compacting: about 3,000 pod starts.
+const compactAt = 1 << 20
+
+var table = crc32.MakeTable(crc32.Castagnoli)
+
+// Journal is one file. Load comes first, then Append and Compact in any order, from one goroutine; the writes happen in
+// another.
+type Journal struct {
+	path string
+	file *os.File
+
+	mu      sync.Mutex
+	queue   []entry
+	wake    chan struct{}
+	stopped chan struct{}
+	size    int64
+	broken  error // a write failed: what follows would be out of order
+}
+
+type entry struct {
+	data    []byte
+	replace bool // data is a whole new file
+	done    chan error
+}
+
+// Open returns the journal at path. The directory must exist.
+func Open(path string) *Journal {
+	j := &Journal{path: path, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	go j.write()
+	return j
+}
+
+// Load reads the records of earlier runs. Damage says what could not be read, empty when all could. A missing file is an
+// empty journal. The damaged part of a file is kept beside it with the suffix .damaged.
+func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
+	data, err := os.ReadFile(j.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read journal %s: %w", j.path, err)
+	}
+	records, damage = Decode(data)
+	if damage != "" {
+		if err := os.WriteFile(j.path+".damaged", data, 0o600); err != nil {
+			return nil, "", fmt.Errorf("keep damaged journal %s: %w", j.path, err)
+		}
+		if err := os.WriteFile(j.path, encode(records), 0o600); err != nil {
+			return nil, "", fmt.Errorf("repair journal %s: %w", j.path, err)
+		}
+	}
+	j.mu.Lock()
+	j.size = int64(len(data))
+	j.mu.Unlock()
+	return records, damage, nil
+}
+
+// Decode reads a journal's bytes. It never fails: damage says which lines were skipped.
+func Decode(data []byte) (records []ipam.Record, damage string) {
+	bad, first := 0, 0
+	r := bufio.NewReader(bytes.NewReader(data))
+	for n := 1; ; n++ {
+		line, err := r.ReadBytes('\n')
+		if len(line) > 0 {
+			rec, ok := decodeLine(line)
+			switch {
+			case ok:
+				records = append(records, rec)
+			case bad == 0:
+				bad, first = 1, n
+			default:
+				bad++
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if bad > 0 {
+		damage = fmt.Sprintf("%d of %d lines cannot be trusted, the first is line %d", bad, bad+len(records), first)
+	}
+	return records, damage
+}
+
+func decodeLine(line []byte) (ipam.Record, bool) {
+	var rec ipam.Record
+	if len(line) < 11 || line[8] != ' ' || line[len(line)-1] != '\n' {
+		return rec, false
+	}
+	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
+	body := line[9 : len(line)-1]
+	if err != nil || uint32(sum) != crc32.Checksum(body, table) {
+		return rec, false
+	}
+	return rec, json.Unmarshal(body, &rec) == nil
+}
+
+func encode(records []ipam.Record) []byte {
+	var b bytes.Buffer
+	for _, r := range records {
+		body, err := json.Marshal(r)
+		if err != nil { // values of the planner's own; a failure would be a bug that Load's checksum shows
+			continue
+		}
+		fmt.Fprintf(&b, "%08x %s\n", crc32.Checksum(body, table), body)
+	}
+	return b.Bytes()
+}
+
+// Append queues records and returns a function that waits until they are durable.
+func (j *Journal) Append(records []ipam.Record) (wait func() error) {
+	if len(records) == 0 {
+		return func() error { return nil }
+	}
+	return j.enqueue(entry{data: encode(records), done: make(chan error, 1)})
+}
+
+// Compact replaces the file by a snapshot, in order with Append. A crash leaves the old file or the new one.
+func (j *Journal) Compact(snapshot []ipam.Record) (wait func() error) {
+	return j.enqueue(entry{data: encode(snapshot), replace: true, done: make(chan error, 1)})
+}
+
+// Due tells whether the file has grown enough to be compacted.
+func (j *Journal) Due() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.size >= compactAt
+}
+
+// Close writes what is queued and ends.
+func (j *Journal) Close() error {
+	err := j.enqueue(entry{done: make(chan error, 1)})()
+	close(j.stopped)
+	return err
+}
+
+func (j *Journal) enqueue(e entry) func() error {
+	j.mu.Lock()
+	j.queue = append(j.queue, e)
+	if e.replace {
+		j.size = int64(len(e.data))
+	} else {
+		j.size += int64(len(e.data))
+	}
+	j.mu.Unlock()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+	return sync.OnceValue(func() error { return <-e.done })
+}
+
+func (j *Journal) write() {
+	for {
+		select {
+		case <-j.wake:
+		case <-j.stopped:
+			if j.file != nil {
+				_ = j.file.Close()
+			}
+			return
+		}
+		j.mu.Lock()
+		queue := j.queue
+		j.queue = nil
+		j.mu.Unlock()
+		j.writeAll(queue)
+	}
+}
+
+// writeAll writes entries in order, as few groups as the replacements between them allow.
+func (j *Journal) writeAll(queue []entry) {
+	var group []entry
+	var data []byte
+	flush := func() {
+		err := j.appendFile(data)
+		for _, e := range group {
+			e.done <- err
+		}
+		group, data = nil, nil
+	}
+	for _, e := range queue {
+		if e.replace {
+			flush()
+			e.done <- j.replaceFile(e.data)
+			continue
+		}
+		group, data = append(group, e), append(data, e.data...)
+	}
+	flush()
+}
+
+func (j *Journal) appendFile(data []byte) error {
+	if len(data) == 0 {
+		return j.broken
+	}
+	if j.broken != nil { // a torn line would hide what follows: begin on a line of its own
+		data = append([]byte{'\n'}, data...)
+	}
+	if j.file == nil {
+		f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("open journal %s: %w", j.path, err)
+		}
+		j.file = f
+	}
+	_, err := j.file.Write(data)
+	if err == nil {
+		err = syscall.Fdatasync(int(j.file.Fd()))
+	}
+	if err != nil {
+		j.broken = fmt.Errorf("append to journal %s: %w", j.path, err)
+		return j.broken
+	}
+	j.broken = nil
+	return nil
+}
+
+func (j *Journal) replaceFile(data []byte) error {
+	next := j.path + ".next"
+	if err := writeSynced(next, data); err != nil {
+		return fmt.Errorf("compact journal %s: %w", j.path, err)
+	}
+	if err := os.Rename(next, j.path); err != nil {
+		return fmt.Errorf("compact journal %s: %w", j.path, err)
+	}
+	if dir, err := os.Open(filepath.Dir(j.path)); err == nil {
+		_ = dir.Sync()
+		_ = dir.Close()
+	}
+	if j.file != nil {
+		_ = j.file.Close()
+		j.file = nil
+	}
+	j.broken = nil
+	return nil
+}
+
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, bytes.NewReader(data))
+	return errors.Join(err, f.Sync(), f.Close())
+}
