@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/lab/internal/machine/root"
+	"github.com/berth-net/berth/lab/internal/proc"
 )
 
 func main() {
@@ -89,6 +90,9 @@ func reap() {
 // enter joins the groups by the machine's paths, then the namespaces, and becomes the program. The PID namespace was
 // entered by the parent: it counts for children only.
 func enter(pid string, leaves, argv []string) error {
+	if err := proc.DieWithParent(); err != nil {
+		return err
+	}
 	if err := root.Join(leaves); err != nil {
 		return err
 	}

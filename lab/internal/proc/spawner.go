@@ -123,6 +123,22 @@ func enter(path, own string, kind int) (leave func() error, err error) {
 
 // attributes are those of every process of the lab: a session of its own, so that the terminal's Ctrl-C reaches only
 // the lab, which then ends them in order; and death with the spawner.
+//
+// os/exec guards against a parent that died before the death signal was set by comparing parent numbers, and kills the
+// child when they differ, as they always do across PID namespaces. There the program has to set the signal itself, with
+// [DieWithParent]; the first process of a new namespace is immune to its own signals.
 func attributes(spec Spec) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: spec.CloneFlags}
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: spec.CloneFlags}
+	if spec.PidNS != "" {
+		attr.Pdeathsig = 0
+	}
+	return attr
+}
+
+// DieWithParent asks the kernel to kill the calling thread's process when its parent ends; it holds across exec.
+func DieWithParent() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("ask for death with the parent: %w", err)
+	}
+	return nil
 }

@@ -39,6 +39,8 @@ type Spec struct {
 	Disk string `json:"disk"`
 	// Binds are shown besides.
 	Binds []Bind `json:"binds,omitempty"`
+	// Copies are folders whose files are copied into a folder of the root, by that folder.
+	Copies map[string]string `json:"copies,omitempty"`
 	// Files are written into the root at each start, by path.
 	Files map[string]string `json:"files,omitempty"`
 	// Links are symbolic links made in the root, by path.
@@ -204,6 +206,14 @@ func content(spec Spec, top string) error {
 			return err
 		}
 	}
+	for to, from := range spec.Copies {
+		if err := mkdirs(top, to); err != nil {
+			return err
+		}
+		if err := copyFiles(from, filepath.Join(top, to)); err != nil {
+			return err
+		}
+	}
 	for path, text := range spec.Files {
 		full := filepath.Join(top, path)
 		if err := mkdirs(top, filepath.Dir(path)); err != nil {
@@ -230,6 +240,32 @@ func content(spec Spec, top string) error {
 		}
 		if err := os.Symlink(to, full); err != nil {
 			return fmt.Errorf("link in the node: %w", err)
+		}
+	}
+	return nil
+}
+
+// copyFiles copies the files of a folder that are missing or differ in size: a node's disk may be an earlier start's.
+func copyFiles(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("copy into the node: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return fmt.Errorf("copy into the node: %w", err)
+		}
+		target := filepath.Join(to, e.Name())
+		if have, err := os.Stat(target); err == nil && have.Size() == info.Size() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(from, e.Name()))
+		if err != nil {
+			return fmt.Errorf("copy into the node: %w", err)
+		}
+		if err := os.WriteFile(target, text, info.Mode().Perm()); err != nil {
+			return fmt.Errorf("copy into the node: %w", err)
 		}
 	}
 	return nil

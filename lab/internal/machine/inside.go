@@ -1,0 +1,178 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/berth-net/berth/lab/internal/proc"
+)
+
+// environment is what processes inside a node have.
+func environment() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+}
+
+// inside is a process of the node.
+func (m *Machine) inside(name string, argv []string) proc.Spec {
+	enter := []string{"enter", fmt.Sprint(m.first.Pid()), strings.Join(m.tree.Leaves(), ",")}
+	return proc.Spec{
+		Name: name + " of " + m.config.Name, Path: m.config.Cache.Bin("berth-machine"), Args: append(enter, argv...),
+		Env: environment(), PidNS: fmt.Sprintf("/proc/%d/ns/pid", m.first.Pid()),
+	}
+}
+
+// serve starts a process of the node that is started again when it ends.
+func (m *Machine) serve(name string, args []string) (*proc.Service, error) {
+	spec := m.inside(name, append([]string{name}, args...))
+	spec.Log = m.LogFile(name)
+	return m.spawner.Serve(spec, m.config.Log.With("node", m.config.Name))
+}
+
+// Exec runs a program inside the node and returns its standard output. Its end before ctx's is waited for.
+func (m *Machine) Exec(ctx context.Context, argv ...string) (string, error) {
+	return m.ExecInput(ctx, nil, argv...)
+}
+
+// ExecInput is Exec with a standard input.
+func (m *Machine) ExecInput(ctx context.Context, input io.Reader, argv ...string) (string, error) {
+	var out strings.Builder
+	spec := m.inside(argv[0], argv)
+	spec.Stdin, spec.Stdout = input, &out
+	err := m.spawner.Run(ctx, spec)
+	return out.String(), err
+}
+
+// Shell is the command line with which an operator gets a terminal inside the node.
+func (m *Machine) Shell() []string {
+	return []string{
+		"nsenter", "--target", fmt.Sprint(m.first.Pid()), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/",
+		"env", "-i", "TERM=" + "xterm", environment()[0], environment()[1], environment()[2], "bash", "-l",
+	}
+}
+
+// ImportImage puts the images of an archive into the node's containerd.
+func (m *Machine) ImportImage(ctx context.Context, archive string) error {
+	f, err := os.Open(archive)
+	if err != nil {
+		return fmt.Errorf("import image into %s: %w", m.config.Name, err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := m.ExecInput(ctx, f, "ctr", "--namespace", "k8s.io", "image", "import", "-"); err != nil {
+		return fmt.Errorf("import image %s into %s: %w", filepath.Base(archive), m.config.Name, err)
+	}
+	return nil
+}
+
+// startContainerd starts it and waits until it answers.
+func (m *Machine) startContainerd(ctx context.Context) error {
+	var err error
+	if m.containerd, err = m.serve("containerd", []string{"--config", containerdFile}); err != nil {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err = os.Stat(m.Path(containerdSocket)); err == nil {
+			if _, err = m.Exec(ctx, "ctr", "--namespace", "k8s.io", "version"); err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for containerd (log: %s): %w", m.LogFile("containerd"), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// SetProxy makes kube-proxy run in a mode, or not at all; it removes what the mode before left. It returns when the
+// rules are there.
+func (m *Machine) SetProxy(ctx context.Context, mode ProxyMode) error {
+	if err := m.startProxy(ctx, mode); err != nil || mode == "" {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := m.askProxy(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for kube-proxy of %s (log: %s): %w", m.config.Name, m.LogFile("kube-proxy"), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// askProxy asks kube-proxy whether it has written its rules.
+func (m *Machine) askProxy(ctx context.Context) error {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return proc.Dial(ctx, m.config.NetNS, netip.AddrPortFrom(m.config.Addr, proxyHealthPort))
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://kube-proxy/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("ask kube-proxy: %w", err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask kube-proxy: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask kube-proxy: %s", resp.Status)
+	}
+	return nil
+}
+
+// startProxy starts kube-proxy in place of the one that runs.
+func (m *Machine) startProxy(ctx context.Context, mode ProxyMode) error {
+	if m.proxy != nil {
+		err := m.proxy.Stop()
+		m.proxy = nil
+		if err != nil {
+			return fmt.Errorf("stop kube-proxy of %s: %w", m.config.Name, err)
+		}
+		if _, err := m.Exec(ctx, "kube-proxy", "--cleanup"); err != nil {
+			return fmt.Errorf("remove rules of kube-proxy of %s: %w", m.config.Name, err)
+		}
+	}
+	m.config.Proxy = mode
+	if mode == "" {
+		return nil
+	}
+	text, err := m.config.proxyConfig()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.Path(proxyFile), text, 0o644); err != nil {
+		return fmt.Errorf("write configuration of kube-proxy: %w", err)
+	}
+	if m.proxy, err = m.serve("kube-proxy", []string{"--config=" + proxyFile}); err != nil {
+		return errors.Join(fmt.Errorf("start kube-proxy of %s", m.config.Name), err)
+	}
+	return nil
+}
+
+// RestartKubelet ends the kubelet and starts it again, as an operator may.
+func (m *Machine) RestartKubelet() error {
+	if err := m.kubelet.Stop(); err != nil {
+		return err
+	}
+	var err error
+	m.kubelet, err = m.serve("kubelet", m.kubeletArgs())
+	return err
+}
