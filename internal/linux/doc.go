@@ -2,7 +2,7 @@
 // nftables. It makes what core/hostnet asks for and decides nothing itself.
 //
 // A pod is wired with three messages to the kernel: one makes the link from inside the pod's namespace, its other end
-// directly in the host's, both up; one batch sets the host's side; one batch the pod's. Nothing on that way lists links,
+// directly in the host's; one batch sets the host's side; one batch the pod's. Nothing on that way lists links,
 // starts a process or waits.
 //
 // Guarantees: every operation bears repetition; dumps that the kernel says are incomplete are read again (dump.go, the only

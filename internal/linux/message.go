@@ -33,24 +33,20 @@ type end struct {
 	mtu  int
 }
 
-func upLink(family int) *nl.IfInfomsg {
-	msg := nl.NewIfInfomsg(family)
-	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
-	return msg
-}
-
-// newVeth makes a veth pair, both ends up: the pod's where the request is sent, the host's in the namespace hostNS.
+// newVeth makes a veth pair: the pod's end, up, where the request is sent, the host's in the namespace hostNS. The host's
+// cannot be brought up by the same request: while the kernel sets it up, it has no peer yet (ENOTCONN).
 func newVeth(pod, host end, hostNS int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, create)
-	req.AddData(upLink(unix.AF_UNSPEC))
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
+	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, text(pod.name)))
 	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, pod.mac[:]))
 	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(pod.mtu))))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
-	msg := nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
-	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 	peer.AddRtAttr(unix.IFLA_IFNAME, text(host.name))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, host.mac[:])
 	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(host.mtu)))
@@ -67,8 +63,9 @@ func linkRequest(proto, index int) (*nl.NetlinkRequest, *nl.IfInfomsg) {
 	return req, msg
 }
 
+// setAlias labels a link and sets it up.
 func setAlias(index int, alias string) *nl.NetlinkRequest {
-	req, _ := linkRequest(unix.RTM_SETLINK, index)
+	req := setUp(index)
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
 	return req
 }

@@ -8,25 +8,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// In runs f with the calling thread in the network namespace that netns is an open file of. f must not start goroutines that
-// rely on the namespace. A thread that cannot be brought back is discarded.
+// In runs f on a thread in the network namespace that netns is an open file of. f must not start goroutines that rely on the
+// namespace. A thread that cannot be brought back ends with the goroutine that f ran on, and carries nobody into the wrong
+// namespace.
 func In(netns *os.File, f func() error) error {
-	runtime.LockOSThread()
-	back, err := os.Open("/proc/thread-self/ns/net")
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err, back := inThread(netns, f)
+		if back {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// inThread does In's work on the locked thread and tells whether the thread is back where it was.
+func inThread(netns *os.File, f func() error) (err error, back bool) { //nolint:revive // the error is f's, back is about the thread
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("open own network namespace: %w", err)
+		return fmt.Errorf("open own network namespace: %w", err), true
 	}
-	defer back.Close()
+	defer func() { _ = unix.Close(home) }()
 	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("enter network namespace %s: %w", netns.Name(), err)
+		return fmt.Errorf("enter network namespace %s: %w", netns.Name(), err), true
 	}
-	ferr := f()
-	if err := unix.Setns(int(back.Fd()), unix.CLONE_NEWNET); err != nil {
-		// The thread stays locked: it ends with its goroutine instead of carrying others into the wrong namespace.
-		return fmt.Errorf("leave network namespace %s: %w", netns.Name(), err)
+	err = f()
+	if leave := unix.Setns(home, unix.CLONE_NEWNET); leave != nil {
+		return fmt.Errorf("leave network namespace %s: %w", netns.Name(), leave), false
 	}
-	runtime.UnlockOSThread()
-	return ferr
+	return err, true
 }

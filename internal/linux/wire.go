@@ -142,7 +142,7 @@ func (w *wiring) takeOver() (found bool, err error) {
 		return false, fmt.Errorf("make link %s: the host has a %s of that name", w.veth.name, outer.kind)
 	case inPod && inner.peer == outer.index && outer.alias == hostnet.Alias(w.p.Key):
 		w.ethIndex, w.vethIndex = inner.index, outer.index
-		return true, errors.Join(w.pod.do(setUp(inner.index)), w.h.route.do(setUp(outer.index)))
+		return true, w.pod.do(setUp(inner.index))
 	default:
 		return false, unlessGone(w.h.route.do(deleteLink(outer.index)))
 	}
@@ -150,7 +150,7 @@ func (w *wiring) takeOver() (found bool, err error) {
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// hostSide labels the host's end and adds the routes and rules.
+// hostSide labels the host's end, sets it up and adds the routes and rules.
 func (w *wiring) hostSide() error {
 	if w.made {
 		// A rule that a former user of the address left would come first and lead to the wrong interface.
@@ -161,7 +161,7 @@ func (w *wiring) hostSide() error {
 		}
 	}
 	reqs := []*nl.NetlinkRequest{setAlias(w.vethIndex, hostnet.Alias(w.p.Key))}
-	what := []string{"label link " + w.veth.name}
+	what := []string{"label and set up link " + w.veth.name}
 	for _, a := range w.p.Addrs {
 		r := hostnet.Route{Table: hostnet.TableMain, Dst: hostPrefix(a), Link: w.veth.name}
 		reqs, what = append(reqs, routeRequest(unix.RTM_NEWROUTE, create, r, w.vethIndex)), append(what, "add route "+r.String())
