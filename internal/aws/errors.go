@@ -1,0 +1,144 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// codes maps EC2's error codes. Those that are not in it are classified by their form: see codeOf.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+var codes = map[string]vpc.Code{
+	"RequestLimitExceeded":           vpc.Throttled,
+	"Throttling":                     vpc.Throttled,
+	"ThrottlingException":            vpc.Throttled,
+	"ThrottledException":             vpc.Throttled,
+	"RequestThrottled":               vpc.Throttled,
+	"RequestThrottledException":      vpc.Throttled,
+	"TooManyRequestsException":       vpc.Throttled,
+	"EC2ThrottledException":          vpc.Throttled,
+	"BandwidthLimitExceeded":         vpc.Throttled,
+	"SlowDown":                       vpc.Throttled,
+	"PriorRequestNotComplete":        vpc.Throttled,
+	"TransactionInProgressException": vpc.Throttled,
+
+	"InsufficientFreeAddressesInSubnet": vpc.SubnetFull,
+	"InsufficientCidrBlocks":            vpc.PrefixFragmented,
+
+	"PrivateIpAddressLimitExceeded":           vpc.LimitReached,
+	"AttachmentLimitExceeded":                 vpc.LimitReached,
+	"NetworkInterfaceLimitExceeded":           vpc.LimitReached,
+	"SecurityGroupsPerInterfaceLimitExceeded": vpc.LimitReached,
+	"TagLimitExceeded":                        vpc.LimitReached,
+	"ResourceLimitExceeded":                   vpc.LimitReached,
+
+	"InvalidNetworkInterface.InUse": vpc.InUse,
+	"InvalidIPAddress.InUse":        vpc.InUse,
+	"PrivateIPAddressInUse":         vpc.InUse,
+	"IncorrectState":                vpc.InUse,
+	"IncorrectInstanceState":        vpc.InUse,
+	"DependencyViolation":           vpc.InUse,
+	"ResourceInUse":                 vpc.InUse,
+
+	"UnauthorizedOperation":       vpc.NotAuthorized,
+	"AccessDenied":                vpc.NotAuthorized,
+	"AccessDeniedException":       vpc.NotAuthorized,
+	"AuthFailure":                 vpc.NotAuthorized,
+	"SignatureDoesNotMatch":       vpc.NotAuthorized,
+	"InvalidClientTokenId":        vpc.NotAuthorized,
+	"UnrecognizedClientException": vpc.NotAuthorized,
+	"MissingAuthenticationToken":  vpc.NotAuthorized,
+	"ExpiredToken":                vpc.NotAuthorized,
+	"ExpiredTokenException":       vpc.NotAuthorized,
+	"RequestExpired":              vpc.NotAuthorized,
+	"OptInRequired":               vpc.NotAuthorized,
+	"Blocked":                     vpc.NotAuthorized,
+	"PendingVerification":         vpc.NotAuthorized,
+
+	"IdempotentParameterMismatch": vpc.Invalid,
+	"MissingParameter":            vpc.Invalid,
+	"MissingAction":               vpc.Invalid,
+	"UnknownParameter":            vpc.Invalid,
+	"ValidationError":             vpc.Invalid,
+	"OperationNotPermitted":       vpc.Invalid,
+	"UnsupportedOperation":        vpc.Invalid,
+	"Unsupported":                 vpc.Invalid,
+
+	"InternalError":      vpc.Internal,
+	"InternalFailure":    vpc.Internal,
+	"Unavailable":        vpc.Internal,
+	"ServiceUnavailable": vpc.Internal,
+	"RequestTimeout":     vpc.Internal,
+}
+
+// texts classifies codes that stand for several things by their message, in lower case.
+var texts = []struct {
+	code, part string
+	is         vpc.Code
+}{
+	// CreateNetworkInterface and AssignPrivateIpAddresses of prefixes in a subnet without room.
+	{"InvalidParameterValue", "sufficient free ipv4 addresses or prefixes", vpc.SubnetFull},
+	{"InvalidParameterValue", "is currently in use", vpc.InUse},
+	{"InvalidParameterValue", "already has an interface attached", vpc.InUse},
+	{"InvalidParameterValue", "address is in use", vpc.InUse},
+}
+
+// classify turns an error of the SDK into the project's, and returns EC2's code.
+func classify(o op, err error) (*vpc.Error, string) {
+	e := &vpc.Error{Code: vpc.Internal, Op: o.action, Subject: o.subject, Err: err}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		if errors.Is(err, context.DeadlineExceeded) {
+			e.Hint = "EC2 did not answer in time: check the route to its endpoint"
+		}
+		return e, ""
+	}
+	e.Code = codeOf(api.ErrorCode(), api.ErrorMessage())
+	e.Hint = hint(e.Code, o)
+	return e, api.ErrorCode()
+}
+
+func codeOf(code, message string) vpc.Code {
+	lower := strings.ToLower(message)
+	for _, t := range texts {
+		if t.code == code && strings.Contains(lower, t.part) {
+			return t.is
+		}
+	}
+	if c, ok := codes[code]; ok {
+		return c
+	}
+	switch {
+	case strings.HasSuffix(code, ".NotFound"):
+		return vpc.NotFound
+	case strings.HasSuffix(code, ".InUse"):
+		return vpc.InUse
+	case strings.HasSuffix(code, "LimitExceeded"):
+		return vpc.LimitReached
+	case strings.HasPrefix(code, "Invalid"), strings.HasSuffix(code, ".Malformed"):
+		return vpc.Invalid
+	}
+	return vpc.Internal
+}
+
+func hint(c vpc.Code, o op) string {
+	switch c {
+	case vpc.NotAuthorized:
+		return "allow ec2:" + o.action + " in the IAM role of aws-node"
+	case vpc.SubnetFull:
+		return "add a subnet of this zone with the tag " + vpc.TagCNIRole + "=1"
+	case vpc.Throttled:
+		return "EC2 throttles this action in the account and region; it is tried again by itself"
+	default:
+		return ""
+	}
+}
+
+// garbage is the error of an answer that cannot be understood.
+func garbage(o op, err error) *vpc.Error {
+	return &vpc.Error{Code: vpc.Internal, Op: o.action, Subject: o.subject, Err: err, Hint: "the answer is not what EC2 documents"}
+}
