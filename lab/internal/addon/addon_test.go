@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/internal/vpcsim/wire/eks"
 )
 
 // cluster is an installer that remembers what was applied.
@@ -62,41 +64,58 @@ func open(t *testing.T, c *cluster, file string) *Store {
 	return s
 }
 
+func find(s *Store, name string) eks.Addon {
+	for _, a := range s.Addons() {
+		if a.Name == name {
+			return a
+		}
+	}
+	return eks.Addon{}
+}
+
 func TestLifeOfAnAddon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{ready: true}
 		s := open(t, c, filepath.Join(t.TempDir(), "addons.json"))
-		if _, err := s.Describe(CoreDNS); err == nil || err.Error() != "ResourceNotFoundException: No addon: coredns found" {
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS}); err == nil || !strings.Contains(err.Error(), "No addon: coredns found") {
 			t.Error(err)
 		}
-		a, err := s.Create(Request{Name: CoreDNS})
-		if err != nil || a.Status != Creating {
-			t.Fatal(a, err)
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS, Create: true}); err != nil {
+			t.Fatal(err)
+		}
+		if a := find(s, CoreDNS); a.Status != eks.Creating {
+			t.Errorf("%+v", a)
 		}
 		s.Wait()
-		if a, _ = s.Describe(CoreDNS); a.Status != Active {
+		if a := find(s, CoreDNS); a.Status != eks.Active {
 			t.Fatalf("%+v", a)
 		}
-		u, err := s.Change(Request{Name: CoreDNS, Configuration: new(`{"replicaCount": 3}`)})
-		if err != nil || u.Status != "InProgress" {
-			t.Fatal(u, err)
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS, UpdateID: "u", ConfigurationValues: new(`{"replicaCount": 3}`)}); err != nil {
+			t.Fatal(err)
+		}
+		if a := find(s, CoreDNS); a.Status != eks.Updating || a.UpdateID != "u" {
+			t.Errorf("%+v", a)
 		}
 		s.Wait()
-		if u, _ = s.Update(u.ID); u.Status != "Successful" {
-			t.Fatalf("%+v", u)
-		}
 		if last := c.applied[len(c.applied)-1]; !strings.Contains(last, "replicas: 3") {
 			t.Error(last)
 		}
-		if again := open(t, c, s.options.File); len(again.List()) != 1 {
-			t.Errorf("after reading the file again: %v", again.List())
-		}
-		if _, err := s.Remove(CoreDNS, true); err != nil {
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS, UpdateID: "v"}); err != nil {
 			t.Fatal(err)
 		}
 		s.Wait()
-		if len(c.deleted) != 0 || len(s.List()) != 0 {
-			t.Errorf("deleted %d, left %v", len(c.deleted), s.List())
+		if last := c.applied[len(c.applied)-1]; !strings.Contains(last, "replicas: 3") {
+			t.Error("an update without values forgets the ones before")
+		}
+		if again := open(t, c, s.options.File); find(again, CoreDNS).Status != eks.Active {
+			t.Errorf("after reading the file again: %v", again.Addons())
+		}
+		if err := s.Remove(CoreDNS, true); err != nil {
+			t.Fatal(err)
+		}
+		s.Wait()
+		if len(c.deleted) != 0 || len(s.Addons()) != 0 {
+			t.Errorf("deleted %d, left %v", len(c.deleted), s.Addons())
 		}
 	})
 }
@@ -104,16 +123,16 @@ func TestLifeOfAnAddon(t *testing.T) {
 func TestRolloutThatDoesNotComeAbout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, &cluster{}, "")
-		if _, err := s.Create(Request{Name: CoreDNS}); err != nil {
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS, Create: true}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Change(Request{Name: CoreDNS}); err == nil || !strings.Contains(err.Error(), "currently in CREATING State") {
+		if err := s.Apply(eks.AddonChange{Name: CoreDNS}); err == nil || !strings.Contains(err.Error(), "currently in CREATING State") {
 			t.Error(err)
 		}
 		s.Wait()
-		a, _ := s.Describe(CoreDNS)
-		want := []Issue{{Code: "InsufficientNumberOfReplicas", Message: "daemonset/aws-node: 1 of 2 pods are ready", Resources: []string{"deployment/coredns"}}}
-		if diff := cmp.Diff(want, a.Issues); a.Status != Degraded || diff != "" {
+		a := find(s, CoreDNS)
+		want := []eks.Issue{{Code: "InsufficientNumberOfReplicas", Message: "daemonset/aws-node: 1 of 2 pods are ready", Resources: []string{"deployment/coredns"}}}
+		if diff := cmp.Diff(want, a.Issues); a.Status != eks.Degraded || diff != "" {
 			t.Errorf("%s %s", a.Status, diff)
 		}
 	})
@@ -123,15 +142,15 @@ func TestConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{ready: true, conflict: &ConflictError{Resource: "Deployment coredns", Fields: []string{".spec.replicas"}}}
 		s := open(t, c, "")
-		for how, want := range map[Conflicts]Status{"": CreateFailed, Overwrite: Active} {
-			if _, err := s.Create(Request{Name: CoreDNS, Conflicts: how}); err != nil {
+		for how, want := range map[Conflicts]eks.AddonStatus{"": eks.CreateFailed, Overwrite: eks.Active} {
+			if err := s.Apply(eks.AddonChange{Name: CoreDNS, Create: true, ResolveConflicts: string(how)}); err != nil {
 				t.Fatal(err)
 			}
 			s.Wait()
-			if a, _ := s.Describe(CoreDNS); a.Status != want {
+			if a := find(s, CoreDNS); a.Status != want {
 				t.Errorf("%q: %+v", how, a)
 			}
-			if _, err := s.Remove(CoreDNS, false); err != nil {
+			if err := s.Remove(CoreDNS, false); err != nil {
 				t.Fatal(err)
 			}
 			s.Wait()
@@ -139,46 +158,42 @@ func TestConflict(t *testing.T) {
 	})
 }
 
-func TestValidate(t *testing.T) {
-	kinds, err := Catalogue(Sources{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const refused = "InvalidParameterException: ConfigurationValue provided in request is not supported: Json schema validation failed with error: "
-	for _, test := range []struct{ name, values, want string }{
-		{"the walkthrough's", `{"env":{"ENABLE_SUBNET_DISCOVERY":"true"}}`, ""},
-		{"YAML", "env:\n  WARM_IP_TARGET: \"5\"\n", ""},
-		{"trailing newline of file://", "{}\n", ""},
-		{"nothing", " ", ""},
-		{"unknown key", `{"envs":{}}`, refused + "[$.envs: is not defined in the schema and the schema does not allow additional properties]"},
-		{"unknown variable", `{"env":{"WARM_IP":"1"}}`, refused + "[$.env.WARM_IP: is not defined in the schema and the schema does not allow additional properties]"},
-		{"number for text", `{"env":{"WARM_IP_TARGET":5}}`, refused + "[$.env.WARM_IP_TARGET: integer found, string expected]"},
-		{"boolean for text", `{"env":{"ENABLE_SUBNET_DISCOVERY":true}}`, refused + "[$.env.ENABLE_SUBNET_DISCOVERY: boolean found, string expected]"},
-		{"not in the enumeration", `{"env":{"ENABLE_SUBNET_DISCOVERY":"yes"}}`, refused + "[$.env.ENABLE_SUBNET_DISCOVERY: does not have a value in the enumeration [true, false]]"},
-		{"two at once", `{"a":1,"env":[]}`, refused + "[$.a: is not defined in the schema and the schema does not allow additional properties, $.env: array found, object expected]"},
-		{"a list", `[]`, refused + "[$: array found, object expected]"},
-		{"neither JSON nor YAML", `{"env"`, "InvalidParameterException: ConfigurationValue provided in request is not supported: it is neither JSON nor YAML"},
+func TestRefusedChanges(t *testing.T) {
+	s := open(t, &cluster{ready: true}, "")
+	for name, change := range map[string]eks.AddonChange{
+		"Addon version specified is not supported": {Name: CNI, Create: true, Version: new("v1.0.0")},
+		"Addon ebs-csi specified is not supported": {Name: "ebs-csi", Create: true},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			_, err := Validate(kinds[0], &test.values)
-			got := ""
-			if err != nil {
-				got = err.Error()
-			}
-			if got != test.want && (test.want == "" || !strings.HasPrefix(got, test.want)) {
-				t.Errorf("got  %s\nwant %s", got, test.want)
-			}
-		})
+		if err := s.Apply(change); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want %q", err, name)
+		}
 	}
 }
 
-func FuzzValidate(f *testing.F) {
-	kinds, err := Catalogue(Sources{})
-	if err != nil {
-		f.Fatal(err)
+func TestSchemas(t *testing.T) {
+	s := open(t, &cluster{}, "")
+	schemas := map[string]string{}
+	for _, v := range s.Catalogue("1.35") {
+		schemas[v.Addon] = v.Schema
 	}
-	f.Add(`{"env":{"A":"b"}}`)
-	f.Fuzz(func(_ *testing.T, text string) { _, _ = Validate(kinds[0], &text) })
+	for _, test := range []struct{ name, addon, values, want string }{
+		{"the walkthrough's", CNI, `{"env":{"ENABLE_SUBNET_DISCOVERY":"true"}}`, ""},
+		{"YAML", CNI, "env:\n  WARM_IP_TARGET: \"5\"\n", ""},
+		{"unknown key", CNI, `{"envs":{}}`, "$.envs"},
+		{"unknown variable", CNI, `{"env":{"WARM_IP":"1"}}`, "$.env.WARM_IP"},
+		{"number for text", CNI, `{"env":{"WARM_IP_TARGET":5}}`, "$.env.WARM_IP_TARGET"},
+		{"not in the enumeration", CNI, `{"env":{"ENABLE_SUBNET_DISCOVERY":"yes"}}`, "$.env.ENABLE_SUBNET_DISCOVERY"},
+		{"replicas", CoreDNS, `{"replicaCount":4}`, ""},
+		{"no replicas", CoreDNS, `{"replicaCount":0}`, "$.replicaCount"},
+		{"kube-proxy has none", KubeProxy, `{"mode":"ipvs"}`, "$.mode"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := eks.ValidateConfiguration(schemas[test.addon], test.values)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
 }
 
 func TestFieldsThatOthersOwn(t *testing.T) {

@@ -9,209 +9,155 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/berth-net/berth/internal/vpcsim/wire/eks"
 )
 
-// Types of EKS's errors.
-const (
-	InvalidParameter = "InvalidParameterException"
-	InvalidRequest   = "InvalidRequestException"
-	ResourceInUse    = "ResourceInUseException"
-	ResourceNotFound = "ResourceNotFoundException"
-)
-
-// Error is an error that EKS would answer.
-type Error struct {
-	Type, Message string
-}
-
-// Error implements error.
-func (e *Error) Error() string { return e.Type + ": " + e.Message }
-
-func notFound(format string, args ...any) *Error {
-	return &Error{Type: ResourceNotFound, Message: fmt.Sprintf(format, args...)}
-}
-
-// Create installs an add-on; it goes on in the background.
-func (s *Store) Create(r Request) (Addon, error) {
-	kind, values, err := s.check(r)
+// Apply begins to create or change an add-on; it goes on in the background. The values have passed the schema.
+func (s *Store) Apply(change eks.AddonChange) error {
+	kind, err := s.kind(change)
 	if err != nil {
-		return Addon{}, err
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.addons[r.Name]; ok {
-		return Addon{}, &Error{Type: ResourceInUse, Message: "Addon already exists."}
+	a, installed := s.addons[change.Name]
+	switch {
+	case change.Create && installed:
+		return eks.InUse("Addon already exists.")
+	case !change.Create && !installed:
+		return eks.NotFound(fmt.Sprintf("No addon: %s found", change.Name))
+	case installed && (a.Status == eks.Creating || a.Status == eks.Updating || a.Status == eks.Deleting):
+		return eks.InUse(fmt.Sprintf("Addon cannot be updated as it is currently in %s State", a.Status))
 	}
-	now := time.Now()
-	a := &Addon{Name: r.Name, Version: kind.Version, Status: Creating, Created: now, Modified: now, Tags: r.Tags}
-	if r.Configuration != nil {
-		a.Configuration = *r.Configuration
+	next := eks.Addon{Name: kind.Name, CreatedAt: time.Now(), Tags: change.Tags}
+	failed := eks.CreateFailed
+	if installed {
+		next, failed = *a, eks.UpdateFailed
 	}
-	s.addons[r.Name] = a
+	if change.ConfigurationValues != nil {
+		next.ConfigurationValues = *change.ConfigurationValues
+	}
+	if change.ServiceAccountRoleARN != nil {
+		next.ServiceAccountRoleARN = *change.ServiceAccountRoleARN
+	}
+	values, err := decode(next.ConfigurationValues)
+	if err != nil {
+		return err
+	}
+	next.Version, next.UpdateID, next.ModifiedAt, next.Issues = kind.Version, change.UpdateID, time.Now(), nil
+	next.Status = eks.Updating
+	if change.Create {
+		next.Status = eks.Creating
+	}
+	s.addons[change.Name] = &next
 	s.save()
-	s.group.Go(func() { s.roll(kind, values, r.Conflicts, CreateFailed, nil) })
-	return *a, nil
+	s.group.Go(func() { s.roll(kind, values, Conflicts(change.ResolveConflicts), failed) })
+	return nil
 }
 
-// Change updates an add-on; it goes on in the background.
-func (s *Store) Change(r Request) (Update, error) {
-	if r.Configuration == nil {
-		if a, err := s.Describe(r.Name); err == nil {
-			r.Configuration = &a.Configuration
+// kind finds what a change is about.
+func (s *Store) kind(change eks.AddonChange) (Kind, error) {
+	for _, k := range s.options.Kinds {
+		if k.Name != change.Name {
+			continue
 		}
+		if v := change.Version; v != nil && *v != "" && *v != k.Version {
+			return Kind{}, eks.InvalidParameter(fmt.Sprintf("Addon version specified is not supported: the lab has %s %s only", k.Name, k.Version))
+		}
+		return k, nil
 	}
-	kind, values, err := s.check(r)
-	if err != nil {
-		return Update{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, ok := s.addons[r.Name]
-	if !ok {
-		return Update{}, notFound("No addon: %s found", r.Name)
-	}
-	if a.Status == Creating || a.Status == Updating || a.Status == Deleting {
-		return Update{}, &Error{Type: ResourceInUse, Message: fmt.Sprintf("Addon cannot be updated as it is currently in %s State", a.Status)}
-	}
-	s.serial++
-	u := &Update{
-		ID: fmt.Sprintf("b3a1c2d4-5e6f-3a7b-8c9d-%012x", s.serial), Addon: r.Name, Status: "InProgress", Created: time.Now(),
-	}
-	if r.Version != nil {
-		u.Params = append(u.Params, Param{"AddonVersion", *r.Version})
-	}
-	if r.Conflicts != "" {
-		u.Params = append(u.Params, Param{"ResolveConflicts", string(r.Conflicts)})
-	}
-	u.Params = append(u.Params, Param{"ConfigurationValues", *r.Configuration})
-	a.Status, a.Modified, a.Configuration, a.Issues = Updating, u.Created, *r.Configuration, nil
-	s.updates = append(s.updates, u)
-	s.save()
-	out := *u
-	s.group.Go(func() { s.roll(kind, values, r.Conflicts, UpdateFailed, u) })
-	return out, nil
+	return Kind{}, eks.InvalidParameter(fmt.Sprintf("Addon %s specified is not supported", change.Name))
 }
 
-// Remove uninstalls an add-on; with preserve what it installed stays.
-func (s *Store) Remove(name string, preserve bool) (Addon, error) {
-	kind, err := s.Kind(name)
+// decode reads configuration values, JSON or YAML.
+func decode(text string) (map[string]any, error) {
+	values := map[string]any{}
+	if strings.TrimSpace(text) == "" {
+		return values, nil
+	}
+	data, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err == nil {
+		err = json.Unmarshal(data, &values)
+	}
 	if err != nil {
-		return Addon{}, err
+		return nil, eks.InvalidParameter("ConfigurationValue provided in request is not supported: " + err.Error())
+	}
+	return values, nil
+}
+
+// Remove begins to uninstall an add-on; with preserve what it installed stays.
+func (s *Store) Remove(name string, preserve bool) error {
+	kind, err := s.kind(eks.AddonChange{Name: name})
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.addons[name]
 	if !ok {
-		return Addon{}, notFound("No addon: %s found", name)
+		return eks.NotFound(fmt.Sprintf("No addon: %s found", name))
 	}
-	a.Status, a.Modified = Deleting, time.Now()
-	out := *a
+	a.Status, a.ModifiedAt = eks.Deleting, time.Now()
 	s.save()
 	s.group.Go(func() {
-		var err error
-		if !preserve {
-			var manifests []byte
-			if manifests, err = kind.render(s.ctx, nil); err == nil && len(manifests) > 0 {
-				err = s.options.Installer.Delete(s.ctx, manifests)
-			}
-		}
+		err := s.uninstall(kind, preserve)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err != nil {
-			a.Status, a.Issues = DeleteFailed, []Issue{{Code: "InternalFailure", Message: err.Error()}}
+			a.Status, a.Issues = eks.DeleteFailed, []eks.Issue{{Code: "InternalFailure", Message: err.Error()}}
 		} else {
 			delete(s.addons, name)
 		}
 		s.save()
 	})
-	return out, nil
+	return nil
 }
 
-// check validates a request against the catalogue and decodes its configuration values.
-func (s *Store) check(r Request) (Kind, map[string]any, error) {
-	kind, err := s.Kind(r.Name)
-	if err != nil {
-		return Kind{}, nil, err
+func (s *Store) uninstall(kind Kind, preserve bool) error {
+	if preserve {
+		return nil
 	}
-	if r.Version != nil && *r.Version != "" && *r.Version != kind.Version {
-		return Kind{}, nil, &Error{Type: InvalidParameter, Message: fmt.Sprintf(
-			"Addon version specified is not supported: the lab has %s %s only", r.Name, kind.Version)}
+	manifests, err := kind.render(s.ctx, nil)
+	if err != nil || len(manifests) == 0 {
+		return err
 	}
-	switch r.Conflicts {
-	case "", Overwrite, None, Preserve:
-	default:
-		return Kind{}, nil, &Error{Type: InvalidParameter, Message: fmt.Sprintf(
-			"resolveConflicts must be one of OVERWRITE, NONE, PRESERVE, got %q", r.Conflicts)}
-	}
-	values, err := Validate(kind, r.Configuration)
-	return kind, values, err
-}
-
-// Validate decodes configuration values, JSON or YAML, and checks them against an add-on's schema.
-func Validate(kind Kind, text *string) (map[string]any, error) {
-	if text == nil || strings.TrimSpace(*text) == "" {
-		return map[string]any{}, nil
-	}
-	const refused = "ConfigurationValue provided in request is not supported: "
-	var v any
-	data, err := yaml.YAMLToJSONStrict([]byte(*text))
-	if err == nil {
-		err = json.Unmarshal(data, &v)
-	}
-	if err != nil {
-		return nil, &Error{Type: InvalidParameter, Message: refused + "it is neither JSON nor YAML: " + err.Error()}
-	}
-	s, err := parseSchema([]byte(kind.Schema))
-	if err != nil {
-		return nil, err
-	}
-	if wrong := s.validate("$", v); len(wrong) > 0 {
-		return nil, &Error{Type: InvalidParameter, Message: refused + "Json schema validation failed with error: [" + strings.Join(wrong, ", ") + "]"}
-	}
-	values, _ := v.(map[string]any)
-	return values, nil
+	return s.options.Installer.Delete(s.ctx, manifests)
 }
 
 // roll brings an add-on into the cluster and notes how it went.
-func (s *Store) roll(kind Kind, values map[string]any, conflicts Conflicts, failed Status, u *Update) {
+func (s *Store) roll(kind Kind, values map[string]any, conflicts Conflicts, failed eks.AddonStatus) {
 	status, issue := s.install(kind, values, conflicts, failed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.addons[kind.Name]; a != nil {
-		a.Status, a.Modified, a.Issues = status, time.Now(), nil
-		if issue != nil {
-			a.Issues = []Issue{*issue}
-		}
-	}
-	if u != nil {
-		u.Status = "Successful"
-		if issue != nil {
-			u.Status, u.Issues = "Failed", []Issue{*issue}
-		}
+	a := s.addons[kind.Name]
+	a.Status, a.ModifiedAt, a.Issues = status, time.Now(), nil
+	if issue != nil {
+		a.Issues = []eks.Issue{*issue}
 	}
 	s.save()
 }
 
-func (s *Store) install(kind Kind, values map[string]any, conflicts Conflicts, failed Status) (Status, *Issue) {
+func (s *Store) install(kind Kind, values map[string]any, conflicts Conflicts, failed eks.AddonStatus) (eks.AddonStatus, *eks.Issue) {
 	manifests, err := kind.render(s.ctx, values)
 	if err != nil {
-		return failed, &Issue{Code: "ConfigurationConflict", Message: err.Error()}
+		return failed, &eks.Issue{Code: "ConfigurationConflict", Message: err.Error()}
 	}
 	if len(manifests) > 0 {
 		err = s.options.Installer.Apply(s.ctx, manifests, conflicts)
 	}
 	if conflict, ok := errors.AsType[*ConflictError](err); ok {
-		return failed, &Issue{Code: "ConfigurationConflict", Message: conflict.Error(), Resources: []string{conflict.Resource}}
+		return failed, &eks.Issue{Code: "ConfigurationConflict", Message: conflict.Error(), Resources: []string{conflict.Resource}}
 	}
 	if err != nil {
-		return failed, &Issue{Code: "InternalFailure", Message: err.Error()}
+		return failed, &eks.Issue{Code: "InternalFailure", Message: err.Error()}
 	}
 	for _, workload := range kind.Workloads {
 		if missing := s.await(workload); missing != "" {
-			return Degraded, &Issue{Code: "InsufficientNumberOfReplicas", Message: missing, Resources: []string{workload}}
+			return eks.Degraded, &eks.Issue{Code: "InsufficientNumberOfReplicas", Message: missing, Resources: []string{workload}}
 		}
 	}
-	return Active, nil
+	return eks.Active, nil
 }
 
 // await waits for a rollout and returns what is missing when it does not come about.
@@ -225,7 +171,7 @@ func (s *Store) await(workload string) string {
 		if done {
 			return ""
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			missing = err.Error()
 		}
 		select {

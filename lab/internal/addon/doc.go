@@ -1,5 +1,5 @@
 // Package addon knows EKS's add-ons as the lab has them: which there are, their versions and configuration schemas, and
-// how one is created, updated and deleted, with EKS's states and error texts.
+// how one is created, updated and deleted, with EKS's states. The wire is not its business: package eks is.
 //
 // An add-on is manifests: those of vpc-cni are rendered by Helm from this repository's own chart, those of coredns and
 // kube-proxy are in this package. They are applied on the server's side under EKS's field manager, so that what a user

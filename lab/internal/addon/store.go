@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/berth-net/berth/internal/vpcsim/wire/eks"
 )
 
 // Conflicts says what happens to fields that someone else has changed.
@@ -21,58 +25,6 @@ const (
 	None      Conflicts = "NONE"
 	Preserve  Conflicts = "PRESERVE"
 )
-
-// Status is an add-on's state.
-type Status string
-
-// EKS's states of an add-on.
-const (
-	Creating     Status = "CREATING"
-	Active       Status = "ACTIVE"
-	CreateFailed Status = "CREATE_FAILED"
-	Updating     Status = "UPDATING"
-	UpdateFailed Status = "UPDATE_FAILED"
-	Deleting     Status = "DELETING"
-	DeleteFailed Status = "DELETE_FAILED"
-	Degraded     Status = "DEGRADED"
-)
-
-// Addon is an installed add-on.
-type Addon struct {
-	Name, Version     string
-	Status            Status
-	Configuration     string // as given, JSON or YAML
-	Issues            []Issue
-	Created, Modified time.Time
-	Tags              map[string]string
-}
-
-// Issue is what is wrong with an add-on or an update.
-type Issue struct {
-	Code, Message string
-	Resources     []string
-}
-
-// Update is a change of an add-on under way or done.
-type Update struct {
-	ID, Addon string
-	Status    string // InProgress, Successful, Failed
-	Params    []Param
-	Created   time.Time
-	Issues    []Issue
-}
-
-// Param is one of the settings that an update was asked for.
-type Param struct{ Type, Value string }
-
-// Request is what a create or an update asks for. Nil keeps what is.
-type Request struct {
-	Name          string
-	Version       *string
-	Configuration *string
-	Conflicts     Conflicts
-	Tags          map[string]string
-}
 
 // Installer changes the cluster.
 type Installer interface {
@@ -112,51 +64,35 @@ type Store struct {
 	ctx     context.Context
 	group   sync.WaitGroup
 
-	mu      sync.Mutex
-	addons  map[string]*Addon
-	updates []*Update
-	serial  int
+	mu     sync.Mutex
+	addons map[string]*eks.Addon
 }
 
-type saved struct {
-	Addons  map[string]*Addon
-	Updates []*Update
-	Serial  int
-}
-
-// Open returns the store with what its file holds. Changes that were under way when a former process ended are failed.
-// What a store does in the background ends with ctx; see Wait.
+// Open returns the store with what its file holds. Changes that were under way when a former process ended have
+// failed. What a store does in the background ends with ctx; see Wait.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{options: o, ctx: ctx, addons: map[string]*Addon{}}
+	s := &Store{options: o, ctx: ctx, addons: map[string]*eks.Addon{}}
 	if o.File == "" {
 		return s, nil
 	}
 	data, err := os.ReadFile(o.File)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read add-ons: %w", err)
 	}
-	var old saved
-	if err := json.Unmarshal(data, &old); err != nil {
+	if err := json.Unmarshal(data, &s.addons); err != nil {
 		return nil, fmt.Errorf("read add-ons from %s: %w", o.File, err)
 	}
-	s.updates, s.serial = old.Updates, old.Serial
-	for name, a := range old.Addons {
-		s.addons[name] = a
+	interrupted := []eks.Issue{{Code: "InternalFailure", Message: "the lab was stopped while the change was under way"}}
+	for _, a := range s.addons {
 		switch a.Status {
-		case Creating, Updating:
-			a.Status = Degraded
-		case Deleting:
-			a.Status = DeleteFailed
+		case eks.Creating, eks.Updating:
+			a.Status, a.Issues = eks.Degraded, interrupted
+		case eks.Deleting:
+			a.Status, a.Issues = eks.DeleteFailed, interrupted
 		default:
-		}
-	}
-	for _, u := range s.updates {
-		if u.Status == "InProgress" {
-			u.Status = "Failed"
-			u.Issues = append(u.Issues, Issue{Code: "InternalFailure", Message: "the lab was stopped while the update was under way"})
 		}
 	}
 	return s, nil
@@ -165,12 +101,37 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // Wait waits for the changes that are under way.
 func (s *Store) Wait() { s.group.Wait() }
 
+// Addons lists the installed add-ons by name.
+func (s *Store) Addons() []eks.Addon {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []eks.Addon
+	for _, name := range slices.Sorted(maps.Keys(s.addons)) {
+		a := *s.addons[name]
+		a.Issues = slices.Clone(a.Issues)
+		out = append(out, a)
+	}
+	return out
+}
+
+// Catalogue lists what can be installed in a cluster of a version such as 1.35.
+func (s *Store) Catalogue(clusterVersion string) []eks.AddonVersion {
+	var out []eks.AddonVersion
+	for _, k := range s.options.Kinds {
+		out = append(out, eks.AddonVersion{
+			Addon: k.Name, Version: k.Version, Type: "networking", Architectures: []string{"amd64"},
+			ClusterVersions: []string{clusterVersion}, DefaultFor: []string{clusterVersion}, Schema: k.Schema,
+		})
+	}
+	return out
+}
+
 // save writes the state; the caller holds the lock.
 func (s *Store) save() {
 	if s.options.File == "" {
 		return
 	}
-	data, err := json.Marshal(saved{s.addons, s.updates, s.serial})
+	data, err := json.Marshal(s.addons)
 	if err == nil {
 		if err = os.WriteFile(s.options.File+".new", data, 0o644); err == nil {
 			err = os.Rename(s.options.File+".new", s.options.File)
@@ -179,70 +140,4 @@ func (s *Store) save() {
 	if err != nil {
 		s.options.Log.Error("add-ons are not saved", "err", err)
 	}
-}
-
-// List returns the names of the installed add-ons.
-func (s *Store) List() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var names []string
-	for name := range s.addons {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Describe returns an installed add-on.
-func (s *Store) Describe(name string) (Addon, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, ok := s.addons[name]
-	if !ok {
-		return Addon{}, notFound("No addon: %s found", name)
-	}
-	out := *a
-	out.Issues = slices.Clone(a.Issues)
-	return out, nil
-}
-
-// Updates lists the updates of an add-on, the newest first.
-func (s *Store) Updates(name string) []Update {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []Update
-	for _, u := range s.updates {
-		if u.Addon == name {
-			out = append(out, *u)
-		}
-	}
-	slices.Reverse(out)
-	return out
-}
-
-// Update returns one update by its id.
-func (s *Store) Update(id string) (Update, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, u := range s.updates {
-		if u.ID == id {
-			out := *u
-			out.Issues = slices.Clone(u.Issues)
-			return out, nil
-		}
-	}
-	return Update{}, notFound("No update found for ID: %s", id)
-}
-
-// Kinds returns the catalogue.
-func (s *Store) Kinds() []Kind { return s.options.Kinds }
-
-// Kind returns the add-on of that name.
-func (s *Store) Kind(name string) (Kind, error) {
-	for _, k := range s.options.Kinds {
-		if k.Name == name {
-			return k, nil
-		}
-	}
-	return Kind{}, &Error{Type: InvalidParameter, Message: fmt.Sprintf("Addon %s specified is not supported", name)}
 }
