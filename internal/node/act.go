@@ -29,7 +29,7 @@ func (n *Node) call(a ipam.Action, inst vpc.Instance, wait func() error) ipam.Re
 	ctx, cancel := context.WithTimeout(n.ctx, actionTimeout)
 	defer cancel()
 	askedAt := n.now()
-	r := n.execute(ctx, a, inst)
+	r := Execute(ctx, n.ports.Cloud, n.ports.Metadata, a, inst, n.cfg.IPAM.Cluster)
 	r.AskedAt = askedAt
 	return r
 }
@@ -55,40 +55,40 @@ func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 	}
 }
 
-// execute makes the call that an action stands for.
-func (n *Node) execute(ctx context.Context, a ipam.Action, inst vpc.Instance) (r ipam.Result) {
+// Execute makes the call that an action stands for. The caller sets AskedAt.
+func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action, inst vpc.Instance, cluster string) (r ipam.Result) {
 	switch a.Kind {
 	case ipam.ReadENIs:
-		r.ENIs, r.Err = n.ports.Cloud.AttachedENIs(ctx, inst.ID)
+		r.ENIs, r.Err = cloud.AttachedENIs(ctx, inst.ID)
 	case ipam.ReadENI:
-		r.ENIs, r.Err = n.ports.Cloud.ENIs(ctx, []vpc.ENIID{a.ENI})
+		r.ENIs, r.Err = cloud.ENIs(ctx, []vpc.ENIID{a.ENI})
 	case ipam.ReadSubnets:
-		r.Subnets, r.Err = n.ports.Cloud.Subnets(ctx, inst.VPC, inst.Zone)
+		r.Subnets, r.Err = cloud.Subnets(ctx, inst.VPC, inst.Zone)
 	case ipam.ReadLeaked:
-		r.ENIs, r.Err = n.ports.Cloud.AvailableENIs(ctx, inst.VPC, n.cfg.IPAM.Cluster, "")
+		r.ENIs, r.Err = cloud.AvailableENIs(ctx, inst.VPC, cluster, "")
 	case ipam.ReadMetadata:
-		r.Metadata, r.Err = n.ports.Metadata.ENIs(ctx)
+		r.Metadata, r.Err = metadata.ENIs(ctx)
 	case ipam.CreateENI:
-		r.ENI, r.Err = n.ports.Cloud.CreateENI(ctx, CreateENI{
+		r.ENI, r.Err = cloud.CreateENI(ctx, CreateENI{
 			Token: a.Create.Token, Subnet: a.Create.Subnet, Groups: a.Create.Groups, Description: a.Create.Description,
 			Tags: a.Create.Tags, Secondary: a.Create.Secondary,
 		})
 	case ipam.AttachENI:
-		r.Attachment, r.Err = n.ports.Cloud.AttachENI(ctx, AttachENI{ENI: a.ENI, Instance: inst.ID, DeviceIndex: a.Device, NetworkCard: a.Card})
+		r.Attachment, r.Err = cloud.AttachENI(ctx, AttachENI{ENI: a.ENI, Instance: inst.ID, DeviceIndex: a.Device, NetworkCard: a.Card})
 	case ipam.KeepENI:
-		r.Err = n.ports.Cloud.SetDeleteOnTermination(ctx, a.ENI, a.Attachment)
+		r.Err = cloud.SetDeleteOnTermination(ctx, a.ENI, a.Attachment)
 	case ipam.TagENI:
-		r.Err = n.ports.Cloud.TagENI(ctx, a.ENI, a.Tags)
+		r.Err = cloud.TagENI(ctx, a.ENI, a.Tags)
 	case ipam.SetGroups:
-		r.Err = n.ports.Cloud.SetGroups(ctx, a.ENI, a.Groups)
+		r.Err = cloud.SetGroups(ctx, a.ENI, a.Groups)
 	case ipam.AssignAddresses:
-		r.Addrs, r.Err = n.ports.Cloud.AssignAddresses(ctx, a.ENI, a.Count)
+		r.Addrs, r.Err = cloud.AssignAddresses(ctx, a.ENI, a.Count)
 	case ipam.UnassignAddresses:
-		r.Err = n.ports.Cloud.UnassignAddresses(ctx, a.ENI, a.Addrs)
+		r.Err = cloud.UnassignAddresses(ctx, a.ENI, a.Addrs)
 	case ipam.DetachENI:
-		r.Err = n.ports.Cloud.DetachENI(ctx, a.ENI, a.Attachment)
+		r.Err = cloud.DetachENI(ctx, a.ENI, a.Attachment)
 	case ipam.DeleteENI, ipam.DeleteLeaked:
-		r.Err = n.ports.Cloud.DeleteENI(ctx, a.ENI)
+		r.Err = cloud.DeleteENI(ctx, a.ENI)
 	}
 	return r
 }

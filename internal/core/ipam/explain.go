@@ -3,7 +3,6 @@ package ipam
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -42,9 +41,10 @@ func (b Blocked) String() string {
 	return s
 }
 
-// explain finds why pods wait; its Why is empty when none does.
-func (s *State) explain(now time.Time) Blocked {
+// explain finds why pods wait; its Why is empty when none does. Promised addresses are those about to be added.
+func (s *State) explain(promised int) Blocked {
 	t := s.Tally()
+	t.Coming += promised
 	switch {
 	case t.Waiting == 0:
 		return Blocked{}
@@ -59,7 +59,7 @@ func (s *State) explain(now time.Time) Blocked {
 	case t.Coming >= t.Waiting:
 		return s.explainError(Blocked{Why: Coming, Detail: fmt.Sprintf("EC2 is adding %d addresses", t.Coming)})
 	}
-	return s.explainError(s.explainRoom(t, now))
+	return s.explainError(s.explainRoom(t))
 }
 
 // explainError lets the cloud's last refusal speak where it is the cause.
@@ -81,7 +81,7 @@ func (s *State) explainError(b Blocked) Blocked {
 	return b
 }
 
-func (s *State) explainRoom(t Tally, now time.Time) Blocked {
+func (s *State) explainRoom(t Tally) Blocked {
 	slots := s.freeSlots()
 	if slots <= 0 && s.addressSlots() == 0 {
 		if t.Cooling > 0 {
@@ -97,7 +97,7 @@ func (s *State) explainRoom(t Tally, now time.Time) Blocked {
 	room := 0
 	for _, sn := range subnet.Order(s.rules(), s.subnets) {
 		if _, full := s.full[sn.ID]; !full {
-			room = max(room, sn.Free-1)
+			room = max(room, s.left(sn)-1)
 		}
 	}
 	hint := fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", s.Instance.Zone, s.Instance.VPC, vpc.TagCNIRole)
@@ -130,7 +130,7 @@ func (s *State) subnetLine() string {
 		case usable && full:
 			parts = append(parts, fmt.Sprintf("%s %s has no free address", sn.ID, sn.CIDR))
 		case usable:
-			parts = append(parts, fmt.Sprintf("%s %s has %d free", sn.ID, sn.CIDR, sn.Free))
+			parts = append(parts, fmt.Sprintf("%s %s has %d free", sn.ID, sn.CIDR, s.left(sn)))
 		case why == subnet.Untagged && sn.Free == 0:
 		default:
 			parts = append(parts, fmt.Sprintf("%s %s is not used (%s)", sn.ID, sn.CIDR, why))

@@ -46,7 +46,7 @@ func (s *State) Plan(now time.Time) Plan {
 		p.readSubnets()
 		p.readENIs()
 	}
-	p.plan.Blocked = s.explain(now)
+	p.plan.Blocked = s.explain(p.promised())
 	p.wake()
 	return p.plan
 }
@@ -259,6 +259,18 @@ func (p *planner) readENIs() {
 	case p.now.Sub(p.enisRead) >= resyncEvery:
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Resync})
 	}
+}
+
+// promised is how many addresses the plan itself adds.
+func (p *planner) promised() int {
+	n := 0
+	for _, a := range p.plan.Actions {
+		n += a.Count
+		if a.Create != nil && p.pending[a.Create.Token] == nil {
+			n += a.Create.Secondary
+		}
+	}
+	return n
 }
 
 // wake computes when time alone may change the plan.
