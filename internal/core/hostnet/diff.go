@@ -153,8 +153,14 @@ func newOurs(have, want Machine) ours {
 			o.enis[r.From.Addr()] = true
 		}
 	}
+	wanted, managed := setOf(want.Addrs), map[string]bool{}
+	for _, a := range want.Addrs {
+		managed[a.Link] = true
+	}
 	for _, a := range have.Addrs {
-		o.local[a.Prefix.Addr()] = true
+		if wanted[a] || !managed[a.Link] { // the others are about to go
+			o.local[a.Prefix.Addr()] = true
+		}
 	}
 	return o
 }
