@@ -42,6 +42,12 @@ func Handle[In, Out any](m *Mux, name string, fn func(context.Context, *In) (*Ou
 	}
 }
 
+// Has tells whether an operation is registered.
+func (m *Mux) Has(name string) bool {
+	_, ok := m.operations[name]
+	return ok
+}
+
 // Operations returns the names of the registered operations, sorted.
 func (m *Mux) Operations() []string {
 	names := make([]string, 0, len(m.operations))
