@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
@@ -157,7 +158,7 @@ func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
 }
 
 // Check tells whether a pod's attachment is recorded and wired.
-func (n *Node) Check(ctx context.Context, pod ipam.Pod) (hostnet.Pod, error) {
+func (n *Node) Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error) {
 	type answer struct {
 		pod hostnet.Pod
 		ok  bool
@@ -178,7 +179,7 @@ func (n *Node) Check(ctx context.Context, pod ipam.Pod) (hostnet.Pod, error) {
 	if !a.ok {
 		return hostnet.Pod{}, &Error{Pod: podName(pod), Op: "CHECK", Why: Unknown, Detail: "the agent has no address for it", Hint: "delete the pod, so that it is added again"}
 	}
-	missing, err := n.ports.Host.CheckPod(ctx, n.cfg.Settings, a.pod)
+	missing, err := n.ports.Host.CheckPod(ctx, n.cfg.Settings, a.pod, netns)
 	if err != nil {
 		return a.pod, fmt.Errorf("check pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}

@@ -73,16 +73,25 @@ func (n *Node) reconcileHost(now time.Time) {
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, hostTimeout)
 		defer cancel()
-		missing, changed, err := n.doReconcile(ctx, cfg)
-		n.tell(func() { n.reconciled(cfg, missing, changed, err) })
+		r := n.doReconcile(ctx, cfg)
+		n.tell(func() { n.reconciled(cfg, r) })
 	})
 }
 
+// reconciliation is what a comparison of the host's network gave.
+type reconciliation struct {
+	missing []vpc.ENIID // their link has not appeared yet
+	changed []string
+	seen    []hostnet.Seen
+	err     error
+}
+
 // doReconcile leaves out the interfaces whose link has not appeared yet.
-func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (missing []vpc.ENIID, changed []string, err error) {
+func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (r reconciliation) {
 	links, err := n.ports.Host.Links(ctx)
 	if err != nil {
-		return nil, nil, err
+		r.err = err
+		return r
 	}
 	have := make(map[string]bool, len(links))
 	for _, l := range links {
@@ -90,32 +99,35 @@ func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (missing []v
 	}
 	cfg.ENIs = slices.DeleteFunc(slices.Clone(cfg.ENIs), func(e hostnet.ENI) bool {
 		if !have[e.MAC] {
-			missing = append(missing, e.ID)
+			r.missing = append(r.missing, e.ID)
 			return true
 		}
 		return false
 	})
-	changed, err = n.ports.Host.Reconcile(ctx, cfg)
-	return missing, changed, err
+	if r.changed, r.err = n.ports.Host.Reconcile(ctx, cfg); r.err == nil {
+		r.seen, r.err = n.ports.Host.Seen(ctx, cfg.Settings)
+	}
+	return r
 }
 
-func (n *Node) reconciled(cfg hostnet.Config, missing []vpc.ENIID, changed []string, err error) {
+func (n *Node) reconciled(cfg hostnet.Config, r reconciliation) {
 	now := n.now()
 	n.host.running = false
 	switch {
-	case err != nil:
-		n.log.Error("reconcile the host's network", run.KeyErr, err)
+	case r.err != nil:
+		n.log.Error("reconcile the host's network", run.KeyErr, r.err)
 		n.host.retry = now.Add(time.Second)
 	default:
 		for _, e := range cfg.ENIs {
-			n.state.Configured(e.ID, !slices.Contains(missing, e.ID))
+			n.state.Configured(e.ID, !slices.Contains(r.missing, e.ID))
 		}
-		if len(missing) > 0 {
+		n.state.SetLive(liveAddrs(r.seen), now)
+		if len(r.missing) > 0 {
 			n.host.retry = now.Add(linkRetry)
 		}
 	}
-	if len(changed) > 0 {
-		n.log.Info("host network changed", "changes", changed)
+	if len(r.changed) > 0 {
+		n.log.Info("host network changed", "changes", r.changed)
 	}
 	n.runWiring()
 }

@@ -99,8 +99,8 @@ type Host interface {
 	WirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (hostnet.Wired, error)
 	// UnwirePod removes the pod's rules and route before it returns; the link may follow. What is gone is success.
 	UnwirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) error
-	// CheckPod says what of a pod's wiring is missing on the host's side, a line each; none when it is whole.
-	CheckPod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) (missing []string, err error)
+	// CheckPod says what of a pod's wiring is missing, a line each; none when it is whole.
+	CheckPod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (missing []string, err error)
 	// Seen lists the pod addresses that the kernel knows.
 	Seen(ctx context.Context, settings hostnet.Settings) ([]hostnet.Seen, error)
 	// Links lists the host's links.

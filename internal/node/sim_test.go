@@ -1,0 +1,575 @@
+package node_test
+
+import (
+	"container/heap"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/node"
+	"github.com/berth-net/berth/internal/testkit/simcloud"
+	"github.com/berth-net/berth/internal/vpcsim"
+	"github.com/berth-net/berth/internal/vpcsim/ec2"
+	"github.com/berth-net/berth/internal/vpcsim/pacing"
+)
+
+var (
+	simSeeds  = flag.Int("sim.seeds", 1000, "number of seeds of the simulation")
+	simEvents = flag.Int("sim.events", 2000, "events per seed")
+	simSeed   = flag.Uint64("sim.seed", 0, "run this one seed and print its trace")
+)
+
+// TestSimulation drives the planner against the simulated VPC under virtual time: pods come and go, calls are slow, fail
+// with and without effect, land late, reads are stale, the agent crashes at any moment and now and then loses its
+// journal. At every event no address may be on two pods and every pod's address must be its interface's in EC2; when all
+// is quiet, nothing may be leaked and the pool must be what the targets ask for.
+func TestSimulation(t *testing.T) {
+	if *simSeed != 0 {
+		if err := newSimulation(*simSeed, true).run(*simEvents); err != nil {
+			t.Fatalf("seed %d: %v", *simSeed, err)
+		}
+		return
+	}
+	seeds := make(chan uint64)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := range seeds {
+				if err := newSimulation(seed, false).run(*simEvents); err != nil {
+					t.Errorf("seed %d: %v\nrun again with: go test ./internal/node -run TestSimulation -sim.seed %d -v", seed, err, seed)
+				}
+			}
+		})
+	}
+	for seed := range *simSeeds {
+		if t.Failed() {
+			break
+		}
+		seeds <- uint64(seed + 1)
+	}
+	close(seeds)
+	wg.Wait()
+}
+
+// simulation is one seed's world. It implements vpcsim.Clock.
+type simulation struct {
+	seed   uint64
+	rng    *rand.Rand
+	now    time.Time
+	sim    *vpcsim.Sim
+	cloud  simcloud.Cloud
+	meta   simcloud.Metadata
+	caller vpcsim.Caller
+	vpcID  string
+	cfg    ipam.Config
+	inst   vpc.Instance
+	state  *ipam.State
+	life   int // which run of the agent this is; answers of an earlier one are lost
+
+	durable, volatile []ipam.Record
+	kernel            map[netip.Addr]ipam.Key // truth: who is wired where
+	wired             map[ipam.Key]netip.Addr
+	asked             map[ipam.Key]bool // ADDs without an answer
+	deleting          map[ipam.Key]bool // DELs without an answer
+	queue             events
+	order, pods       int
+	faulty            bool
+	loud              bool
+	trace             []string
+	err               error
+}
+
+// Now implements vpcsim.Clock.
+func (s *simulation) Now() time.Time { return s.now }
+
+type event struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at.Before(e[j].at) || (e[i].at.Equal(e[j].at) && e[i].order < e[j].order)
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	last := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return last
+}
+
+func newSimulation(seed uint64, loud bool) *simulation {
+	s := &simulation{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, seed)), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), loud: loud,
+		kernel: map[netip.Addr]ipam.Key{}, wired: map[ipam.Key]netip.Addr{}, asked: map[ipam.Key]bool{}, deleting: map[ipam.Key]bool{},
+	}
+	s.sim = vpcsim.New(vpcsim.Options{Seed: seed, Clock: s, Settings: vpcsim.Settings{
+		Attach: pacing.Distribution{P50: 2 * time.Second, P99: 20 * time.Second}, Detach: pacing.Distribution{P50: 3 * time.Second, P99: 10 * time.Second},
+		DescribeLag: s.lag(), FreeCountLag: s.lag(), MetadataAdd: s.lag(), MetadataRemove: s.lag(),
+	}})
+	s.build()
+	s.cfg = s.randomConfig()
+	s.boot(true)
+	return s
+}
+
+// lag is a propagation delay: none for a third of the seeds.
+func (s *simulation) lag() pacing.Distribution {
+	switch s.rng.IntN(3) {
+	case 0:
+		return pacing.Distribution{}
+	case 1:
+		return pacing.Distribution{P50: 500 * time.Millisecond, P99: 5 * time.Second}
+	}
+	return pacing.Distribution{P50: 2 * time.Second, P99: 40 * time.Second, Max: 55 * time.Second}
+}
+
+func (s *simulation) must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("seed %d: %v", s.seed, err))
+	}
+}
+
+func (s *simulation) build() {
+	v, err := s.sim.CreateVpc(s.caller, ec2.CreateVpcInput{CidrBlock: "10.0.0.0/16"})
+	s.must(err)
+	s.vpcID = v.Vpc.VpcId
+	size := []int{26, 27, 24}[s.rng.IntN(3)]
+	sn, err := s.sim.CreateSubnet(s.caller, ec2.CreateSubnetInput{VpcId: s.vpcID, CidrBlock: fmt.Sprintf("10.0.0.0/%d", size), AvailabilityZone: "us-west-2a"})
+	s.must(err)
+	one := 1
+	kind := []string{"t3.medium", "m5.large", "m5.large", "c5.4xlarge"}[s.rng.IntN(4)]
+	run, err := s.sim.RunInstances(s.caller, ec2.RunInstancesInput{ImageId: "ami-0123456789abcdef0", InstanceType: kind, SubnetId: sn.Subnet.SubnetId, MinCount: &one, MaxCount: &one})
+	s.must(err)
+	id := vpc.InstanceID(run.Instances[0].InstanceId)
+	s.caller = vpcsim.Caller{Source: "node:" + string(id)}
+	s.cloud = simcloud.Cloud{Sim: s.sim, Caller: s.caller}
+	s.meta = simcloud.Metadata{Sim: s.sim, ID: id}
+	s.now = s.now.Add(2 * time.Minute) // metadata has caught up
+	s.inst, err = s.meta.Instance(context.Background())
+	s.must(err)
+}
+
+func (s *simulation) randomConfig() ipam.Config {
+	c := ipam.Defaults()
+	c.Cluster = "demo"
+	c.Cooldown = []time.Duration{0, 5 * time.Second, 30 * time.Second}[s.rng.IntN(3)]
+	switch s.rng.IntN(4) {
+	case 0:
+		c.WarmENI = s.rng.IntN(3)
+	case 1:
+		c.WarmIP = 1 + s.rng.IntN(5)
+	case 2:
+		c.MinimumIP = 1 + s.rng.IntN(12)
+	case 3:
+		c.WarmIP, c.MinimumIP = 1+s.rng.IntN(3), 1+s.rng.IntN(20)
+	}
+	if s.rng.IntN(4) == 0 {
+		c.MaxENI = 1 + s.rng.IntN(3)
+	}
+	return c
+}
+
+func (s *simulation) say(format string, args ...any) {
+	if s.loud {
+		fmt.Printf("%s "+format+"\n", append([]any{s.now.Format("15:04:05.000")}, args...)...) //nolint:forbidigo // the trace of one seed
+	}
+}
+
+func (s *simulation) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf("%s "+format, append([]any{s.now.Format("15:04:05.000")}, args...)...)
+		s.say("FAIL %v", s.err)
+	}
+}
+
+func (s *simulation) after(d time.Duration, do func()) {
+	s.order++
+	heap.Push(&s.queue, event{at: s.now.Add(d), order: s.order, do: do})
+}
+
+func (s *simulation) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(s.rng.Int64N(int64(high-low)+1))
+}
+
+func (s *simulation) run(n int) error {
+	s.faulty = true
+	for range n {
+		if s.err != nil {
+			return s.err
+		}
+		s.event()
+		s.pump()
+		s.check()
+	}
+	s.quiet()
+	return s.err
+}
+
+// event is one thing that happens.
+func (s *simulation) event() {
+	switch p := s.rng.IntN(100); {
+	case p < 30:
+		s.addPod()
+	case p < 52:
+		s.delPod()
+	case p < 92:
+		s.advance(s.between(time.Millisecond, 3*time.Second))
+	case p < 95:
+		s.advance(s.between(10*time.Second, 3*time.Minute))
+	case p < 96:
+		s.crash()
+	case p < 97:
+		s.changeSubnets()
+	default:
+		s.advance(s.between(0, 50*time.Millisecond))
+	}
+}
+
+// advance lets time pass; what is due happens on the way, and the planner is woken as the loop would be.
+func (s *simulation) advance(d time.Duration) {
+	end := s.now.Add(d)
+	for s.err == nil {
+		wake := s.state.Plan(s.now).Wake
+		next := end
+		if len(s.queue) > 0 && s.queue[0].at.Before(next) {
+			next = s.queue[0].at
+		}
+		if wake.Before(next) {
+			next = wake
+		}
+		if next.After(s.now) {
+			s.now = next
+		}
+		if len(s.queue) > 0 && !s.queue[0].at.After(s.now) {
+			heap.Pop(&s.queue).(event).do() //nolint:forcetypeassert // the heap holds nothing else
+		}
+		s.pump()
+		if !s.now.Before(end) && (len(s.queue) == 0 || s.queue[0].at.After(s.now)) {
+			return
+		}
+	}
+}
+
+func (s *simulation) addPod() {
+	s.pods++
+	k := ipam.Key{ContainerID: fmt.Sprintf("c%d", s.pods), IfName: "eth0"}
+	if len(s.asked)+len(s.wired) >= s.state.Limits.MaxPods()-2 {
+		return
+	}
+	s.say("add %s", k.ContainerID)
+	s.asked[k] = true
+	if g, ok := s.state.Add(ipam.Pod{Key: k, Name: k.ContainerID}, s.now); ok {
+		s.wire(g)
+	}
+}
+
+func (s *simulation) wire(g ipam.Granted) {
+	k, life := g.Allocation.Pod.Key, s.life
+	s.volatile = append(s.volatile, g.Record)
+	s.say("grant %s to %s", g.Allocation.Addr, k.ContainerID)
+	s.after(s.between(time.Millisecond, 20*time.Millisecond), func() {
+		if life != s.life {
+			return
+		}
+		s.flush()
+		if !s.asked[k] { // deleted meanwhile
+			return
+		}
+		if other, taken := s.kernel[g.Allocation.Addr]; taken && other != k {
+			s.fail("%s given to %s while %s lives on it", g.Allocation.Addr, k.ContainerID, other.ContainerID)
+		}
+		delete(s.asked, k)
+		s.kernel[g.Allocation.Addr], s.wired[k] = k, g.Allocation.Addr
+	})
+}
+
+func (s *simulation) delPod() {
+	keys := slices.SortedFunc(maps.Keys(s.wired), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+	if len(keys) == 0 || s.rng.IntN(8) == 0 {
+		keys = slices.SortedFunc(maps.Keys(s.asked), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+	}
+	if len(keys) == 0 {
+		return
+	}
+	s.del(keys[s.rng.IntN(len(keys))])
+}
+
+func (s *simulation) del(k ipam.Key) {
+	s.say("del %s", k.ContainerID)
+	delete(s.asked, k)
+	addr, wired := s.wired[k]
+	if _, ok := s.state.BeginRelease(k); !ok && !wired {
+		return
+	}
+	s.deleting[k] = true
+	life := s.life
+	s.after(s.between(time.Millisecond, 20*time.Millisecond), func() {
+		if life != s.life {
+			return
+		}
+		if wired && s.kernel[addr] == k {
+			delete(s.kernel, addr)
+			delete(s.wired, k)
+		}
+		delete(s.deleting, k)
+		if r, ok := s.state.Release(k, s.now); ok {
+			s.volatile = append(s.volatile, r)
+		} else if wired {
+			s.state.ReleaseHeld(addr, s.now)
+		}
+	})
+}
+
+func (s *simulation) flush() {
+	s.durable = append(s.durable, s.volatile...)
+	s.volatile = nil
+}
+
+// crash ends the agent. What was not durable survives as a prefix, calls on their way may still land.
+func (s *simulation) crash() {
+	lost := s.rng.IntN(10) == 0
+	s.say("crash, journal lost: %t", lost)
+	n := 0
+	if len(s.volatile) > 0 {
+		n = s.rng.IntN(len(s.volatile) + 1)
+	}
+	s.durable, s.volatile = append(s.durable, s.volatile[:n]...), nil
+	if lost {
+		s.durable = nil
+	}
+	s.advanceDead(s.between(0, time.Minute))
+	s.boot(false)
+}
+
+// advanceDead lets time pass without an agent.
+func (s *simulation) advanceDead(d time.Duration) {
+	s.life++
+	end := s.now.Add(d)
+	for len(s.queue) > 0 && !s.queue[0].at.After(end) {
+		e := heap.Pop(&s.queue).(event) //nolint:forcetypeassert // the heap holds nothing else
+		if e.at.After(s.now) {
+			s.now = e.at
+		}
+		e.do()
+	}
+	s.now = end
+}
+
+// boot starts the agent as the loop does: journal, kernel, stale attachments; then the runtime repeats its DELs and gives
+// the pods that wait new sandboxes.
+func (s *simulation) boot(fresh bool) {
+	limits, _ := vpc.Limits(s.inst.Type)
+	s.state = ipam.New(s.cfg, s.inst, limits, fmt.Sprint(s.life), s.now)
+	s.state.Restore(s.durable)
+	s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
+	for _, a := range s.state.Stale() {
+		if r, ok := s.state.Release(a.Pod.Key, s.now); ok {
+			s.durable = append(s.durable, r)
+		}
+	}
+	if fresh {
+		return
+	}
+	again := len(s.asked)
+	clear(s.asked)
+	for _, k := range slices.SortedFunc(maps.Keys(s.deleting), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) }) {
+		s.del(k)
+	}
+	for range again {
+		s.addPod()
+	}
+}
+
+func (s *simulation) changeSubnets() {
+	n := s.rng.IntN(200) + 1
+	s.say("subnet 10.0.%d.0/24", n)
+	sn, err := s.sim.CreateSubnet(vpcsim.Caller{}, ec2.CreateSubnetInput{VpcId: s.vpcID, CidrBlock: fmt.Sprintf("10.0.%d.0/%d", n, 24+s.rng.IntN(5)), AvailabilityZone: "us-west-2a"})
+	if err != nil {
+		return // taken
+	}
+	role := []string{"1", "0", "1"}[s.rng.IntN(3)]
+	_, err = s.sim.CreateTags(vpcsim.Caller{}, ec2.CreateTagsInput{Resources: []string{sn.Subnet.SubnetId}, Tags: []ec2.Tag{{Key: vpc.TagCNIRole, Value: role}}})
+	s.must(err)
+}
+
+// pump does what the loop does after each event.
+func (s *simulation) pump() {
+	s.configure()
+	for _, g := range s.state.Satisfy(s.now) {
+		s.wire(g)
+	}
+	for _, a := range s.state.Plan(s.now).Actions {
+		s.start(a)
+	}
+	if s.rng.IntN(200) == 0 { // the loop compares with the kernel now and then
+		s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
+	}
+}
+
+// configure marks the interfaces whose link has appeared.
+func (s *simulation) configure() {
+	for _, e := range s.state.ENIs() {
+		if e.Phase == ipam.Attached && !e.Configured {
+			s.state.Configured(e.ID, s.truth()[e.ID].status == "attached")
+		}
+	}
+}
+
+func (s *simulation) start(a ipam.Action) {
+	s.volatile = append(s.volatile, s.state.Begin(a, s.now)...)
+	s.flush() // the call waits for it
+	life, asked, inst := s.life, s.now, s.inst
+	s.say("begin %s", a)
+	fate := s.rng.IntN(100)
+	s.after(s.between(20*time.Millisecond, 400*time.Millisecond), func() {
+		var r ipam.Result
+		switch {
+		case s.faulty && fate < 4 && life == s.life: // refused before it had an effect
+			r.Err = &vpc.Error{Code: vpc.Throttled, Op: string(a.Kind)}
+		case s.faulty && fate < 6: // lost on the way there
+			r.Err = &vpc.Error{Code: vpc.Internal, Op: string(a.Kind)}
+		default:
+			r = node.Execute(context.Background(), s.cloud, s.meta, a, inst, s.cfg.Cluster)
+			if s.faulty && fate < 9 { // lost on the way back
+				r = ipam.Result{Err: &vpc.Error{Code: vpc.Internal, Op: string(a.Kind)}}
+			}
+		}
+		r.AskedAt = asked
+		s.after(s.between(0, 400*time.Millisecond), func() {
+			if life != s.life {
+				return
+			}
+			s.say("end %s: %v", a, r.Err)
+			s.volatile = append(s.volatile, s.state.Finish(a, r, s.now)...)
+		})
+	})
+}
+
+type truth struct {
+	status string
+	addrs  map[netip.Addr]bool
+	ours   bool
+}
+
+// truth is what EC2 really has for this instance, without lag.
+func (s *simulation) truth() map[vpc.ENIID]truth {
+	t := map[vpc.ENIID]truth{}
+	for _, i := range s.sim.Topology().Interfaces {
+		e := truth{addrs: map[netip.Addr]bool{}, ours: i.Instance == s.inst.ID}
+		if e.ours {
+			e.status = "attached"
+		}
+		for _, a := range i.Addresses {
+			e.addrs[a] = true
+		}
+		t[i.ID] = e
+	}
+	return t
+}
+
+// check holds at every moment.
+func (s *simulation) check() {
+	t := s.truth()
+	for addr, k := range s.kernel {
+		found := false
+		for _, e := range t {
+			found = found || (e.ours && e.addrs[addr])
+		}
+		if !found {
+			s.fail("pod %s lives on %s, which is no address of the instance in EC2", k.ContainerID, addr)
+		}
+	}
+	seen := map[netip.Addr]ipam.Key{}
+	for _, a := range s.state.Allocations() {
+		if other, twice := seen[a.Addr]; twice {
+			s.fail("%s is recorded for %s and %s", a.Addr, other.ContainerID, a.Pod.Key.ContainerID)
+		}
+		seen[a.Addr] = a.Pod.Key
+	}
+}
+
+// quiet ends the faults and gives everything time to settle.
+func (s *simulation) quiet() {
+	s.faulty = false
+	for range 80 {
+		s.advance(time.Minute)
+		s.check()
+		s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
+	}
+	if s.err != nil {
+		return
+	}
+	plan := s.state.Plan(s.now)
+	switch plan.Blocked.Why {
+	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept:
+	default:
+		s.fail("pods still wait: %s", plan.Blocked)
+	}
+	if t := s.state.Tally(); t.Leaving+t.Held+t.Coming > 0 && t.Waiting == 0 {
+		s.fail("not settled: %+v", t)
+	}
+	s.checkLeaks()
+	s.checkTargets(plan)
+}
+
+func (s *simulation) checkLeaks() {
+	all := s.truth()
+	for id, e := range all {
+		known := s.state.ENI(id)
+		if known == nil {
+			s.fail("%s is leaked: attached %t, %v", id, e.ours, slices.Collect(maps.Keys(e.addrs)))
+			continue
+		}
+		for addr := range e.addrs {
+			if addr != known.Primary && known.Addresses[addr] == nil {
+				s.fail("%s of %s is leaked", addr, id)
+			}
+		}
+		for addr := range known.Addresses {
+			if !e.addrs[addr] {
+				s.fail("%s is thought to be on %s", addr, id)
+			}
+		}
+	}
+	for _, e := range s.state.ENIs() {
+		if _, ok := all[e.ID]; !ok {
+			s.fail("%s is thought to exist", e.ID)
+		}
+	}
+}
+
+func (s *simulation) checkTargets(plan ipam.Plan) {
+	t := s.state.Tally()
+	full := len(s.state.ENIs()) >= s.state.MaxENIs() || plan.Blocked.Why != ""
+	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Free < s.state.Limits.MaxPods() && s.roomy() {
+		s.fail("fewer than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
+	}
+	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-1 && t.Free > s.cfg.WarmIP {
+		s.fail("more than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
+	}
+}
+
+// roomy tells whether some usable subnet could fill an interface.
+func (s *simulation) roomy() bool {
+	subnets, _ := s.state.Subnets()
+	return slices.ContainsFunc(subnets, func(sn vpc.Subnet) bool {
+		return sn.Free > s.state.Limits.IPv4PerENI && sn.Tags[vpc.TagCNIRole] != "0"
+	})
+}
