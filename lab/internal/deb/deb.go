@@ -78,48 +78,48 @@ type Unpacker struct {
 
 const stampFile = ".berth-unpacked"
 
-// Unpack makes root hold the set. A root that holds the same set already is left alone.
-func (u *Unpacker) Unpack(ctx context.Context, set Set, root string) error {
+// Unpack makes root hold the set, and reports whether it had to. A root that holds the same set already is left alone.
+func (u *Unpacker) Unpack(ctx context.Context, set Set, root string) (fresh bool, err error) {
 	want := set.fingerprint()
 	if have, err := os.ReadFile(filepath.Join(root, stampFile)); err == nil && string(have) == want {
-		return nil
+		return false, nil
 	}
 	files, err := u.fetch(ctx, set)
 	if err != nil {
-		return fmt.Errorf("fetch packages of %s: %w", filepath.Base(root), err)
+		return false, fmt.Errorf("fetch packages of %s: %w", filepath.Base(root), err)
 	}
 	partial := root + ".partial"
 	if err := os.RemoveAll(partial); err != nil {
-		return fmt.Errorf("clear %s: %w", partial, err)
+		return false, fmt.Errorf("clear %s: %w", partial, err)
 	}
 	if err := skeleton(partial); err != nil {
-		return err
+		return false, err
 	}
 	for i, file := range files {
 		u.say("unpacking %s: package %d of %d", filepath.Base(root), i+1, len(files))
 		if err := extract(ctx, file, partial); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for path, to := range set.Links {
 		full := filepath.Join(partial, path)
 		if err := os.Remove(full); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("replace link %s: %w", path, err)
+			return false, fmt.Errorf("replace link %s: %w", path, err)
 		}
 		if err := os.Symlink(to, full); err != nil {
-			return fmt.Errorf("link %s: %w", path, err)
+			return false, fmt.Errorf("link %s: %w", path, err)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(partial, stampFile), []byte(want), 0o644); err != nil {
-		return fmt.Errorf("stamp %s: %w", root, err)
+		return false, fmt.Errorf("stamp %s: %w", root, err)
 	}
 	if err := os.RemoveAll(root); err != nil {
-		return fmt.Errorf("clear %s: %w", root, err)
+		return false, fmt.Errorf("clear %s: %w", root, err)
 	}
 	if err := os.Rename(partial, root); err != nil {
-		return fmt.Errorf("put %s in place: %w", root, err)
+		return false, fmt.Errorf("put %s in place: %w", root, err)
 	}
-	return nil
+	return true, nil
 }
 
 func (u *Unpacker) say(format string, args ...any) {
