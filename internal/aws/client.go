@@ -47,6 +47,7 @@ type Client struct {
 	ec2     *ec2.Client
 	limits  *limits
 	timeout time.Duration
+	pause   time.Duration // before an attempt that follows one that failed for a reason that passes
 	observe func(Call)
 }
 
@@ -74,7 +75,7 @@ func New(ctx context.Context, c Config) (*Client, error) {
 }
 
 func newClient(client *ec2.Client, c Config) *Client {
-	out := &Client{ec2: client, limits: newLimits(rand.Float64), timeout: c.HTTPTimeout, observe: c.Observe}
+	out := &Client{ec2: client, limits: newLimits(rand.Float64), timeout: c.HTTPTimeout, pause: 200 * time.Millisecond, observe: c.Observe}
 	if out.timeout <= 0 {
 		out.timeout = defaultHTTPTimeout
 	}
@@ -150,7 +151,7 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 			return out, err
 		}
 		if err.Code == vpc.Internal {
-			pause(ctx, time.Duration(float64(200*time.Millisecond)*(1+rand.Float64())))
+			pause(ctx, time.Duration(float64(c.pause)*(1+rand.Float64())))
 		}
 	}
 }

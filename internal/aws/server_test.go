@@ -107,5 +107,6 @@ func connect(t *testing.T, answers map[string][]answer) (*Client, *endpoint, *[]
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.pause = time.Millisecond
 	return c, e, calls
 }
