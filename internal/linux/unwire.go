@@ -55,7 +55,7 @@ func (h *Host) UnwirePod(_ context.Context, settings hostnet.Settings, pod hostn
 
 func (h *Host) unwireAddress(a netip.Addr, link int) error {
 	err := errors.Join(
-		h.deleteRules(hostnet.Rule{Priority: hostnet.PriorityFromPod, From: hostPrefix(a)}),
+		h.deleteRules(fromPod(a)),
 		h.deleteRules(hostnet.Rule{Priority: hostnet.PriorityToPod, To: hostPrefix(a), Table: hostnet.TableMain}))
 	if link == 0 {
 		return err

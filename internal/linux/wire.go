@@ -150,36 +150,82 @@ func (w *wiring) takeOver() (found bool, err error) {
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// hostSide labels the host's end, sets it up and adds the routes and rules.
+// hostSide labels the host's end, sets it up and adds the routes; then, since a route tells that the address is this pod's,
+// the rules.
 func (w *wiring) hostSide() error {
-	if w.made {
-		// A rule that a former user of the address left would come first and lead to the wrong interface.
-		for _, a := range w.p.Addrs {
-			if err := w.h.deleteRules(hostnet.Rule{Priority: hostnet.PriorityFromPod, From: hostPrefix(a)}); err != nil {
-				return err
-			}
-		}
-	}
 	reqs := []*nl.NetlinkRequest{setAlias(w.vethIndex, hostnet.Alias(w.p.Key))}
 	what := []string{"label and set up link " + w.veth.name}
 	for _, a := range w.p.Addrs {
 		r := hostnet.Route{Table: hostnet.TableMain, Dst: hostPrefix(a), Link: w.veth.name}
 		reqs, what = append(reqs, routeRequest(unix.RTM_NEWROUTE, create, r, w.vethIndex)), append(what, "add route "+r.String())
 	}
-	for _, r := range hostnet.PodRules(w.p) {
-		reqs, what = append(reqs, ruleRequest(unix.RTM_NEWRULE, create, r)), append(what, "add rule "+r.String())
-		w.undo = append(w.undo, func() error { return unlessGone(w.h.route.do(ruleRequest(unix.RTM_DELRULE, 0, r))) })
-	}
 	var errs []error
 	for i, err := range w.h.route.batch(reqs...) {
-		if i >= 1 && i <= len(w.p.Addrs) && err != nil && except(err, unix.EEXIST) == nil {
+		if i >= 1 && err != nil && except(err, unix.EEXIST) == nil {
 			err = w.checkRoute(w.p.Addrs[i-1]) // there is one: whose?
 		}
-		if err = except(err, unix.EEXIST); err != nil {
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", what[i], err))
 		}
 	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return w.rules()
+}
+
+// rules adds the pod's rules. A rule that a former user of the address left would come first and lead to the wrong
+// interface, so a new pod's address is freed of them in the same batch.
+func (w *wiring) rules() error {
+	rules := hostnet.PodRules(w.p)
+	var reqs []*nl.NetlinkRequest
+	if w.made {
+		for _, a := range w.p.Addrs {
+			reqs = append(reqs, ruleRequest(unix.RTM_DELRULE, 0, fromPod(a)))
+		}
+	}
+	stale := len(reqs)
+	for _, r := range rules {
+		reqs = append(reqs, ruleRequest(unix.RTM_NEWRULE, create, r))
+	}
+	answers := w.h.route.batch(reqs...)
+	var errs []error
+	again := false
+	for i, err := range answers {
+		switch {
+		case i < stale:
+			again = again || err == nil
+		case err == nil:
+			r := rules[i-stale]
+			w.undo = append(w.undo, func() error { return unlessGone(w.h.route.do(ruleRequest(unix.RTM_DELRULE, 0, r))) })
+		case except(err, unix.EEXIST) != nil:
+			errs = append(errs, fmt.Errorf("add rule %s: %w", rules[i-stale], err))
+		}
+	}
+	if again && len(errs) == 0 {
+		return w.rulesAnew(rules)
+	}
 	return errors.Join(errs...)
+}
+
+// rulesAnew adds the rules where there were stale ones: there may be more of those, before and after ours.
+func (w *wiring) rulesAnew(rules []hostnet.Rule) error {
+	for _, a := range w.p.Addrs {
+		if err := w.h.deleteRules(fromPod(a)); err != nil {
+			return err
+		}
+	}
+	for _, r := range rules {
+		if err := except(w.h.route.do(ruleRequest(unix.RTM_NEWRULE, create, r)), unix.EEXIST); err != nil {
+			return fmt.Errorf("add rule %s: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// fromPod names all rules from a pod's address, whatever their table.
+func fromPod(a netip.Addr) hostnet.Rule {
+	return hostnet.Rule{Priority: hostnet.PriorityFromPod, From: hostPrefix(a)}
 }
 
 // checkRoute fails unless the route to an address leads to this pod's link: two pods must never share an address.
