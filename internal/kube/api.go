@@ -1,0 +1,154 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// maxBody bounds one object or one line of a watch, in bytes: etcd takes objects of 1.5 MiB.
+const maxBody = 4 << 20
+
+// requestTimeout bounds a request that is no watch.
+const requestTimeout = 10 * time.Second
+
+// api is a connection to the API server.
+type api struct {
+	http *http.Client
+	base *url.URL
+}
+
+// statusError is an answer of the API server that is no success.
+type statusError struct {
+	Method, Path string
+	Code         int
+	Message      string
+}
+
+// Error implements error.
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s %s: %d %s: %s", e.Method, e.Path, e.Code, http.StatusText(e.Code), e.Message)
+}
+
+func isStatus(err error, codes ...int) bool {
+	e, ok := errors.AsType[*statusError](err)
+	if !ok {
+		return false
+	}
+	for _, c := range codes {
+		if e.Code == c {
+			return true
+		}
+	}
+	return false
+}
+
+// connect reads the kubeconfig, or without one the service account's files. It does not talk to the server.
+func connect(kubeconfig, endpoint, userAgent string) (*api, error) {
+	cfg, err := load(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if endpoint != "" {
+		cfg.Host = endpoint
+	}
+	cfg.UserAgent = userAgent
+	client, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make client of %s: %w", cfg.Host, err)
+	}
+	secure := cfg.CAFile != "" || len(cfg.CAData) > 0 || cfg.CertFile != "" || len(cfg.CertData) > 0 || cfg.Insecure
+	base, _, err := rest.DefaultServerURL(cfg.Host, "/", schema.GroupVersion{Version: "v1"}, secure)
+	if err != nil {
+		return nil, fmt.Errorf("parse API server address %q: %w", cfg.Host, err)
+	}
+	return &api{http: client, base: base}, nil
+}
+
+func load(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("read the service account: %w", err)
+		}
+		return cfg, nil
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %s: %w", kubeconfig, err)
+	}
+	return cfg, nil
+}
+
+// do makes a request and decodes the answer into out, unless that is nil.
+func (a *api) do(ctx context.Context, method, path, contentType string, body, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := a.send(ctx, method, path, nil, contentType, body)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(out); err != nil {
+		return fmt.Errorf("%s %s: decode answer: %w", method, path, err)
+	}
+	return nil
+}
+
+// send makes a request; the answer is a success whose body the caller closes.
+func (a *api) send(ctx context.Context, method, path string, query url.Values, contentType string, body any) (*http.Response, error) {
+	var payload io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: encode: %w", method, path, err)
+		}
+		payload = bytes.NewReader(data)
+	}
+	u := a.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), payload)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the API server: %w", err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return nil, &statusError{Method: method, Path: path, Code: resp.StatusCode, Message: message(resp.Body)}
+}
+
+// message returns the text of a Status object, or the beginning of what was sent instead of one.
+func message(body io.Reader) string {
+	const enough = 4 << 10
+	data, _ := io.ReadAll(io.LimitReader(body, enough))
+	var status struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(data, &status) == nil && status.Message != "" {
+		return status.Message
+	}
+	return strings.TrimSpace(string(data[:min(200, len(data))]))
+}

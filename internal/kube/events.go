@@ -1,0 +1,218 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/berth-net/berth/internal/run"
+)
+
+const (
+	component = "aws-node"
+	// maxPending bounds the events that wait for the API server; those beyond are dropped and counted.
+	maxPending = 256
+	// maxSent bounds what is remembered for merging, mergeFor its age.
+	maxSent  = 512
+	mergeFor = time.Hour
+	// maxMessage is the API's limit, in bytes.
+	maxMessage = 1024
+	mergePatch = "application/merge-patch+json"
+)
+
+type eventKey struct {
+	namespace, pod, uid, reason string
+}
+
+type pendingEvent struct {
+	Event
+	count int
+	at    time.Time
+}
+
+type sentEvent struct {
+	name  string
+	count int
+	at    time.Time
+}
+
+// Event records an event. It never blocks.
+func (c *Client) Event(e Event) {
+	if e.Pod == "" {
+		e.Namespace, e.Pod = c.cfg.PodNamespace, c.cfg.Pod
+	}
+	if e.Pod == "" { // nobody told who we are
+		return
+	}
+	key := eventKey{e.Namespace, e.Pod, e.UID, e.Reason}
+	c.mu.Lock()
+	p := c.pending[key]
+	switch {
+	case p != nil:
+		p.Event, p.count, p.at = e, p.count+1, time.Now()
+	case len(c.pending) >= maxPending:
+		c.dropped++
+	default:
+		c.pending[key] = &pendingEvent{Event: e, count: 1, at: time.Now()}
+	}
+	c.mu.Unlock()
+	c.events.Wake()
+}
+
+// sendEvents sends what waits. What the server refuses for good is dropped; for another failure all that is left waits.
+func (c *Client) sendEvents(ctx context.Context) error {
+	c.mu.Lock()
+	pending := c.pending
+	dropped := c.dropped
+	c.pending, c.dropped = map[eventKey]*pendingEvent{}, 0
+	c.mu.Unlock()
+	if dropped > 0 {
+		c.log.Warn("events were dropped", "count", dropped, run.KeyWhy, "too many wait for the API server")
+	}
+	if len(pending) == 0 {
+		return nil
+	}
+	err := c.sendAll(ctx, pending)
+	if err != nil {
+		c.putBack(pending)
+	}
+	return err
+}
+
+func (c *Client) sendAll(ctx context.Context, pending map[eventKey]*pendingEvent) error {
+	a, err := c.server()
+	if err != nil {
+		return err
+	}
+	keys := slices.SortedFunc(maps.Keys(pending), func(x, y eventKey) int { return pending[x].at.Compare(pending[y].at) })
+	for _, key := range keys {
+		err := c.sendEvent(ctx, a, key, *pending[key])
+		if err != nil && !isStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusBadRequest) {
+			return err
+		}
+		if err != nil {
+			c.log.Warn("an event was refused", run.KeyNamespace, key.namespace, run.KeyPod, key.pod, run.KeyWhy, key.reason, run.KeyErr, err)
+		}
+		delete(pending, key)
+	}
+	return nil
+}
+
+func (c *Client) putBack(left map[eventKey]*pendingEvent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, old := range left {
+		if p := c.pending[key]; p != nil {
+			p.count += old.count
+		} else {
+			c.pending[key] = old
+		}
+	}
+}
+
+// sendEvent adds to an event of the same pod and reason that was sent within mergeFor, or makes a new one.
+func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingEvent) error {
+	path := "/api/v1/namespaces/" + url.PathEscape(key.namespace) + "/events"
+	if s, ok := c.remembered(key, p.at); ok {
+		s.count += p.count
+		err := a.do(ctx, http.MethodPatch, path+"/"+s.name, mergePatch, map[string]any{
+			"count": s.count, "lastTimestamp": metav1.NewTime(p.at), "message": shorten(p.Message),
+		}, nil)
+		if err == nil {
+			c.remember(key, sentEvent{s.name, s.count, p.at})
+		}
+		if !isStatus(err, http.StatusNotFound) { // else it has expired
+			return err
+		}
+	}
+	if p.UID == "" {
+		uid, err := podUID(ctx, a, key.namespace, key.pod)
+		if err != nil && !isStatus(err, http.StatusNotFound, http.StatusForbidden) {
+			return err
+		}
+		p.UID = uid
+	}
+	e := c.object(p)
+	if err := a.do(ctx, http.MethodPost, path, "application/json", e, nil); err != nil {
+		return err
+	}
+	c.remember(key, sentEvent{e.Name, p.count, p.at})
+	return nil
+}
+
+// podUID reads a pod's UID: kubectl describe shows only events that name it.
+func podUID(ctx context.Context, a *api, namespace, name string) (string, error) {
+	var pod struct {
+		Metadata struct {
+			UID string `json:"uid"`
+		} `json:"metadata"`
+	}
+	if err := a.do(ctx, http.MethodGet, "/api/v1/namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(name), "", nil, &pod); err != nil {
+		return "", fmt.Errorf("read pod %s/%s: %w", namespace, name, err)
+	}
+	if pod.Metadata.UID == "" {
+		return "", errors.New("the pod has no UID")
+	}
+	return pod.Metadata.UID, nil
+}
+
+func (c *Client) object(p pendingEvent) corev1.Event {
+	kind := corev1.EventTypeNormal
+	if p.Warning {
+		kind = corev1.EventTypeWarning
+	}
+	at := metav1.NewTime(p.at)
+	return corev1.Event{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.Pod + "." + strconv.FormatInt(p.at.UnixNano(), 16), Namespace: p.Namespace,
+		},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Pod, UID: types.UID(p.UID)},
+		Reason:         p.Reason, Message: shorten(p.Message), Type: kind, Action: p.Action, Count: int32(p.count), //nolint:gosec // counts what waited
+		FirstTimestamp: at, LastTimestamp: at,
+		Source:              corev1.EventSource{Component: component, Host: c.cfg.Node},
+		ReportingController: component, ReportingInstance: cmp.Or(c.cfg.Pod, c.cfg.Node),
+	}
+}
+
+func shorten(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	const mark = "…"
+	cut := maxMessage - len(mark)
+	for cut > 0 && text[cut]&0xC0 == 0x80 { // not within a character
+		cut--
+	}
+	return text[:cut] + mark
+}
+
+func (c *Client) remembered(key eventKey, now time.Time) (sentEvent, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.sent[key]
+	return s, ok && now.Sub(s.at) < mergeFor
+}
+
+func (c *Client) remember(key eventKey, s sentEvent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.sent) >= maxSent {
+		maps.DeleteFunc(c.sent, func(_ eventKey, old sentEvent) bool { return s.at.Sub(old.at) >= mergeFor })
+		if len(c.sent) >= maxSent {
+			clear(c.sent)
+		}
+	}
+	c.sent[key] = s
+}
