@@ -171,3 +171,11 @@ func describe(made ec2.Instance, subnet netip.Prefix) (Instance, error) {
 		Zone: vpc.ZoneName(made.Placement.AvailabilityZone), Type: made.InstanceType,
 	}, nil
 }
+
+// Terminate ends an instance.
+func Terminate(sim *vpcsim.Sim, caller vpcsim.Caller, id vpc.InstanceID) error {
+	if _, err := sim.TerminateInstances(caller, ec2.TerminateInstancesInput{InstanceIds: []string{string(id)}}); err != nil {
+		return fmt.Errorf("terminate instance %s: %w", id, err)
+	}
+	return nil
+}

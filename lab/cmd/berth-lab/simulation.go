@@ -1,0 +1,214 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-net/berth/internal/vpcsim/pacing"
+	"github.com/berth-net/berth/lab/internal/world"
+)
+
+func (c *cli) fault() *cobra.Command {
+	cmd := &cobra.Command{Use: "fault", Short: "Make calls to the simulated AWS fail or slow"}
+	cmd.AddCommand(c.faultAdd(), c.faultList(), c.faultClear())
+	return cmd
+}
+
+func (c *cli) faultAdd() *cobra.Command {
+	var f pacing.Fault
+	var lasts time.Duration
+	cmd := &cobra.Command{
+		Use: "add ACTION [CODE]", Short: "Add a fault, for example: add DescribeSubnets RequestLimitExceeded --share 0.5 --for 1m",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.Action = args[0]
+			if len(args) == 2 {
+				f.Code = args[1]
+			}
+			if f.Code == "" && f.Delay == 0 && !f.DropRequest && !f.DropResponse && f.Garbage == "" {
+				return errors.New("a fault does something: give an error code, --delay, --drop-request, --drop-response or --garbage")
+			}
+			if f.Share < 0 || f.Share > 1 {
+				return fmt.Errorf("--share: want 0 to 1, got %v", f.Share)
+			}
+			if lasts > 0 {
+				f.Until = time.Now().Add(lasts)
+			}
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			var added struct{ ID int }
+			if err := client.VPC(cmd.Context(), http.MethodPost, "faults", f, &added); err != nil {
+				return err
+			}
+			c.say("fault %d", added.ID)
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.Caller, "caller", "", `who is hit, for example "node:*" or operator (default: all)`)
+	flags.Float64Var(&f.Share, "share", 0, "share of the calls that are hit, 0 to 1 (default: all)")
+	flags.IntVar(&f.Count, "count", 0, "how many calls are hit")
+	flags.DurationVar(&lasts, "for", 0, "how long it lasts")
+	flags.DurationVar(&f.Delay, "delay", 0, "added to the call")
+	flags.BoolVar(&f.DropRequest, "drop-request", false, "lose the call before its effect")
+	flags.BoolVar(&f.DropResponse, "drop-response", false, "lose the answer after the effect")
+	flags.StringVar(&f.Garbage, "garbage", "", "answered instead of a reply")
+	flags.StringVar(&f.Message, "message", "", "the error's message")
+	return cmd
+}
+
+func (c *cli) faultList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the faults in force", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			var faults []pacing.Fault
+			if err := client.VPC(cmd.Context(), http.MethodGet, "faults", nil, &faults); err != nil {
+				return err
+			}
+			if c.json {
+				return c.writeJSON(faults)
+			}
+			var rows [][]string
+			for _, f := range faults {
+				until := "-"
+				if !f.Until.IsZero() {
+					until = f.Until.Format(time.TimeOnly)
+				}
+				rows = append(rows, []string{fmt.Sprint(f.ID), or(f.Action, "*"), or(f.Caller, "*"), or(f.Code, "-"), fmt.Sprint(f.Share), fmt.Sprint(f.Count), until})
+			}
+			return c.table("ID ACTION CALLER CODE SHARE COUNT UNTIL", rows)
+		},
+	}
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func (c *cli) faultClear() *cobra.Command {
+	return &cobra.Command{
+		Use: "clear [ID]", Short: "End a fault, or all of them", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			path := "faults"
+			if len(args) == 1 {
+				path += "/" + url.PathEscape(args[0])
+			}
+			return client.VPC(cmd.Context(), http.MethodDelete, path, nil, nil)
+		},
+	}
+}
+
+func (c *cli) calls() *cobra.Command {
+	var since string
+	cmd := &cobra.Command{
+		Use: "calls", Short: "Count the calls to the simulated AWS by action, caller and outcome", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			var counts []pacing.CallCount
+			if err := client.VPC(cmd.Context(), http.MethodGet, "calls?mark="+url.QueryEscape(since), nil, &counts); err != nil {
+				return err
+			}
+			if c.json {
+				return c.writeJSON(counts)
+			}
+			var rows [][]string
+			for _, n := range counts {
+				rows = append(rows, []string{n.Action, n.Caller, n.Outcome, fmt.Sprint(n.Count)})
+			}
+			return c.table("ACTION CALLER OUTCOME COUNT", rows)
+		},
+	}
+	cmd.Flags().StringVar(&since, "since", "", "count from this mark on (see berth lab mark)")
+	return cmd
+}
+
+func (c *cli) mark() *cobra.Command {
+	return &cobra.Command{
+		Use: "mark NAME", Short: "Name this moment in the log of calls", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			return client.VPC(cmd.Context(), http.MethodPost, "marks/"+url.PathEscape(args[0]), nil, nil)
+		},
+	}
+}
+
+func (c *cli) settings() *cobra.Command {
+	return &cobra.Command{
+		Use: "settings [JSON]", Short: "Show the simulated AWS's latency, lag and limits, or change the members that are given",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			var settings json.RawMessage
+			if len(args) == 0 {
+				err = client.VPC(cmd.Context(), http.MethodGet, "settings", nil, &settings)
+			} else {
+				err = client.VPC(cmd.Context(), http.MethodPatch, "settings", json.RawMessage(args[0]), &settings)
+			}
+			if err != nil {
+				return err
+			}
+			return c.writeJSON(settings)
+		},
+	}
+}
+
+func (c *cli) snapshot() *cobra.Command {
+	cmd := &cobra.Command{Use: "snapshot", Short: "Save the simulated VPC's state, or go back to it"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "save FILE", Short: "Write the state to a file", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			var state json.RawMessage
+			if err := client.VPC(cmd.Context(), http.MethodGet, "snapshot", nil, &state); err != nil {
+				return err
+			}
+			return os.WriteFile(args[0], state, 0o600)
+		},
+	}, &cobra.Command{
+		Use: "load FILE", Short: "Replace the state by that of a file", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			state, err := os.ReadFile(args[0])
+			if err != nil {
+				return fmt.Errorf("read snapshot: %w", err)
+			}
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			return client.VPC(cmd.Context(), http.MethodPut, "snapshot", json.RawMessage(state), nil)
+		},
+	})
+	return cmd
+}

@@ -1,0 +1,185 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/vpcsim/fabric"
+	"github.com/berth-net/berth/lab/internal/cluster"
+	"github.com/berth-net/berth/lab/internal/controlplane"
+	"github.com/berth-net/berth/lab/internal/image"
+	"github.com/berth-net/berth/lab/internal/machine"
+)
+
+func (w *World) startControlPlane(ctx, _ context.Context, _ *errgroup.Group) error {
+	first := w.built.ControlPlane[0]
+	plane, err := controlplane.Start(ctx, controlplane.Config{
+		Cluster: w.built.Name, Dir: w.paths.Plane(), NetNS: w.fabric.Namespace(first.ID), Advertise: first.Address,
+		Operator: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), w.ports.Kubernetes),
+		Cache:    w.paths.Cache(), Log: w.log,
+	})
+	if err != nil {
+		return err
+	}
+	w.plane = plane
+	w.progress.say("control plane %s at %s", controlplane.Version, plane.Endpoint())
+	return w.keepPort(&w.ports.Kubernetes, plane.OperatorEndpoint())
+}
+
+// startNodes starts all nodes at once: most of the time is waiting.
+func (w *World) startNodes(ctx, _ context.Context, _ *errgroup.Group) error {
+	archives, err := w.buildImages()
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for _, i := range w.built.Nodes {
+		group.Go(func() error { return w.startNode(ctx, i, archives) })
+	}
+	return group.Wait()
+}
+
+func (w *World) startNode(ctx context.Context, i cluster.Instance, archives []string) error {
+	credentials, err := w.plane.Node(i.Name, i.Address)
+	if err != nil {
+		return err
+	}
+	labels := map[string]string{
+		"topology.kubernetes.io/region": w.built.Region, "topology.kubernetes.io/zone": string(i.Zone),
+		"node.kubernetes.io/instance-type": i.Type,
+	}
+	for k, v := range i.Labels {
+		labels[k] = v
+	}
+	m, err := machine.Start(ctx, machine.Config{
+		Name: i.Name, Dir: w.nodeDir(i), NetNS: w.fabric.Namespace(i.ID), Addr: i.Address,
+		ProviderID: fmt.Sprintf("aws:///%s/%s", i.Zone, i.ID), Labels: labels, MaxPods: i.MaxPods,
+		ClusterDNS: w.plane.ClusterDNS(), Resolv: w.resolvConf(), Credentials: credentials, Proxy: w.options.Proxy,
+		Images: archives, Cache: w.paths.Cache(), Log: w.log,
+	})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.machines[i.ID] = m
+	w.mu.Unlock()
+	w.progress.say("node %s %s in %s, %d pods at most", i.Name, i.Type, i.Zone, i.MaxPods)
+	return nil
+}
+
+func (w *World) nodeDir(i cluster.Instance) string {
+	short, _, _ := strings.Cut(i.Name, ".")
+	return filepath.Join(w.paths.Nodes(), short)
+}
+
+// resolvConf is that of an instance: the VPC's resolver and the region's search domain.
+func (w *World) resolvConf() string {
+	return fmt.Sprintf("nameserver %s\nsearch %s.compute.internal\n", fabric.ResolverAddr, w.built.Region)
+}
+
+// imageNames are the references of the lab's own images.
+const (
+	agentImage   = "berth-agent:lab"
+	corednsImage = "registry.k8s.io/coredns/coredns:lab"
+)
+
+// buildImages builds the images that a node starts with and returns their archives.
+func (w *World) buildImages() ([]string, error) {
+	cache := w.paths.Cache()
+	archives := []string{cache.Image("pause"), cache.Image("agnhost")}
+	specs := map[string]image.Spec{
+		"coredns": {
+			Names: []string{corednsImage}, Files: []image.File{{Path: "/coredns", From: cache.Bin("coredns")}},
+			Config: image.Config{Entrypoint: []string{"/coredns"}},
+		},
+		"pause": image.Pause(cache), "agnhost": image.Agnhost(cache),
+	}
+	if !w.options.WithoutCNI {
+		specs["agent"] = w.agent()
+	}
+	for _, name := range []string{"coredns", "agent", "pause", "agnhost"} {
+		spec, ok := specs[name]
+		if !ok {
+			continue
+		}
+		file := cache.Image(name)
+		if err := image.Write(spec, file); err != nil {
+			return nil, fmt.Errorf("build image %s: %w", name, err)
+		}
+		if name == "coredns" || name == "agent" {
+			archives = append(archives, file)
+		}
+	}
+	w.progress.say("images: %s", strings.Join(names(archives), ", "))
+	return archives, nil
+}
+
+func names(archives []string) []string {
+	out := make([]string, len(archives))
+	for i, a := range archives {
+		out[i] = strings.TrimSuffix(filepath.Base(a), ".tar")
+	}
+	return out
+}
+
+// agent is the image of the DaemonSet aws-node: the agent, the plugin that it installs, the plugins that are chained to
+// it, and nft.
+func (w *World) agent() image.Spec {
+	cache := w.paths.Cache()
+	spec := image.Spec{
+		Names: []string{agentImage},
+		Files: []image.File{
+			{Path: "/app/berth-agent", From: w.paths.Program("berth-agent")},
+			{Path: "/app/berth-cni", From: w.paths.Program("berth-cni")},
+		},
+		Dirs:     []string{"/tmp", "/var/run", "/host"},
+		Programs: []image.Program{{Root: cache.NodeRoot(), Path: "/usr/sbin/nft"}},
+		Config: image.Config{
+			Entrypoint: []string{"/app/berth-agent"}, WorkingDir: "/app", Env: []string{"PATH=/app:/usr/sbin:/usr/bin:/sbin:/bin"},
+		},
+	}
+	for _, plugin := range []string{"portmap", "bandwidth", "tuning", "loopback", "host-local"} {
+		spec.Files = append(spec.Files, image.File{Path: "/app/plugins/" + plugin, From: filepath.Join(cache.CNI(), plugin)})
+	}
+	return spec
+}
+
+// Machine is the node of an instance or of a node name, whole or its first label.
+func (w *World) machine(name string) (*machine.Machine, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m, ok := w.machines[vpc.InstanceID(name)]; ok {
+		return m, nil
+	}
+	for _, m := range w.machines {
+		if short, _, _ := strings.Cut(m.Name(), "."); m.Name() == name || short == name {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no node %q", name)
+}
+
+// stopNodes stops all nodes; their disks stay.
+func (w *World) stopNodes() error {
+	w.mu.Lock()
+	machines := w.machines
+	w.machines = map[vpc.InstanceID]*machine.Machine{}
+	w.mu.Unlock()
+	errs := make(chan error, len(machines))
+	for _, m := range machines {
+		go func() { errs <- m.Stop(false) }()
+	}
+	var all []error
+	for range machines {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
