@@ -3,6 +3,7 @@ package testkit
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,20 +119,25 @@ func NetnsOutput(path, program string, args ...string) (string, error) {
 
 // onThread runs fn on a thread that may change its network namespace; a thread that does not find back is thrown away.
 func onThread(fn func() error) error {
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		err := errors.New("the function did not return")
+		defer func() { done <- err }()
 		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
-			done <- err
+		home, e := netns.Get()
+		if e != nil {
+			runtime.UnlockOSThread()
+			err = fmt.Errorf("open the thread's network namespace: %w", e)
 			return
 		}
 		defer home.Close()
+		defer func() {
+			// Where this fails the goroutine ends locked, and its thread with it.
+			if netns.Set(home) == nil {
+				runtime.UnlockOSThread()
+			}
+		}()
 		err = fn()
-		if back := netns.Set(home); back == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
 	}()
 	return <-done
 }

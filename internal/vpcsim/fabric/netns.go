@@ -24,24 +24,25 @@ func in(ns netns.NsHandle, fn func() error) error {
 
 // onThread runs fn on a thread of its own that may change its network namespace.
 func onThread(fn func() error) error {
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		err := errors.New("the function did not return")
+		defer func() { done <- err }()
 		runtime.LockOSThread()
-		home, err := netns.Get()
-		if err != nil {
+		home, e := netns.Get()
+		if e != nil {
 			runtime.UnlockOSThread()
-			done <- fmt.Errorf("open the thread's network namespace: %w", err)
+			err = fmt.Errorf("open the thread's network namespace: %w", e)
 			return
 		}
 		defer home.Close()
+		defer func() {
+			// Where this fails the goroutine ends locked, and its thread with it.
+			if netns.Set(home) == nil {
+				runtime.UnlockOSThread()
+			}
+		}()
 		err = fn()
-		if back := netns.Set(home); back != nil {
-			// The goroutine ends locked, and its thread with it.
-			done <- errors.Join(err, fmt.Errorf("return to the thread's network namespace: %w", back))
-			return
-		}
-		runtime.UnlockOSThread()
-		done <- err
 	}()
 	return <-done
 }
@@ -97,6 +98,7 @@ var routerSysctls = [][2]string{
 	{"net/ipv4/ip_forward", "1"},
 	{"net/ipv4/conf/all/rp_filter", "0"},
 	{"net/ipv4/conf/default/rp_filter", "0"},
+	{"net/ipv4/conf/all/accept_local", "1"}, // an error that the namespace sent itself comes back from a NAT gateway
 	{"net/ipv4/conf/all/send_redirects", "0"},
 	{"net/ipv4/conf/default/send_redirects", "0"},
 	{"net/ipv4/conf/all/accept_redirects", "0"},

@@ -3,6 +3,7 @@ package fabric_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -198,7 +200,7 @@ func (b *bed) add(instance, dev string, addresses ...string) {
 // patience is how long a packet that has to arrive may take; impatience how long one that has to be dropped is waited for.
 const (
 	patience   = 5 * time.Second
-	impatience = 300 * time.Millisecond
+	impatience = 200 * time.Millisecond
 )
 
 // listen serves TCP in a namespace: each connection gets the peer's address and port, as the internet's echo does.
@@ -265,10 +267,13 @@ func (b *bed) blocked(instance, source, address string) {
 	}
 }
 
+var pings atomic.Uint32
+
 // ping sends count echo requests and returns how many answers came.
 func (b *bed) ping(instance, source, to string, count int) int {
 	b.t.Helper()
 	answers := 0
+	id := uint16(pings.Add(1)) // connection tracking takes the same identifier for the same flow
 	testkit.InNetns(b.t, b.ns(instance), func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
 		if err != nil {
@@ -287,8 +292,8 @@ func (b *bed) ping(instance, source, to string, count int) int {
 			return err
 		}
 		for i := range count {
-			request := []byte{8, 0, 0, 0, 0xbe, 0x27, 0, byte(i)}
-			sum := ^(uint16(8)<<8 + 0xbe27 + uint16(i))
+			request := []byte{8, 0, 0, 0, byte(id >> 8), byte(id), 0, byte(i)}
+			sum := ^(8<<8 + id + uint16(i))
 			request[2], request[3] = byte(sum>>8), byte(sum)
 			if err := unix.Sendto(fd, request, 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
 				return err
@@ -300,7 +305,7 @@ func (b *bed) ping(instance, source, to string, count int) int {
 			if err != nil {
 				return nil // nothing more comes
 			}
-			if a, ok := from.(*unix.SockaddrInet4); ok && a.Addr == dst && n >= 28 && buf[20] == 0 && buf[24] == 0xbe {
+			if a, ok := from.(*unix.SockaddrInet4); ok && a.Addr == dst && n >= 28 && buf[20] == 0 && binary.BigEndian.Uint16(buf[24:]) == id {
 				answers++
 			}
 		}
@@ -352,4 +357,40 @@ func arps(t *testing.T, path, dev, source, target string) bool {
 		}
 	})
 	return answered
+}
+
+// pod makes a pod behind an instance as a node agent wires it: a veth, its address routed to it, what it sends sent by
+// the interface that owns the address.
+func (b *bed) pod(instance, dev, address, id string, w *topology) string {
+	b.t.Helper()
+	path := testkit.Netns(b.t)
+	host := "pod" + strings.ReplaceAll(address[strings.IndexByte(address, '.'):], ".", "x")
+	e := w.get(id)
+	i := slices.IndexFunc(w.Subnets, func(s vpcsim.TopologySubnet) bool { return s.ID == e.Subnet })
+	gateway, table := w.Subnets[i].CIDR.Addr().Next().String(), fmt.Sprint(100+e.DeviceIndex)
+	pod := func(args ...string) {
+		b.t.Helper()
+		if out, err := testkit.NetnsOutput(path, "ip", args...); err != nil {
+			b.t.Fatalf("ip %s in pod %s: %v\n%s", strings.Join(args, " "), address, err, out)
+		}
+	}
+	testkit.InNetns(b.t, b.ns(instance), func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
+	})
+	pod("link", "add", "eth0", "type", "veth", "peer", "name", host, "netns", b.ns(instance))
+	b.ip(instance, "link", "set", host, "up", "addr", "0e:aa:00:00:00:01")
+	pod("link", "set", "eth0", "up")
+	pod("addr", "add", address+"/32", "dev", "eth0")
+	pod("route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
+	pod("route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
+	pod("neigh", "replace", "169.254.1.1", "lladdr", "0e:aa:00:00:00:01", "dev", "eth0", "nud", "permanent")
+	b.ip(instance, "link", "set", dev, "up")
+	b.ip(instance, "route", "replace", address, "dev", host, "scope", "link")
+	b.ip(instance, "rule", "add", "to", address, "lookup", "main", "pref", "512")
+	if dev != "eth0" {
+		b.ip(instance, "rule", "add", "from", address, "lookup", table, "pref", "1536")
+		b.ip(instance, "route", "replace", gateway, "dev", dev, "table", table, "scope", "link")
+		b.ip(instance, "route", "replace", "default", "via", gateway, "dev", dev, "table", table)
+	}
+	return path
 }
