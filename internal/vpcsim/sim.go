@@ -1,12 +1,21 @@
 package vpcsim
 
 import (
-	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/vpcsim/addressing"
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
+	"github.com/berth-net/berth/internal/vpcsim/iam"
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
 
@@ -68,120 +77,210 @@ type Quotas struct {
 // Time and effect. A call's latency is decided by Admit: the caller waits Admission.Before, makes the call, whose
 // effect is complete when the method returns, and waits Admission.After before it looks at the answer. Whoever calls
 // the methods alone gets an EC2 without latency, throttling and faults. Transitions that EC2 makes by itself
-// (attaching to attached, metadata, …) are due at instants that NextEvent tells; they are applied in order by the next
-// call of any method at or after that instant.
+// (attaching to attached, pending to running, …) are due at instants that NextEvent tells; they are applied in order by
+// the next call of any method at or after that instant.
 type Sim struct {
-	mu sync.Mutex
+	mu    sync.Mutex
+	clock Clock
+	skew  time.Duration // how far a restored state is ahead of the clock
+	st    state
+
+	// Two sources, so that a change of delays does not change the ids and addresses that are chosen.
+	ids, dice         *rand.Rand
+	idsSeed, diceSeed *rand.PCG
+
+	gate          pacing.Gate
+	log           pacing.Log
+	policies      map[string][]*iam.Policy
+	changed, wake chan struct{}
+	topology      *Topology // as of its revision
+
+	// Indexes of the state.
+	macs        map[string]bool
+	publics     map[netip.Addr]bool
+	attachments map[string]string // attachment id -> interface id
+	ofGroup     map[string]int    // security group id -> interfaces that have it
+	ofSubnet    map[string]int    // subnet id -> interfaces in it
 }
 
+type realClock struct{}
+
+func (realClock) Now() time.Time { return time.Now() }
+
 // New makes an empty region.
-func New(o Options) *Sim { return &Sim{} }
+func New(o Options) *Sim {
+	s := &Sim{
+		clock: o.Clock, policies: make(map[string][]*iam.Policy),
+		changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	if s.clock == nil {
+		s.clock = realClock{}
+	}
+	s.idsSeed, s.diceSeed = rand.NewPCG(o.Seed, 1), rand.NewPCG(o.Seed, 2)
+	s.ids, s.dice = rand.New(s.idsSeed), rand.New(s.diceSeed)
+	s.st = state{Region: o.Region, Account: string(o.Account), Zones: o.Zones, Now: s.clock.Now()}
+	if s.st.Region == "" {
+		s.st.Region = "us-west-2"
+	}
+	if s.st.Account == "" {
+		s.st.Account = "111122223333"
+	}
+	for i, letter := range []string{"a", "b", "c"} {
+		if len(o.Zones) == 0 {
+			zone := Zone{Name: vpc.ZoneName(s.st.Region + letter), ID: zoneID(s.st.Region, i+1)}
+			s.st.Zones = append(s.st.Zones, zone)
+		}
+	}
+	s.index()
+	s.set(o.Settings)
+	return s
+}
+
+// zoneID abbreviates a region as EC2 does: usw2-az1 for us-west-2.
+func zoneID(region string, n int) string {
+	parts := strings.Split(region, "-")
+	short := parts[0]
+	for _, p := range parts[1 : len(parts)-1] {
+		short += p[:1]
+	}
+	return fmt.Sprintf("%s%s-az%d", short, parts[len(parts)-1], n)
+}
+
+// index rebuilds what is derived from the state.
+func (s *Sim) index() {
+	s.macs, s.publics = make(map[string]bool), make(map[netip.Addr]bool)
+	s.attachments, s.ofGroup, s.ofSubnet = make(map[string]string), make(map[string]int), make(map[string]int)
+	s.topology = nil
+	for e := range s.st.ENIs.all() {
+		s.indexENI(e, 1)
+		for _, p := range e.Public {
+			s.publics[p.IP] = true
+		}
+	}
+	for a := range s.st.Addresses.all() {
+		s.publics[a.IP] = true
+	}
+}
+
+// indexENI counts an interface in (1) or out (-1).
+func (s *Sim) indexENI(e *eni, n int) {
+	s.ofSubnet[e.Subnet] += n
+	for _, g := range e.Groups {
+		s.ofGroup[g] += n
+	}
+	if n < 0 {
+		delete(s.macs, e.MAC)
+		return
+	}
+	s.macs[e.MAC] = true
+	if e.Attachment != nil {
+		s.attachments[e.Attachment.ID] = e.ID
+	}
+}
 
 // do runs an action: what is due first, then authorization, dry run, idempotency and the action itself.
 func do[In, Out any](s *Sim, c Caller, action string, in In, run func(Caller, In) (Out, error)) (Out, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return run(c, in)
+	s.advance()
+	if c.Account == "" {
+		c.Account = vpc.AccountID(s.st.Account)
+	}
+	out, err := perform(s, c, action, in, run)
+	outcome := "ok"
+	if err != nil {
+		e, ok := errors.AsType[*APIError](err)
+		if !ok {
+			e = &APIError{Status: 500, Code: "InternalError", Message: err.Error()}
+		}
+		outcome, err = e.Code, e
+		var none Out
+		out = none
+	} else if !readOnly(action) {
+		s.touchTopology()
+	}
+	s.log.Count(action, c.Source, outcome)
+	s.advance() // transitions that take no time
+	return out, err
 }
 
-// Now is the Sim's time: its clock's, but never going back.
-func (s *Sim) Now() time.Time { return time.Now() }
-
-// NextEvent tells when the next transition is due, if any is: a discrete-event simulation adds it to its own queue.
-func (s *Sim) NextEvent() (time.Time, bool) { return time.Time{}, false }
-
-// Advance applies what is due.
-func (s *Sim) Advance() {}
-
-// Run applies transitions when they are due until ctx ends, so that Changed fires without anybody calling. It uses
-// timers of package time: real time, or the virtual time of testing/synctest.
-func (s *Sim) Run(ctx context.Context) error { return nil }
-
-// Changed receives a value after the topology has changed; several changes may become one.
-func (s *Sim) Changed() <-chan struct{} { return nil }
-
-// Topology is the world as packets meet it.
-func (s *Sim) Topology() Topology { return Topology{} }
-
-// Request is a call before it is made. Resources is how many things RunInstances or TerminateInstances ask for;
-// Unfiltered tells that a describe has neither filters nor ids nor MaxResults, which EC2 throttles earlier.
-type Request struct {
-	Action     string
-	Resources  int
-	Unfiltered bool
+func readOnly(action string) bool {
+	return strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "Get") || strings.HasSuffix(action, "Tags")
 }
 
-// Admission is what happens to a call: it waits Before, takes effect, and its answer is seen After later. With Err it
-// has no effect and is answered so (after Before). DropRequest loses it before and DropResponse after its effect;
-// Garbage, if not empty, is the body to answer instead.
-type Admission struct {
-	Before, After             time.Duration
-	Err                       *APIError
-	DropRequest, DropResponse bool
-	Garbage                   string
+func perform[In, Out any](s *Sim, c Caller, action string, in In, run func(Caller, In) (Out, error)) (Out, error) {
+	var none Out
+	if err := s.authorize(c, action, in); err != nil {
+		return none, err
+	}
+	v := reflect.ValueOf(in)
+	if dry := v.FieldByName("DryRun"); dry.IsValid() && dry.Bool() {
+		return none, &APIError{Status: 412, Code: "DryRunOperation", Message: "Request would have succeeded, but DryRun flag is set."}
+	}
+	token := v.FieldByName("ClientToken")
+	if !token.IsValid() || token.String() == "" {
+		return run(c, in)
+	}
+	return once(s, string(c.Account)+" "+action+" "+token.String(), in, func() (Out, error) { return run(c, in) })
 }
 
-// Admit decides a call's duration and fate by latency, faults and request buckets. A call that it refuses or drops
-// before its effect is counted here; the others are counted by the action itself.
-func (s *Sim) Admit(c Caller, r Request) Admission { return Admission{} }
+// tokenLife is how long EC2 remembers a ClientToken.
+const tokenLife = 24 * time.Hour
 
-// Settings returns the current settings.
-func (s *Sim) Settings() Settings { return Settings{} }
-
-// SetSettings replaces the settings. What is under way keeps the delay that it was given.
-func (s *Sim) SetSettings(v Settings) {}
-
-// AddFault adds a fault and returns its id.
-func (s *Sim) AddFault(f pacing.Fault) int { return 0 }
-
-// Faults lists the faults that are still in force.
-func (s *Sim) Faults() []pacing.Fault { return nil }
-
-// ClearFault removes one fault, or all of them when id is zero.
-func (s *Sim) ClearFault(id int) {}
-
-// Mark names this moment in the call log.
-func (s *Sim) Mark(name string) {}
-
-// Calls counts calls per action, caller and outcome since the mark, or since the start when mark is empty. The second
-// result is false when there is no such mark.
-func (s *Sim) Calls(mark string) ([]pacing.CallCount, bool) { return nil, false }
-
-// SetPolicies replaces the IAM policy documents (JSON) of a principal or access key. They count when
-// Settings.Authorize is on. A caller without any policy may do everything when it is the account itself (no principal
-// and no access key) and nothing otherwise.
-func (s *Sim) SetPolicies(principalOrKey string, documents ...string) error { return nil }
-
-// ShareSubnet shares a subnet with another account, as RAM does: the participant sees the subnet and its VPC with tags
-// of its own and creates interfaces of its own in it.
-func (s *Sim) ShareSubnet(id vpc.SubnetID, with vpc.AccountID) error { return nil }
-
-// Metadata is what the metadata service of an instance shows now, or false when there is no such instance.
-func (s *Sim) Metadata(id vpc.InstanceID) (Metadata, bool) { return Metadata{}, false }
-
-// Metadata is an instance's metadata at a moment.
-type Metadata struct {
-	// Options are the instance's settings of the service: endpoint, tokens, hop limit, tags.
-	Options ec2.InstanceMetadataOptions
-	// Values maps paths below /latest/meta-data/ to their text, for example "placement/region". A path that ends in "/"
-	// is a directory that is listed although nothing is in it yet. Paths that are absent answer 404.
-	Values map[string]string
-	// Role is the name of the instance's role, or empty. Whoever serves the metadata makes the credentials.
-	Role string
-	// For the instance identity document.
-	Account             vpc.AccountID
-	Region              string
-	Zone                vpc.ZoneName
-	Instance            vpc.InstanceID
-	InstanceType, Image string
-	PrivateIP           string
-	Architecture        string
-	PendingTime         time.Time
+// answer is what a ClientToken stands for.
+type answer struct {
+	Hash  [sha256.Size]byte
+	At    time.Time
+	Reply json.RawMessage
 }
 
-// Snapshot is the whole state as JSON.
-func (s *Sim) Snapshot() ([]byte, error) { return nil, nil }
+// once runs an action unless its token was seen before: then it gives the same answer, if the request is the same.
+func once[In, Out any](s *Sim, key string, in In, run func() (Out, error)) (Out, error) {
+	var out Out
+	for len(s.st.TokenLine) > 0 && s.st.Now.Sub(s.st.Tokens[s.st.TokenLine[0]].At) >= tokenLife {
+		delete(s.st.Tokens, s.st.TokenLine[0])
+		s.st.TokenLine = s.st.TokenLine[1:]
+	}
+	request, err := json.Marshal(in)
+	if err != nil {
+		return out, fmt.Errorf("hash request %s: %w", key, err)
+	}
+	hash := sha256.Sum256(request)
+	if a, seen := s.st.Tokens[key]; seen {
+		if a.Hash != hash {
+			return out, ec2.Errorf("IdempotentParameterMismatch",
+				"Request parameters do not match the parameters of the previous request with this client token.")
+		}
+		return out, json.Unmarshal(a.Reply, &out)
+	}
+	if out, err = run(); err != nil {
+		return out, err
+	}
+	reply, err := json.Marshal(out)
+	if err != nil {
+		return out, fmt.Errorf("keep answer %s: %w", key, err)
+	}
+	if s.st.Tokens == nil {
+		s.st.Tokens = make(map[string]*answer)
+	}
+	s.st.Tokens[key] = &answer{Hash: hash, At: s.st.Now, Reply: reply}
+	s.st.TokenLine = append(s.st.TokenLine, key)
+	return out, nil
+}
 
-// Restore replaces the whole state by that of a snapshot: same ids, same random numbers to come, delays relative to the
-// clock's present time.
-func (s *Sim) Restore(data []byte) error { return nil }
+// after draws how long something takes.
+func (s *Sim) after(d pacing.Distribution) time.Duration { return d.Sample(s.dice) }
+
+// choice is how addresses are chosen now.
+func (s *Sim) choice() addressing.Choice {
+	set := &s.st.Settings
+	return addressing.Choice{Rand: s.ids, Now: s.st.Now, Quarantine: set.Quarantine, Sequential: set.Sequential}
+}
+
+// quota is a limit of the account: the setting, or EC2's default.
+func quota(setting, standard int) int {
+	if setting > 0 {
+		return setting
+	}
+	return standard
+}

@@ -291,6 +291,14 @@ func (m *Map) ReleasePrefix(p netip.Prefix, owner string, now time.Time) error {
 	return nil
 }
 
+// Cancel takes an assignment back as if it had never been made: the address does not count as freed.
+func (m *Map) Cancel(a netip.Addr, owner string) {
+	if o := number(a) - m.base; m.cidr.Contains(a) && owner != "" && m.singles[o] == owner {
+		delete(m.singles, o)
+		m.unmark(o)
+	}
+}
+
 // Assign chooses n free addresses for owner: all of them, or none and ErrFull.
 func (m *Map) Assign(owner string, n int, c Choice) ([]netip.Addr, error) {
 	if n > m.Free() {
