@@ -67,28 +67,30 @@ func TestHandleRefusesUnlistedOperation(t *testing.T) {
 	ec2query.Handle(&m, "CreateFleet", func(context.Context, *ec2.CreateFleetInput) (*ec2.CreateFleetOutput, error) { return nil, nil })
 }
 
-func TestPage(t *testing.T) {
-	all := func() []string {
-		var s []string
-		for i := range 12 {
-			s = append(s, fmt.Sprintf("id-%02d", (i*7)%12))
-		}
-		return s
+// twelve are ids in no order.
+func twelve() []string {
+	var s []string
+	for i := range 12 {
+		s = append(s, fmt.Sprintf("id-%02d", (i*7)%12))
 	}
-	id := func(s string) string { return s }
-	page := func(items []string, p ec2query.PageRequest) ([]string, *string, string) {
-		got, next, err := ec2query.Page(items, id, p)
-		if e, ok := errors.AsType[*ec2query.Error](err); ok {
-			return nil, nil, e.Code
-		}
-		return got, next, ""
-	}
+	return s
+}
 
+// page cuts ids; it returns the code of the error, if any.
+func page(items []string, p ec2query.PageRequest) ([]string, *string, string) {
+	got, next, err := ec2query.Page(items, func(s string) string { return s }, p)
+	if e, ok := errors.AsType[*ec2query.Error](err); ok {
+		return nil, nil, e.Code
+	}
+	return got, next, ""
+}
+
+func TestPage(t *testing.T) {
 	t.Run("walk sees each item once in order", func(t *testing.T) {
 		var seen []string
 		var token *string
 		for range 4 {
-			got, next, code := page(all(), ec2query.PageRequest{MaxResults: aws.Int32(5), NextToken: token, Query: "q"})
+			got, next, code := page(twelve(), ec2query.PageRequest{MaxResults: aws.Int32(5), NextToken: token, Query: "q"})
 			if code != "" {
 				t.Fatal(code)
 			}
@@ -97,21 +99,23 @@ func TestPage(t *testing.T) {
 				break
 			}
 		}
-		want, _, _ := page(all(), ec2query.PageRequest{})
+		want, _, _ := page(twelve(), ec2query.PageRequest{})
 		if diff := cmp.Diff(want, seen); diff != "" {
 			t.Error(diff)
 		}
 	})
 	t.Run("items removed between pages shift nothing", func(t *testing.T) {
-		_, token, _ := page(all(), ec2query.PageRequest{MaxResults: aws.Int32(5), Query: "q"})
+		_, token, _ := page(twelve(), ec2query.PageRequest{MaxResults: aws.Int32(5), Query: "q"})
 		rest := []string{"id-03", "id-05", "id-06", "id-07", "id-11"} // most of the first page is gone
 		got, next, _ := page(rest, ec2query.PageRequest{MaxResults: aws.Int32(5), NextToken: token, Query: "q"})
 		if diff := cmp.Diff([]string{"id-05", "id-06", "id-07", "id-11"}, got); diff != "" || next != nil {
 			t.Error(diff, next)
 		}
 	})
+}
 
-	_, token, _ := page(all(), ec2query.PageRequest{MaxResults: aws.Int32(5), Query: "q"})
+func TestPageRefuses(t *testing.T) {
+	_, token, _ := page(twelve(), ec2query.PageRequest{MaxResults: aws.Int32(5), Query: "q"})
 	bad := []struct {
 		name string
 		p    ec2query.PageRequest
@@ -126,7 +130,7 @@ func TestPage(t *testing.T) {
 	}
 	for _, tt := range bad {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, _, code := page(all(), tt.p); code != tt.want {
+			if _, _, code := page(twelve(), tt.p); code != tt.want {
 				t.Errorf("got %q, want %q", code, tt.want)
 			}
 		})

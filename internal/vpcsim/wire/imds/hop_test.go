@@ -107,29 +107,6 @@ func TestHopLimit(t *testing.T) {
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 
-	ask := func(from, method, path string) string {
-		c := http.Client{Timeout: time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-				err = in(from, func() error {
-					conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
-					return err
-				})
-				return conn, err
-			},
-		}}
-		r, err := http.NewRequestWithContext(t.Context(), method, "http://169.254.169.254"+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set(ttl, "60")
-		resp, err := c.Do(r)
-		if err != nil {
-			return "nothing"
-		}
-		resp.Body.Close()
-		return resp.Status
-	}
 	tests := []struct {
 		name, from string
 		hops       int
@@ -143,12 +120,38 @@ func TestHopLimit(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			hops = tt.hops
-			if got := ask(tt.from, http.MethodPut, "/latest/api/token"); got != tt.want {
+			if got := askFrom(t, tt.from, http.MethodPut, "/latest/api/token"); got != tt.want {
 				t.Errorf("token: %s, want %s", got, tt.want)
 			}
-			if got := ask(tt.from, http.MethodGet, "/latest/meta-data/mac"); got != "200 OK" {
+			if got := askFrom(t, tt.from, http.MethodGet, "/latest/meta-data/mac"); got != "200 OK" {
 				t.Errorf("a read is not limited, got %s", got)
 			}
 		})
 	}
+}
+
+// askFrom sends a request from a network namespace and returns the status of the answer.
+func askFrom(t *testing.T, from, method, path string) string {
+	t.Helper()
+	c := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+			err = in(from, func() error {
+				conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+				return err
+			})
+			return conn, err
+		},
+	}}
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://169.254.169.254"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set(ttl, "60")
+	resp, err := c.Do(r)
+	if err != nil {
+		return "nothing"
+	}
+	resp.Body.Close()
+	return resp.Status
 }
