@@ -1,0 +1,138 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/berth-net/berth/internal/testkit"
+)
+
+// Agent is a running agent process in the instance's network namespace.
+type Agent struct {
+	rig     *Rig
+	cmd     *exec.Cmd
+	Log     string // path
+	Started time.Time
+	exited  chan struct{}
+}
+
+// Paths below the rig's directory.
+func (r *Rig) socket() string  { return filepath.Join(r.Dir, "s") }
+func (r *Rig) queue() string   { return filepath.Join(r.Dir, "q") }
+func (r *Rig) state() string   { return filepath.Join(r.Dir, "state") }
+func (r *Rig) ipcPath() string { return filepath.Join(r.Dir, "i") }
+
+// StartAgent starts the agent with the manifest's environment and what env changes, and does not wait for it.
+func (r *Rig) StartAgent(env ...string) *Agent {
+	r.TB.Helper()
+	for _, dir := range []string{r.state(), r.queue(), filepath.Join(r.Dir, "bin"), filepath.Join(r.Dir, "conf")} {
+		r.must("make directory", os.MkdirAll(dir, 0o755))
+	}
+	a := &Agent{rig: r, Log: filepath.Join(r.Dir, fmt.Sprintf("agent-%d.log", time.Now().UnixNano())), exited: make(chan struct{})}
+	out, err := os.Create(a.Log)
+	r.must("create log", err)
+	defer func() { _ = out.Close() }()
+	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent")) //nolint:gosec,noctx // our own program, ended by Stop
+	a.cmd.Stdout, a.cmd.Stderr = out, out
+	a.cmd.Env = append(r.environment(), env...)
+	a.Started = time.Now()
+	r.must("start agent", testkit.TryInNetns(r.Fabric.Namespace(r.Instance), a.cmd.Start))
+	go func() { _ = a.cmd.Wait(); close(a.exited) }()
+	r.agent = a
+	r.TB.Cleanup(func() { a.Kill() })
+	return a
+}
+
+func (r *Rig) environment() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "MY_NODE_NAME=node", "MY_POD_NAME=aws-node-rig", "CLUSTER_NAME=rig", "AWS_REGION=us-west-2",
+		"AWS_ENDPOINT_URL_EC2=http://" + APIAddress, "AWS_ACCESS_KEY_ID=rig", "AWS_SECRET_ACCESS_KEY=rig",
+		"AWS_VPC_K8S_CNI_LOG_FILE=stderr", "AWS_VPC_K8S_CNI_LOGLEVEL=DEBUG", "ENABLE_IPv4=true", "ENABLE_IPv6=false",
+		"AWS_VPC_K8S_CNI_BACKING_STORE=" + filepath.Join(r.state(), "ipam.json"),
+		"BERTH_SOCKET=" + r.socket(), "BERTH_QUEUE=" + r.queue(), "BERTH_STATE_DIR=" + r.state(),
+		"HOST_CNI_BIN_PATH=" + filepath.Join(r.Dir, "bin"), "HOST_CNI_CONFDIR_PATH=" + filepath.Join(r.Dir, "conf"),
+		"INTROSPECTION_BIND_ADDRESS=unix:" + r.ipcPath(),
+	}
+}
+
+// Ready waits until the agent answers STATUS and returns how long that took from its start.
+func (a *Agent) Ready() time.Duration {
+	a.rig.TB.Helper()
+	testkit.Eventually(a.rig.TB, "agent is ready", func() bool {
+		select {
+		case <-a.exited:
+			a.rig.TB.Fatalf("the agent ended:\n%s", a.Tail())
+		default:
+		}
+		return a.rig.Plugin("STATUS", Pod{}).Err == nil
+	})
+	return time.Since(a.Started)
+}
+
+// Tail returns the end of the agent's log.
+func (a *Agent) Tail() string {
+	data, _ := os.ReadFile(a.Log)
+	return string(data[max(0, len(data)-8000):])
+}
+
+// Kill ends the agent at once, as a crash does.
+func (a *Agent) Kill() {
+	_ = a.cmd.Process.Kill()
+	<-a.exited
+}
+
+// Stop ends the agent by SIGTERM and returns how long it took.
+func (a *Agent) Stop() time.Duration {
+	a.rig.TB.Helper()
+	began := time.Now()
+	_ = a.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-a.exited:
+	case <-time.After(10 * time.Second):
+		a.rig.TB.Fatalf("the agent lives 10 s after SIGTERM:\n%s", a.Tail())
+	}
+	return time.Since(began)
+}
+
+// RSS is the agent's resident memory in bytes.
+func (a *Agent) RSS() int64 {
+	a.rig.TB.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
+	a.rig.must("read status", err)
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			a.rig.must("parse VmRSS", err)
+			return kb << 10
+		}
+	}
+	a.rig.TB.Fatal("no VmRSS")
+	return 0
+}
+
+// Get reads an introspection page into v.
+func (a *Agent) Get(path string, v any) {
+	a.rig.TB.Helper()
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.rig.ipcPath())
+	}}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://agent" + path) //nolint:noctx // the client has a timeout
+	a.rig.must("get "+path, err)
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	a.rig.must("read "+path, err)
+	a.rig.must("decode "+path, json.NewDecoder(bytes.NewReader(data)).Decode(v))
+}

@@ -1,0 +1,99 @@
+package rig
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/berth-net/berth/internal/testkit"
+)
+
+// Floor measures what cannot be had for less: n plugin processes that do nothing (VERSION), each followed by the bare
+// wiring of one pod with netlink: a veth whose peer is made in the instance's namespace, an address and a default route
+// inside, a route and a rule outside. It returns the time until the last is done.
+func (r *Rig) Floor(n int) time.Duration {
+	r.TB.Helper()
+	host, err := netns.GetFromPath(r.Fabric.Namespace(r.Instance))
+	r.must("open instance namespace", err)
+	defer func() { _ = host.Close() }()
+	spaces := make([]string, n)
+	for i := range spaces {
+		spaces[i] = testkit.Netns(r.TB)
+	}
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range n {
+		wg.Go(func() {
+			cmd := exec.Command(filepath.Join(r.Bin, "berth-cni")) //nolint:gosec,noctx // our own program
+			cmd.Env = []string{"CNI_COMMAND=VERSION"}
+			if errs[i] = cmd.Run(); errs[i] == nil {
+				errs[i] = bareWire(spaces[i], int(host), i)
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(began)
+	for _, err := range errs {
+		r.must("floor", err)
+	}
+	return elapsed
+}
+
+func bareWire(space string, host, i int) error {
+	name := fmt.Sprintf("floor%d", i)
+	addr := net.IPv4(192, 0, 2, byte(i+1))
+	h, err := netlink.NewHandleAt(netns.NsHandle(host))
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return testkit.TryInNetns(space, func() error {
+		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: name, PeerNamespace: netlink.NsFd(host)}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return err
+		}
+		if err := wireInside(addr); err != nil {
+			return err
+		}
+		peer, err := h.LinkByName(name) //nolint:forbidigo // one name, no dump
+		if err != nil {
+			return err
+		}
+		if err := h.LinkSetUp(peer); err != nil {
+			return err
+		}
+		dst := &net.IPNet{IP: addr, Mask: net.CIDRMask(32, 32)}
+		if err := h.RouteAdd(&netlink.Route{LinkIndex: peer.Attrs().Index, Dst: dst, Scope: netlink.SCOPE_LINK}); err != nil {
+			return err
+		}
+		rule := netlink.NewRule()
+		rule.Dst, rule.Table, rule.Priority = dst, 254, 600
+		return h.RuleAdd(rule)
+	})
+}
+
+func wireInside(addr net.IP) error {
+	link, err := netlink.LinkByName("eth0") //nolint:forbidigo // one name, no dump
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: addr, Mask: net.CIDRMask(32, 32)}}); err != nil {
+		return err
+	}
+	gw := net.IPv4(169, 254, 1, 1)
+	index := link.Attrs().Index
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: index, Dst: &net.IPNet{IP: gw, Mask: net.CIDRMask(32, 32)}, Scope: netlink.SCOPE_LINK}); err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gw})
+}
