@@ -1,13 +1,13 @@
 package linux_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/linux"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -40,14 +40,24 @@ func BenchmarkWirePod(b *testing.B) {
 	}
 }
 
-// BenchmarkUnwirePod measures until rules and route are gone; the link's removal is done by then too, since Run does not run.
+// BenchmarkUnwirePod measures until rules and route are gone; links follow in the background, one pod's while others are wired.
 func BenchmarkUnwirePod(b *testing.B) {
 	node, pod := newSpace(b), newSpace(b)
 	h := node.host()
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}()
 	s := settings()
 	for i := 0; b.Loop(); i++ {
 		p := benchPod(i % 50000)
 		b.StopTimer()
+		pod.run("ip link show eth0 >/dev/null 2>&1 && ip link set eth0 name old" + fmt.Sprint(i) + " || true")
 		if _, err := h.WirePod(b.Context(), s, p, pod.file); err != nil {
 			b.Fatal(err)
 		}
@@ -150,5 +160,3 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		}
 	}
 }
-
-var _ = linux.In

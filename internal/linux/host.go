@@ -48,14 +48,14 @@ type Host struct {
 	unwired unwiredPods
 	changes chan struct{}
 	running atomic.Bool
-	doomed  chan doomedLink
+	drop    chan struct{} // links of the group doomed exist
 }
 
 // New opens the machine's network.
 func New(o Options) (*Host, error) {
 	h := &Host{
 		netns: o.NetNS, foreign: o.NetNS != nil, nft: o.NftPath, procSys: o.ProcSys, log: o.Logger,
-		changes: make(chan struct{}, 1), doomed: make(chan doomedLink, 256),
+		changes: make(chan struct{}, 1), drop: make(chan struct{}, 1),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -87,6 +87,18 @@ func deleteLink(index int) *nl.NetlinkRequest {
 	return req
 }
 
+func setGroup(index int, group uint32) *nl.NetlinkRequest {
+	req, _ := linkRequest(unix.RTM_SETLINK, index)
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	return req
+}
+
+func deleteGroup(group uint32) *nl.NetlinkRequest {
+	req, _ := linkRequest(unix.RTM_DELLINK, 0)
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	return req
+}
+
 // link is what the wiring needs to know of a link.
 type link struct {
 	index int

@@ -93,7 +93,7 @@ func (o *observation) addRoutes(routes []netlink.Route, names map[int]string, po
 // that a running pod has is in use.
 func (h *Host) askPod(o *observation, l netlink.Link) {
 	a := l.Attrs()
-	if a.NetNsID < 0 || h.unwired.doomed(a.Index) {
+	if a.NetNsID < 0 || a.Group == doomed {
 		return
 	}
 	addrs, err := listPeerAddresses(h.route, a.NetNsID, a.ParentIndex)

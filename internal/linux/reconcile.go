@@ -69,11 +69,10 @@ func (h *Host) compare(cfg hostnet.Config) ([]hostnet.Op, hostnet.Machine, map[s
 }
 
 // unwiredPods remembers attachments that were unwired, so that a Reconcile whose configuration is older does not bring
-// their rules back, and links that are about to be removed, so that their addresses do not count as alive.
+// their rules back.
 type unwiredPods struct {
-	mu    sync.Mutex
-	keys  map[hostnet.PodKey]bool
-	links map[int]bool
+	mu   sync.Mutex
+	keys map[hostnet.PodKey]bool
 }
 
 func (u *unwiredPods) add(k hostnet.PodKey) {
@@ -105,27 +104,6 @@ func (u *unwiredPods) without(pods []hostnet.Pod) []hostnet.Pod {
 	}
 	maps.DeleteFunc(u.keys, func(k hostnet.PodKey, _ bool) bool { return !named[k] })
 	return out
-}
-
-func (u *unwiredPods) doom(index int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.links == nil {
-		u.links = map[int]bool{}
-	}
-	u.links[index] = true
-}
-
-func (u *unwiredPods) removed(index int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.links, index)
-}
-
-func (u *unwiredPods) doomed(index int) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.links[index]
 }
 
 func sortedSeen(seen map[netip.Addr]*hostnet.Seen) []hostnet.Seen {
