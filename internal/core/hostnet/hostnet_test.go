@@ -112,6 +112,17 @@ func TestWant(t *testing.T) {
 	}
 }
 
+// TestWantOnStackedLinks: a bridge and a VLAN have the hardware address of the interface below them.
+func TestWantOnStackedLinks(t *testing.T) {
+	cfg, links := twoENIs()
+	want := hostnet.Want(cfg, links).String()
+	stacked := append([]hostnet.Link{{Index: 9, Name: "br0", MAC: "02:00:00:00:00:01"}}, links...)
+	stacked = append(stacked, hostnet.Link{Index: 10, Name: "vlan.eth.1", MAC: "02:00:00:00:00:02"})
+	if diff := cmp.Diff(want, hostnet.Want(cfg, stacked).String()); diff != "" {
+		t.Errorf("other links were taken for the interfaces (-want +got):\n%s", diff)
+	}
+}
+
 // seen is what an adapter would see of a machine that is as wanted.
 func seen(m hostnet.Machine, links []hostnet.Link) hostnet.Machine {
 	have := m

@@ -15,7 +15,11 @@ func Want(cfg Config, links []Link) Machine {
 	for _, l := range links {
 		w.byName[l.Name] = l
 		if !strings.HasPrefix(l.Name, cfg.Settings.VethPrefix) || cfg.Settings.VethPrefix == "" {
-			w.byMAC[strings.ToLower(l.MAC)] = l
+			// Bridges and VLANs on top of an interface have its address too: the interface was there first.
+			mac := strings.ToLower(l.MAC)
+			if first, ok := w.byMAC[mac]; !ok || l.Index < first.Index {
+				w.byMAC[mac] = l
+			}
 		}
 	}
 	w.m.Sysctls = append(w.m.Sysctls, Sysctl{"net/ipv4/ip_forward", "1"})
