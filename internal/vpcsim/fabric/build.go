@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -295,6 +296,7 @@ func (f *Fabric) createLink(s *live, name string, l link) error {
 		if err := preparePeer(peer, peerName, mac); err != nil {
 			return err
 		}
+		f.fresh = append(f.fresh, end{s, name}, end{peer, peerName})
 	}
 	if err := s.h.LinkSetAlias(veth, l.ident()); err != nil {
 		return fmt.Errorf("set alias: %w", err)
@@ -369,6 +371,7 @@ func (f *Fabric) boot(want *world) error {
 			if err := bootInstance(s, l); err != nil {
 				return fmt.Errorf("configure %s behind %s: %w", l.peerName, name, err)
 			}
+			f.fresh = append(f.fresh, end{f.spaces[key], name}, end{s, l.peerName})
 			s.booted = true
 		}
 	}
@@ -382,6 +385,9 @@ func bootInstance(s *live, l link) error {
 	}
 	defer h.Close()
 	eth, err := linkByName(h, l.peerName)
+	if isNotFound(err) {
+		return nil // renamed, or moved elsewhere
+	}
 	if err != nil {
 		return err
 	}
@@ -400,4 +406,58 @@ func bootInstance(s *live, l link) error {
 		return fmt.Errorf("add default route by %s: %w", l.bootGateway, err)
 	}
 	return nil
+}
+
+func isNotFound(err error) bool {
+	_, ok := errors.AsType[netlink.LinkNotFoundError](err)
+	return ok
+}
+
+// end is one end of a link.
+type end struct {
+	space *live
+	name  string
+}
+
+// settle waits until new links carry packets: the kernel starts a link's queue some milliseconds after both ends are
+// up, and drops what is sent before.
+func (f *Fabric) settle(ctx context.Context) error {
+	defer func() { f.fresh = nil }()
+	for _, e := range f.fresh {
+		if err := e.settle(ctx); err != nil {
+			return fmt.Errorf("wait for link %s in %s: %w", e.name, e.space.path, err)
+		}
+	}
+	return nil
+}
+
+func (e end) settle(ctx context.Context) error {
+	h := e.space.h
+	if h == nil {
+		var err error
+		if h, err = netlink.NewHandleAt(e.space.ns, unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		defer h.Close()
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 2000 {
+		l, err := linkByName(h, e.name)
+		if isNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if a := l.Attrs(); a.OperState == netlink.OperUp || a.Flags&net.FlagUp == 0 {
+			return nil // up, or set down by the instance
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return errors.New("it does not come up")
 }

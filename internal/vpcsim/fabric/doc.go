@@ -24,6 +24,8 @@
 // is in the zone of B's interface, B's groups see it, and a /32 route leads to B. So each interface's groups keep
 // their own state, as in EC2, and two interfaces of one instance are no special case.
 //
+// Each pass takes one off a packet's TTL, as a router does.
+//
 // Routing rules of the VPC's namespace, by priority:
 //
 //	  0  local: services (169.254.169.254, 169.254.169.253, the subnets' first addresses, the resolver)

@@ -40,6 +40,7 @@ type Fabric struct {
 	scanned  bool
 	spaces   map[spaceKey]*live
 	want     *world
+	fresh    []end // of links made by the Apply that runs
 	extra    []netip.Addr
 	hubs     map[hubKey]*hub
 	services []func() error // what stops the internet's services
@@ -159,6 +160,9 @@ func (f *Fabric) apply(ctx context.Context, want *world) error {
 		}
 	}
 	if err := f.boot(want); err != nil {
+		return err
+	}
+	if err := f.settle(ctx); err != nil {
 		return err
 	}
 	return f.serveInternet(ctx)

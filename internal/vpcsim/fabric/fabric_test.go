@@ -8,6 +8,7 @@ import (
 )
 
 func TestInstancesReachEachOther(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").instance("c").instance("d").
 		eni("a", "a", public, "10.0.0.5").eni("b", "b", public, "10.0.0.6").
@@ -30,6 +31,7 @@ func TestInstancesReachEachOther(t *testing.T) {
 }
 
 func TestUnassignedSourceIsDropped(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 	b.apply(w)
@@ -54,6 +56,7 @@ func TestUnassignedSourceIsDropped(t *testing.T) {
 }
 
 func TestWrongInterfaceIsDropped(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a0", "a", public, "10.0.0.5").eni("a1", "a", wide, "10.1.0.5", "10.1.0.6").
 		eni("b", "b", private, "10.0.0.40")
@@ -72,6 +75,7 @@ func TestWrongInterfaceIsDropped(t *testing.T) {
 }
 
 func TestPrefix(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a0", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10", "10.1.0.32/28")
 	b.apply(w)
@@ -87,6 +91,7 @@ func TestPrefix(t *testing.T) {
 }
 
 func TestHotPlug(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a0", "a", public, "10.0.0.5").eni("b", "b", public, "10.0.0.6")
 	b.apply(w)
@@ -116,6 +121,7 @@ func TestHotPlug(t *testing.T) {
 }
 
 func TestPrimaryInterfaceIsLeftToTheInstance(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").eni("a0", "a", public, "10.0.0.5")
 	b.apply(w)
@@ -134,6 +140,7 @@ func TestPrimaryInterfaceIsLeftToTheInstance(t *testing.T) {
 }
 
 func TestOwnAddressesAreNotProxied(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a0", "a", public, "10.0.0.5", "10.0.0.7").eni("b", "b", public, "10.0.0.6")
 	b.apply(w)
@@ -145,6 +152,7 @@ func TestOwnAddressesAreNotProxied(t *testing.T) {
 }
 
 func TestRemoval(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 	b.apply(w)

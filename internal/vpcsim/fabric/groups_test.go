@@ -46,6 +46,7 @@ func TestGroups(t *testing.T) {
 		{"all", in(rule("-1", -1, -1, "0.0.0.0/0")), true, true},
 		{"a reply needs no egress rule", []vpcsim.GroupRule{rule("-1", -1, -1, "0.0.0.0/0")}, true, true},
 	}
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("client").instance("server").eni("client", "client", public, "10.0.0.5").eni("server", "server", private, "10.0.0.40")
 	w.group("sg-client", allOut)
@@ -74,6 +75,7 @@ func TestGroups(t *testing.T) {
 }
 
 func TestGroupDropsAreCounted(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", private, "10.0.0.40").
 		eni("a1", "a", public, "10.0.0.9")
@@ -99,6 +101,7 @@ func TestGroupDropsAreCounted(t *testing.T) {
 }
 
 func TestGroupReference(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("friend").instance("stranger").instance("server").
 		eni("friend", "friend", public, "10.0.0.5", "10.0.0.16/28").eni("stranger", "stranger", public, "10.0.0.6").
@@ -122,6 +125,7 @@ func TestGroupReference(t *testing.T) {
 
 // Two interfaces of one instance are two interfaces: each one's groups see what passes between them.
 func TestGroupsWithinAnInstance(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").eni("a0", "a", public, "10.0.0.5").eni("a1", "a", wide, "10.1.0.5")
 	w.group("sg-closed", allOut)
@@ -146,6 +150,7 @@ func TestGroupsWithinAnInstance(t *testing.T) {
 
 // An established connection outlives its rule, as a tracked connection does in EC2, and any number of changes around it.
 func TestConnectionOutlivesChanges(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 	b.apply(w)
@@ -191,4 +196,8 @@ func TestConnectionOutlivesChanges(t *testing.T) {
 		}
 	}
 	b.blocked("a", "", "10.1.0.10:8080")
+}
+
+func ruleFromGroup() vpcsim.GroupRule {
+	return vpcsim.GroupRule{Protocol: "-1", From: -1, To: -1, Group: sgAll}
 }

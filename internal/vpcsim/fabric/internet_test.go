@@ -19,6 +19,7 @@ import (
 var echo = netip.AddrPortFrom(fabric.EchoAddr, fabric.EchoPort).String()
 
 func TestInternet(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").instance("c").instance("d").
 		eni("a", "a", public, "10.0.0.5", "10.0.0.7").eni("b", "b", private, "10.0.0.40").eni("c", "c", wide, "10.1.0.10").
@@ -59,6 +60,7 @@ func TestInternet(t *testing.T) {
 }
 
 func TestInternetEchoUDPAndHTTP(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("b").eni("b", "b", private, "10.0.0.40")
 	b.apply(w)
@@ -96,6 +98,7 @@ func TestInternetEchoUDPAndHTTP(t *testing.T) {
 }
 
 func TestRoutes(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("b").eni("b", "b", private, "10.0.0.40")
 	b.apply(w)
@@ -144,6 +147,7 @@ func TestRoutes(t *testing.T) {
 
 // A larger packet than the internet carries is answered with what fits, through NAT and groups.
 func TestPathMTU(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("b").eni("b", "b", private, "10.0.0.40")
 	w.group(sgAll, allOut)
@@ -161,6 +165,7 @@ func TestPathMTU(t *testing.T) {
 }
 
 func TestMachineIsOutOfReach(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", private, "10.0.0.40")
 	w.get("a").Public = map[netip.Addr]netip.Addr{addr("10.0.0.5"): addr("198.51.100.5")}

@@ -39,8 +39,11 @@ func newTable() *table {
 }
 
 // set declares a set or map and returns it; decl is "set" or "map" with its type.
-func (t *table) set(name, decl string) *set {
-	s := &set{decl: decl, elements: map[string]string{}}
+func (t *table) set(name, decl string) *set { return t.setOf(0, name, decl) }
+
+// setOf is set with room for a number of elements.
+func (t *table) setOf(size int, name, decl string) *set {
+	s := &set{decl: decl, elements: make(map[string]string, size)}
 	t.sets[name] = s
 	return s
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -26,11 +27,12 @@ type Drops struct {
 
 // Drops reads an interface's counters.
 func (f *Fabric) Drops(ctx context.Context, eni vpc.ENIID) (Drops, error) {
-	_, s, err := f.find(eni)
+	_, ns, err := f.find(eni)
 	if err != nil {
 		return Drops{}, fmt.Errorf("read drops of %s: %w", eni, err)
 	}
-	out, err := runNFT(ctx, f.nft, s.ns, "", "-j", "list", "counters", "table", "inet", "fabric")
+	defer ns.Close()
+	out, err := runNFT(ctx, f.nft, ns, "", "-j", "list", "counters", "table", "inet", "fabric")
 	if err != nil {
 		return Drops{}, fmt.Errorf("read drops of %s: %w", eni, err)
 	}
@@ -53,18 +55,21 @@ func (f *Fabric) Drops(ctx context.Context, eni vpc.ENIID) (Drops, error) {
 	return Drops{AntiSpoof: count[n[0]], GroupEgress: count[n[1]], GroupIngress: count[n[2]], NoRoute: count[n[3]]}, nil
 }
 
-// find returns the index of an attached interface's far end and the namespace that it is in.
-func (f *Fabric) find(eni vpc.ENIID) (int, *live, error) {
+// find returns the index of an attached interface's far end and a handle of its own on the namespace that it is in,
+// which an Apply at the same time cannot close.
+func (f *Fabric) find(eni vpc.ENIID) (int, netns.NsHandle, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.want != nil {
-		if p, ok := f.want.where[eni]; ok {
-			if s := f.spaces[vpcKey(p.vpc)]; s != nil && s.links[p.link].index != 0 {
-				return s.links[p.link].index, s, nil
-			}
-		}
+	if f.want == nil {
+		return 0, netns.None(), errors.New("no topology has been applied")
 	}
-	return 0, nil, errors.New("the interface is not attached")
+	p := f.want.where[eni]
+	s := f.spaces[vpcKey(p.vpc)]
+	if s == nil || s.links[p.link].index == 0 {
+		return 0, netns.None(), errors.New("the interface is not attached")
+	}
+	ns, err := netns.GetFromPath(s.path)
+	return s.links[p.link].index, ns, err
 }
 
 const snapLength = 262144 // a segment before segmentation fits
@@ -72,12 +77,13 @@ const snapLength = 262144 // a segment before segmentation fits
 // Capture writes what passes an interface's link, in both directions, to w in pcap format. It ends with ctx, without an
 // error, or when the interface is detached.
 func (f *Fabric) Capture(ctx context.Context, eni vpc.ENIID, w io.Writer) error {
-	index, s, err := f.find(eni)
+	index, ns, err := f.find(eni)
 	if err != nil {
 		return fmt.Errorf("capture %s: %w", eni, err)
 	}
+	defer ns.Close()
 	var fd int
-	err = in(s.ns, func() error {
+	err = in(ns, func() error {
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		return err
 	})

@@ -192,19 +192,22 @@ func newSpace(name string) *space {
 	}
 }
 
-// attachedOnly drops what has no place among packets: IPv6 for now, and attachments to instances or VPCs that are gone.
+// attachedOnly drops what has no place among packets: IPv6 for now, and attachments to instances and subnets that
+// are gone.
 func attachedOnly(t vpcsim.Topology) vpcsim.Topology {
 	running := map[vpc.InstanceID]bool{}
 	for _, i := range t.Instances {
 		running[i.ID] = true
 	}
-	subnets := map[vpc.SubnetID]bool{}
+	subnets := map[vpc.SubnetID]vpc.ID{}
 	for _, s := range t.Subnets {
-		subnets[s.ID] = s.CIDR.Addr().Is4()
+		if s.CIDR.Addr().Is4() {
+			subnets[s.ID] = s.VPC
+		}
 	}
 	interfaces := make([]vpcsim.TopologyInterface, 0, len(t.Interfaces))
 	for _, e := range t.Interfaces {
-		if !running[e.Instance] || !subnets[e.Subnet] {
+		if !running[e.Instance] || subnets[e.Subnet] != e.VPC {
 			e.Instance = ""
 		}
 		e.Addresses = slices.DeleteFunc(slices.Clone(e.Addresses), func(a netip.Addr) bool { return !a.Is4() })

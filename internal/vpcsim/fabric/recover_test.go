@@ -24,6 +24,7 @@ func (b *bed) crash() {
 }
 
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").instance("gone").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10").
 		eni("gone", "gone", private, "10.0.0.40")
@@ -64,6 +65,7 @@ func TestRecover(t *testing.T) {
 
 // Whatever step a crash comes after, the next process finishes the work: here the context ends at every step.
 func TestRecoverFromHalfDoneApply(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10").eni("a1", "a", wide, "10.1.0.20")
 	for steps := 0; ; steps++ {
@@ -111,6 +113,7 @@ func TestRepair(t *testing.T) {
 		"half a one": {"ip", "link", "set", "enib", "alias", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBed(t)
 			w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 			b.apply(w)
@@ -134,6 +137,7 @@ func TestRepair(t *testing.T) {
 
 // A change that does not apply, since the tables are not as they were, replaces them without a crash in between.
 func TestRepairOfChangedRules(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 	b.apply(w)
@@ -149,6 +153,7 @@ func TestRepairOfChangedRules(t *testing.T) {
 }
 
 func TestCloseTakesWhatACrashLeft(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	b.apply(newTopology().instance("a").eni("a", "a", public, "10.0.0.5"))
 	if err := os.WriteFile(filepath.Join(b.opt.Dir, b.opt.Prefix+"-half"), nil, 0o644); err != nil {

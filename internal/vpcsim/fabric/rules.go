@@ -30,6 +30,7 @@ type builder struct {
 	nats       map[string]vpcsim.TopologyNAT
 	public     []publicPair
 	services   map[netip.Addr]bool
+	addresses  int // how many single ones are attached
 }
 
 // publicPair is a private address and the public one that stands for it on the internet; eni is empty for a NAT gateway.
@@ -85,6 +86,7 @@ func (b *builder) addInterface(e vpcsim.TopologyInterface) {
 		return
 	}
 	b.interfaces = append(b.interfaces, e)
+	b.addresses += len(e.Addresses)
 	for private, public := range e.Public {
 		if slices.Contains(e.Addresses, private) && public.Is4() {
 			b.public = append(b.public, publicPair{private: private, public: public, eni: e.ID})
@@ -119,6 +121,10 @@ func (b *builder) routesOf(sub vpcsim.TopologySubnet) iter.Seq2[netip.Prefix, vp
 func (b *builder) ruleset(index map[string]int) ruleset {
 	t := newTable()
 	b.declare(t)
+	// The large ones get their room at once: they are built for every change.
+	for _, name := range []string{"own", "assigned", "zone-single"} {
+		t.setOf(b.addresses, name, t.sets[name].decl)
+	}
 	for _, e := range b.interfaces {
 		b.interfaceRules(t, e, zoneOf(index[linkName(e.ID)]))
 	}
@@ -311,7 +317,7 @@ func ranges(s *netipx.IPSet) string {
 // addresses, so that an instance that looks for a duplicate finds none.
 func (b *builder) arpRules() *table {
 	t := newTable()
-	own := t.set("own", "set typeof iifname . arp daddr ip")
+	own := t.setOf(b.addresses, "own", "set typeof iifname . arp daddr ip")
 	rules := []string{"iifname . arp daddr ip @own drop"}
 	for _, e := range b.interfaces {
 		dev := quoted(linkName(e.ID))

@@ -43,6 +43,7 @@ func metadata(t *testing.T, b *bed, instance string, ttl int) net.Listener {
 }
 
 func TestMetadataHopLimit(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a0", "a", public, "10.0.0.5", "10.0.0.7").
 		eni("a1", "a", wide, "10.1.0.5", "10.1.0.7").eni("b", "b", public, "10.0.0.6")
@@ -76,6 +77,7 @@ func TestMetadataHopLimit(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", public, "10.0.0.6")
 	if _, err := b.Listen(t.Context(), "i-a", "tcp", "169.254.169.254:80"); err == nil {
@@ -103,6 +105,7 @@ func TestListen(t *testing.T) {
 }
 
 func TestListenPacket(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	b.apply(newTopology().instance("a").eni("a", "a", wide, "10.1.0.10"))
 	for _, at := range []string{"169.254.169.253:53", "10.0.0.2:53"} {
@@ -157,6 +160,7 @@ func (b *buffer) bytes() []byte {
 }
 
 func TestCapture(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	w := newTopology().instance("a").instance("b").eni("a", "a", public, "10.0.0.5").eni("b", "b", wide, "10.1.0.10")
 	b.apply(w)
