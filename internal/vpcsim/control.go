@@ -79,7 +79,8 @@ func (s *Sim) set(v Settings) {
 	s.gate.Latency, s.gate.Throttle, s.gate.Sizes = v.Latency, v.Throttle, v.Buckets
 	for e := range s.st.ENIs.all() {
 		if !lagged && !v.DescribeLag.Zero() {
-			s.showENI(e) // what was true until now stays visible until a change shows
+			now := s.view(e) // stays visible until a change shows
+			e.Shown.put(&now, s.st.Now, s.st.Now)
 		}
 	}
 	for n := range s.st.Subnets.all() {

@@ -2,7 +2,6 @@ package vpcsim_test
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -183,5 +182,4 @@ func TestWalkthrough(t *testing.T) {
 			t.Errorf("topology: %+v", i)
 		}
 	}
-	_ = fmt.Sprint
 }
