@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -64,6 +65,7 @@ func initNode(path string) error {
 	signal.Notify(terminate, unix.SIGTERM)
 	died := make(chan os.Signal, 64)
 	signal.Notify(died, unix.SIGCHLD)
+	debug.FreeOSMemory() // it only waits from here on
 	if _, err := ready.Write([]byte{'\n'}); err != nil {
 		return fmt.Errorf("report readiness: %w", err)
 	}

@@ -106,7 +106,7 @@ func startCluster(t *testing.T, nodes int, mode machine.ProxyMode) *cluster {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	address := netip.MustParseAddr("10.99.0.10")
 	c.net.host("plane", address)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	began := time.Now()
 	plane, err := controlplane.Start(ctx, controlplane.Config{
@@ -190,7 +190,7 @@ func (c *cluster) kubectl(args ...string) string {
 
 func (c *cluster) apply(input string, args ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.cache.Bin("kubectl"), append([]string{"--kubeconfig=" + c.plane.Kubeconfig()}, args...)...)
 	cmd.Env = []string{"HOME=" + c.dir}
@@ -209,7 +209,7 @@ func (c *cluster) retry(what string, ok func() error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var err error
-	for range 150 {
+	for range 600 {
 		if err = ok(); err == nil {
 			return
 		}
@@ -281,12 +281,10 @@ spec:
 // TestCluster runs what the lab's users run, then looks for anything that it left behind.
 func TestCluster(t *testing.T) {
 	needs(t)
-	before := footprint(t, "")
+	before := footprint(t)
 	var processes []proc.Identity
-	var dir string
 	t.Run("cluster", func(t *testing.T) {
 		c := startCluster(t, 2, machine.IPTables)
-		dir = c.dir
 		began := time.Now()
 		c.retry("nodes are ready", func() error {
 			if out := c.kubectl("get", "nodes", "--no-headers"); strings.Count(out, " Ready ") != 2 {
@@ -300,8 +298,8 @@ func TestCluster(t *testing.T) {
 			return exec.Command(c.cache.Bin("kubectl"), "--kubeconfig="+c.plane.Kubeconfig(), "get", "serviceaccount", "default").Run()
 		})
 		c.apply(workload, "apply", "-f", "-")
-		c.kubectl("wait", "--for=condition=Available", "--timeout=90s", "deployment/idle", "deployment/web")
-		c.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/privileged")
+		c.kubectl("wait", "--for=condition=Available", "--timeout=5m", "deployment/idle", "deployment/web")
+		c.kubectl("wait", "--for=condition=Ready", "--timeout=5m", "pod/privileged")
 		t.Logf("workload available after %s", time.Since(began).Round(time.Millisecond))
 		t.Run("exec and logs", c.testExecAndLogs)
 		t.Run("service by iptables", c.testService)
@@ -328,12 +326,14 @@ func TestCluster(t *testing.T) {
 	if len(processes) < 20 {
 		t.Errorf("the nodes had %d processes; the check of what is left would be hollow", len(processes))
 	}
-	for _, id := range processes {
-		if id.Alive() {
-			t.Errorf("process %d is left", id.Pid)
-		}
-	}
-	if after := footprint(t, dir); !slices.Equal(before, after) {
+	gone(t, processes)
+	unchanged(t, before)
+}
+
+// unchanged compares the machine with what it was before.
+func unchanged(t *testing.T, before []string) {
+	t.Helper()
+	if after := footprint(t); !slices.Equal(before, after) {
 		t.Errorf("the machine changed:\nbefore %q\nafter  %q", before, after)
 	}
 }
@@ -417,7 +417,7 @@ func (c *cluster) testIsolation(t *testing.T) {
 }
 
 // footprint is everything outside a test's own folder that a lab could leave.
-func footprint(t *testing.T, _ string) []string {
+func footprint(t *testing.T) []string {
 	t.Helper()
 	var all []string
 	mark := fmt.Sprintf("test%d-", os.Getpid())
@@ -427,6 +427,10 @@ func footprint(t *testing.T, _ string) []string {
 			t.Fatal(err)
 		}
 		all = append(all, found...)
+	}
+	for _, file := range []string{"/sys/fs/cgroup/cgroup.subtree_control", "/proc/swaps"} {
+		text, _ := os.ReadFile(file)
+		all = append(all, file+"="+string(text))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -439,7 +443,7 @@ func footprint(t *testing.T, _ string) []string {
 	}
 	for _, name := range []string{
 		"kernel/keys/root_maxbytes", "kernel/keys/root_maxkeys", "kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory",
-		"vm/panic_on_oom", "net/netfilter/nf_conntrack_max", "net/ipv4/ip_forward",
+		"vm/panic_on_oom", "vm/max_map_count", "net/netfilter/nf_conntrack_max", "net/ipv4/ip_forward",
 	} {
 		value, _ := os.ReadFile(filepath.Join("/proc/sys", name))
 		all = append(all, name+"="+strings.TrimSpace(string(value)))

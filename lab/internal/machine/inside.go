@@ -34,6 +34,7 @@ func (m *Machine) inside(name string, argv []string) proc.Spec {
 func (m *Machine) serve(name string, args []string) (*proc.Service, error) {
 	spec := m.inside(name, append([]string{name}, args...))
 	spec.Log = m.LogFile(name)
+	spec.Env = append(spec.Env, "GOGC=50") // a lab has many nodes: a third less memory for a little processor time
 	return m.spawner.Serve(spec, m.config.Log.With("node", m.config.Name))
 }
 

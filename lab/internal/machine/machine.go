@@ -36,8 +36,8 @@ import (
 	"github.com/berth-net/berth/lab/internal/proc"
 )
 
-// startLimit is how long a part of a node may take to be ready: under 2 s on an idle two-core machine.
-const startLimit = 90 * time.Second
+// startLimit is how long a part of a node may take to be ready: under 2 s on an idle two-core machine, minutes on an emulated one.
+const startLimit = 4 * time.Minute
 
 // ProxyMode is how kube-proxy writes its rules. Empty is no kube-proxy.
 type ProxyMode string

@@ -14,6 +14,7 @@ package root
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -260,15 +261,25 @@ func copyFiles(from, to string) error {
 		if have, err := os.Stat(target); err == nil && have.Size() == info.Size() {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if err != nil {
-			return fmt.Errorf("copy into the node: %w", err)
-		}
-		if err := os.WriteFile(target, text, info.Mode().Perm()); err != nil {
+		if err := copyFile(filepath.Join(from, e.Name()), target, info.Mode().Perm()); err != nil {
 			return fmt.Errorf("copy into the node: %w", err)
 		}
 	}
 	return nil
+}
+
+func copyFile(from, to string, mode fs.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 func bind(b Bind, top string) error {
