@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,13 @@ func (s *Store) Lookup(accessKey string) (Credential, bool) {
 	defer s.mu.Unlock()
 	c, ok := s.keys[accessKey]
 	return c, ok
+}
+
+// All returns every credential, sorted by access key: what a server keeps so that its clients' keys outlive it.
+func (s *Store) All() []Credential {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.keys), func(a, b Credential) int { return strings.Compare(a.AccessKey, b.AccessKey) })
 }
 
 // Mint makes temporary credentials of a role's session and keeps them until an hour after their end.
