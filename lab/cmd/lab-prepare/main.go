@@ -3,6 +3,7 @@
 //
 //	lab-prepare [-repo DIR] [-nodes N]          check and build
 //	lab-prepare -check                          only check; the exit status tells
+//	lab-prepare -packages                       only unpack Debian's packages: nft, ip, the AWS command line and others
 package main
 
 import (
@@ -33,6 +34,7 @@ func run(ctx context.Context, args []string) error {
 	repo := flags.String("repo", "", "the repository's folder; empty is the one around this folder")
 	nodes := flags.Int("nodes", 2, "nodes that the lab will run")
 	check := flags.Bool("check", false, "only check the machine")
+	packages := flags.Bool("packages", false, "only unpack Debian's packages")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -45,6 +47,10 @@ func run(ctx context.Context, args []string) error {
 	cache := config.Cache()
 	if err := os.MkdirAll(string(cache), 0o755); err != nil {
 		return err
+	}
+	if *packages {
+		defer board.Close()
+		return build.Packages(ctx, config)
 	}
 	results := preflight.Run(ctx, preflight.Needs{
 		Dir: string(cache), Nodes: *nodes, Path: os.Getenv("PATH"), Built: config.Built(),

@@ -1,0 +1,103 @@
+# `make help` lists the targets; CONTRIBUTING.md says when to run which.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := quick
+
+# Everything is built in one way, so that builds, tests and the linter share the Go tool's cache: static and reproducible.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
+export GOWORK := off
+# What the tests and the lab use is unpacked and built into .cache; nothing is installed on the machine.
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+ROOT := $(if $(filter 0,$(shell id -u)),1)
+
+# Packages whose tests are about the kernel, and tests of the lab that bring up a cluster.
+KERNEL := ./internal/linux/... ./internal/vpcsim/fabric/... ./internal/testkit/...
+CLUSTER := ^TestCluster
+LINT := go tool -modfile=$(CURDIR)/go.tools.mod golangci-lint
+FUZZTIME ?= 30s
+
+include $(wildcard lab/*.mk)
+
+.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim nightly fuzz docs image clean help
+
+quick: build ## build, and run the tests that need no root: a minute or two
+	go test $$(go list ./... | grep -vE '/internal/(linux|vpcsim/fabric|testkit)(/|$$)')
+
+build: ## build the programs into bin/
+	go build -buildvcs=auto -o bin/ ./cmd/...
+	cd lab && go build -buildvcs=auto -o ../bin/ ./cmd/berth-lab
+
+tools: .cache/bin/nft .cache/bin/helm ## unpack and build what the tests use into .cache
+
+.cache/bin/nft: lab/internal/deb/deb.go lab/internal/deb/wrap.go
+	cd lab && go run ./cmd/lab-prepare -packages
+
+test: export BERTH_REQUIRE_ROOT := $(ROOT)
+test: build tools ## run every test but the cluster's; as root those of the kernel, too
+	@[ "$(ROOT)" ] || echo "not root: the tests of the kernel are skipped (sudo make test runs them)"
+	go test ./...
+	cd lab && go test -skip '$(CLUSTER)' ./...
+
+test-root: export BERTH_REQUIRE_ROOT := 1
+test-root: tools ## run the tests of the kernel: links, rules, nftables, the fabric
+	go test -count=1 $(KERNEL)
+
+e2e: export BERTH_REQUIRE_ROOT := 1
+e2e: lab smoke ## run the tests that bring up clusters (root)
+	cd lab && go test -count=1 -timeout 60m -run '$(CLUSTER)' ./...
+
+smoke: lab ## bring up two nodes, run pods on both, take it all down again (root)
+	hack/smoke
+
+lint: ## run the linters
+	$(LINT) run ./...
+	cd lab && $(LINT) run ./...
+
+fmt: ## format the Go files
+	$(LINT) fmt ./...
+	cd lab && $(LINT) fmt ./...
+
+generate: ## write generated files anew
+	go generate ./...
+	cd lab && go generate ./...
+
+verify: generate ## what must hold before a change goes in: generated files are fresh, formats, linters
+	$(LINT) fmt --diff ./... && cd lab && $(LINT) fmt --diff ./...
+	@$(MAKE) --no-print-directory lint
+	git diff --exit-code
+
+demo: lab ## play the walkthrough: a subnet runs out of addresses, and more are found (root)
+	bin/berth-lab demo
+
+demo-throttle: lab ## restart the agents while EC2 is throttled: no address is given twice (root)
+	bin/berth-lab demo-throttle
+
+lab: lab-programs build ## build everything that `berth lab` runs
+
+bench: lab ## print the benchmarks and write out/bench.json (root)
+	@mkdir -p out
+	bin/berth-lab bench -o json > out/bench.json
+
+sim: ## simulate many nodes' lives under virtual time: SEEDS=1000 EVENTS=2000
+	go test ./internal/node -count=1 -run TestSimulation -sim.seeds $(or $(SEEDS),1000) -sim.events $(or $(EVENTS),2000)
+
+nightly: test e2e bench ## long simulations, the race detector, fuzzing, clusters: hours
+	CGO_ENABLED=1 go test -race -timeout 60m ./internal/... ./cmd/...
+	go test ./internal/node -count=1 -timeout 3h -run TestSimulation -sim.seeds 20000 -sim.events 5000
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2m
+
+fuzz: ## fuzz each parser for FUZZTIME (30s)
+	hack/fuzz $(FUZZTIME)
+
+docs: generate ## write the generated references anew and check the texts
+	go test -count=1 -run 'TestDocs' .
+
+image: build ## write the image of the agent to out/aws-node.tar, without a registry
+	cd lab && go run ./cmd/lab-image -o ../out/aws-node.tar
+
+clean: ## remove what was built; .cache, which took minutes to fill, stays
+	rm -rf bin out
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "%-14s %s\n", $$1, $$2 }'
