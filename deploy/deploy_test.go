@@ -38,7 +38,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 
 func render(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	return helm(t, append([]string{"template", "aws-vpc-cni", "chart/berth", "--namespace", "kube-system"}, args...)...)
+	return helm(t, append([]string{"template", "aws-vpc-cni", "chart/berth", "--namespace", "kube-system", "--kube-version", "1.35.0"}, args...)...)
 }
 
 func TestPlainManifestIsRenderedFromTheChart(t *testing.T) {
@@ -64,7 +64,7 @@ func TestPlainManifestIsRenderedFromTheChart(t *testing.T) {
 }
 
 func TestChartLints(t *testing.T) {
-	if out, err := helm(t, "lint", "--strict", "chart/berth"); err != nil {
+	if out, err := helm(t, "lint", "--strict", "--kube-version", "1.35.0", "chart/berth"); err != nil {
 		t.Error(out)
 	}
 }
