@@ -18,6 +18,8 @@ type Config struct {
 	Settings hostnet.Settings
 	// AddTimeout is the longest that an ADD waits for an address; 10 s when zero.
 	AddTimeout time.Duration
+	// BootedAt is when the host booted; zero when unknown. A missing journal on a host that booted long ago was lost.
+	BootedAt time.Time
 	// Nonce tells this run's client tokens from those of a run whose journal was lost.
 	Nonce string
 }

@@ -84,6 +84,7 @@ type simulation struct {
 	deleting          map[ipam.Key]bool // DELs without an answer
 	queue             events
 	order, pods       int
+	wake              time.Time // of the last plan
 	faulty            bool
 	loud              bool
 	trace             []string
@@ -246,8 +247,7 @@ func (s *simulation) event() {
 func (s *simulation) advance(d time.Duration) {
 	end := s.now.Add(d)
 	for s.err == nil {
-		wake := s.state.Plan(s.now).Wake
-		next := end
+		next, wake := end, s.wake
 		if len(s.queue) > 0 && s.queue[0].at.Before(next) {
 			next = s.queue[0].at
 		}
@@ -356,6 +356,9 @@ func (s *simulation) crash() {
 	}
 	s.advanceDead(s.between(0, time.Minute))
 	s.boot(false)
+	if lost {
+		s.state.Doubt(s.now)
+	}
 }
 
 // advanceDead lets time pass without an agent.
@@ -415,7 +418,9 @@ func (s *simulation) pump() {
 	for _, g := range s.state.Satisfy(s.now) {
 		s.wire(g)
 	}
-	for _, a := range s.state.Plan(s.now).Actions {
+	plan := s.state.Plan(s.now)
+	s.wake = plan.Wake
+	for _, a := range plan.Actions {
 		s.start(a)
 	}
 	if s.rng.IntN(200) == 0 { // the loop compares with the kernel now and then

@@ -20,6 +20,9 @@ type started struct {
 	seen     []hostnet.Seen
 }
 
+// freshBoot is how soon after the host's boot an agent without a journal is taken for the first of that boot.
+const freshBoot = 2 * time.Minute
+
 // start reads what the state needs, beside the loop, trying each read until it works: the node is of no use without it,
 // and a restart would not find more.
 func (n *Node) start() {
@@ -88,6 +91,9 @@ func (n *Node) begin(s started) {
 	st.Restore(s.records)
 	st.SetLive(liveAddrs(s.seen), now)
 	n.state, n.damage = st, s.damage
+	if s.damage != "" || (len(s.records) == 0 && now.Sub(n.cfg.BootedAt) > freshBoot) {
+		st.Doubt(now)
+	}
 	if s.damage != "" {
 		n.log.Error("the journal is damaged; addresses in doubt are held", run.KeyWhy, s.damage)
 	}

@@ -87,7 +87,7 @@ func (s *State) grant(pod Pod, now time.Time) (Granted, bool) {
 func (e *ENI) pick(s *State) *Address {
 	var best *Address
 	for _, a := range e.Addresses {
-		if a.Phase != Free || !a.MissingSince.IsZero() || s.live[a.IP] {
+		if !a.usable() || s.live[a.IP] {
 			continue
 		}
 		if best == nil || cmp.Or(a.FreedAt.Compare(best.FreedAt), a.IP.Compare(best.IP)) < 0 {
@@ -165,6 +165,17 @@ func (s *State) ReleaseHeld(ip netip.Addr, now time.Time) {
 	delete(s.live, ip)
 	if a := s.address(ip); a != nil && a.Phase == Held {
 		a.Phase, a.Until, a.FreedAt = Cooling, now.Add(s.Config.Cooldown), now
+	}
+}
+
+// Doubt tells that an earlier run on this host left no journal, or a damaged one: it may have given addresses back a
+// moment ago, and a lagging read still shows them. They are held until a read that is late enough to tell.
+func (s *State) Doubt(now time.Time) {
+	s.doubtUntil = now.Add(settle)
+	for _, e := range s.order {
+		for _, a := range e.Addresses {
+			a.Doubtful = a.Phase == Free || a.Phase == Cooling
+		}
 	}
 }
 

@@ -115,6 +115,7 @@ func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Ti
 	for _, ip := range secondary {
 		if a := e.Addresses[ip]; a != nil {
 			a.MissingSince = time.Time{}
+			a.Doubtful = a.Doubtful && askedAt.Before(s.doubtUntil)
 			continue
 		}
 		if at, ok := s.removed[ip]; ok && askedAt.Before(at.Add(settle)) {
@@ -122,6 +123,7 @@ func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Ti
 		}
 		delete(s.removed, ip)
 		s.adopt(e, ip)
+		e.Addresses[ip].Doubtful = askedAt.Before(s.doubtUntil) && e.Addresses[ip].Phase == Free
 		changed = true
 	}
 	if !askedAt.After(e.WroteAt) {

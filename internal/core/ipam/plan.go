@@ -256,6 +256,8 @@ func (p *planner) readENIs() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: p.needRead})
 	case p.wantRead.After(p.enisRead):
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
+	case p.enisRead.Before(p.doubtUntil) && !p.now.Before(p.doubtUntil):
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
 	case p.now.Sub(p.enisRead) >= resyncEvery:
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Resync})
 	}
@@ -298,6 +300,7 @@ func (p *planner) wake() {
 		}
 	}
 	at(p.startedAt.Add(firstQuiet))
+	at(p.doubtUntil)
 	at(p.startedAt.Add(minENIAge))
 	at(p.shrunkAt.Add(shrinkEvery))
 	at(p.enisRead.Add(resyncEvery))

@@ -65,7 +65,7 @@ func (p *planner) release(e *ENI, n int, why Why) int {
 func (e *ENI) releasable(s *State) []*Address {
 	var list []*Address
 	for _, a := range e.sorted() {
-		if a.Phase == Free && !s.live[a.IP] {
+		if a.Phase == Free && !a.Doubtful && !s.live[a.IP] {
 			list = append(list, a)
 		}
 	}
@@ -74,6 +74,9 @@ func (e *ENI) releasable(s *State) []*Address {
 }
 
 func (e *ENI) leaving() []netip.Addr {
+	if e.count(Leaving) == 0 {
+		return nil
+	}
 	var list []netip.Addr
 	for _, a := range e.sorted() {
 		if a.Phase == Leaving {

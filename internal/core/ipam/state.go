@@ -57,7 +57,12 @@ type Address struct {
 	FreedAt time.Time
 	// MissingSince is when EC2 first left it out of a read newer than our last write; zero while EC2 lists it.
 	MissingSince time.Time
+	// Doubtful: shown by a read that may be older than an unassignment of a run whose journal is lost. Not given out.
+	Doubtful bool
 }
+
+// usable tells whether a free address may be given to a pod.
+func (a *Address) usable() bool { return a.Phase == Free && a.MissingSince.IsZero() && !a.Doubtful }
 
 // ENIPhase is the phase of an interface.
 type ENIPhase string
@@ -156,6 +161,7 @@ type State struct {
 	restored    bool // a journal gave interfaces: the node ran before
 	provisional bool // the pool is the journal's and metadata's word, EC2 has not answered yet
 	startedAt   time.Time
+	doubtUntil  time.Time // addresses that reads from before then bring are doubtful
 	shrunkAt    time.Time
 	leakedRead  time.Time
 	wantRead    time.Time // something asks for a read of interfaces newer than this
@@ -272,7 +278,9 @@ func (s *State) tallyENI(e *ENI, t *Tally) {
 			t.Leaving++
 		case Free:
 			switch {
-			case e.serves() && a.MissingSince.IsZero():
+			case a.Doubtful:
+				t.Held++
+			case e.serves() && a.usable():
 				t.Free++
 			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred):
 				t.Coming++

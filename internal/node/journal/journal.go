@@ -70,7 +70,9 @@ func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
 		if err := os.WriteFile(j.path+".damaged", data, 0o600); err != nil {
 			return nil, "", fmt.Errorf("keep damaged journal %s: %w", j.path, err)
 		}
-		if err := os.WriteFile(j.path, encode(records), 0o600); err != nil {
+	}
+	if damage != "" || !bytes.HasSuffix(data, []byte("\n")) { // the next line must begin on its own
+		if err := j.replaceFile(encode(records)); err != nil {
 			return nil, "", fmt.Errorf("repair journal %s: %w", j.path, err)
 		}
 	}
@@ -80,7 +82,8 @@ func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
 	return records, damage, nil
 }
 
-// Decode reads a journal's bytes. It never fails: damage says which lines were skipped.
+// Decode reads a journal's bytes. It never fails: damage says which lines were skipped. A last line without its end is
+// no damage.
 func Decode(data []byte) (records []ipam.Record, damage string) {
 	bad, first := 0, 0
 	r := bufio.NewReader(bytes.NewReader(data))
@@ -91,6 +94,7 @@ func Decode(data []byte) (records []ipam.Record, damage string) {
 			switch {
 			case ok:
 				records = append(records, rec)
+			case err != nil: // torn by a crash: it was never durable, so nothing was done on its word
 			case bad == 0:
 				bad, first = 1, n
 			default:
