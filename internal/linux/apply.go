@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // apply carries out ops in their order, requests to the kernel's routing in batches. It goes on after an error: the rest may

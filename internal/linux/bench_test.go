@@ -7,10 +7,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 func benchPod(i int) hostnet.Pod {

@@ -6,10 +6,11 @@ import (
 	"os"
 	"slices"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // CheckPod says what of a pod's wiring is missing, a line each; none when all is there. pod may be nil of its namespace when

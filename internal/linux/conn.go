@@ -46,12 +46,12 @@ func dial(netns *os.File, protocol int) (*conn, error) {
 		unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1), // dumps heed their filters
 		unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
 	); err != nil {
-		unix.Close(c.fd)
+		_ = unix.Close(c.fd)
 		return nil, fmt.Errorf("set up netlink socket: %w", err)
 	}
 	name, err := unix.Getsockname(c.fd)
 	if err != nil {
-		unix.Close(c.fd)
+		_ = unix.Close(c.fd)
 		return nil, fmt.Errorf("read netlink address: %w", err)
 	}
 	if sa, ok := name.(*unix.SockaddrNetlink); ok {

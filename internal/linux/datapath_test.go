@@ -1,11 +1,18 @@
 package linux_test
 
 import (
+	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/linux"
 )
 
 func TestPodsReachEachOtherAndTheVPC(t *testing.T) {
@@ -23,6 +30,73 @@ func TestPodsReachEachOtherAndTheVPC(t *testing.T) {
 	b.sees("pod of eth1 to another instance", peerIP, 8080, "10.1.0.20")
 	w.peer.sees("instance to pod of eth0", "10.0.0.20", 8080, peerIP)
 	w.peer.sees("instance to pod of eth1", "10.1.0.20", 8080, peerIP)
+	for _, to := range []string{"10.0.0.20", nodeIP, peerIP, internetIP} {
+		if out, err := b.try("ping -c 1 -W 5 " + to); err != nil {
+			t.Errorf("pod of eth1 pings %s: %v\n%s", to, err, out)
+		}
+	}
+}
+
+// TestConnectionsOutliveTheTable: an open connection goes on while settings change, while our table is gone and after it came
+// back.
+func TestConnectionsOutliveTheTable(t *testing.T) {
+	w := ready(t, nil)
+	w.proxy("nftables", "10.1.0.20:8080") // its nat chains keep the kernel translating when ours is gone
+	b := w.pod("b", "10.1.0.20", 1)
+	var client, server net.Conn
+	var l net.Listener
+	if err := linux.In(w.internet.file, func() (err error) { l, err = net.Listen("tcp4", ":9090"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err := linux.In(b.file, func() (err error) { client, err = net.Dial("tcp4", internetIP+":9090"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	says := func(when string, from, to net.Conn) {
+		t.Helper()
+		buf := make([]byte, len(when))
+		_ = to.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_, werr := from.Write([]byte(when))
+		_, rerr := io.ReadFull(to, buf)
+		if err := errors.Join(werr, rerr); err != nil || string(buf) != when {
+			t.Fatalf("%s: %v", when, err)
+		}
+	}
+	says("at first", client, server)
+	w.cfg.VPCCIDRs = append(w.cfg.VPCCIDRs, netip.MustParsePrefix("203.0.113.0/24"))
+	w.reconcile()
+	says("its destination became part of the VPC", client, server)
+	says("and back", server, client)
+	w.cfg.Settings.SNAT = false
+	w.reconcile()
+	says("translation was turned off for new connections", client, server)
+	w.cfg.Settings = settings()
+	w.node.run("nft flush ruleset")
+	w.reconcile()
+	says("the table was gone for a while", server, client)
+	says("and back again", client, server)
+}
+
+// TestTextIsWhatIsApplied: the text form of the table, read by nft, makes the very table that is applied.
+func TestTextIsWhatIsApplied(t *testing.T) {
+	w := ready(t, func(c *hostnet.Config) {
+		c.Settings.NoSNATCIDRs = []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("198.51.100.7/32")}
+	})
+	links, err := w.host.Links(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	applied := w.node.run("nft list table ip berth")
+	w.node.run("nft -f - <<'E'\nflush ruleset\n" + hostnet.Want(w.cfg, links).NFT.String() + "\nE")
+	if diff := cmp.Diff(applied, w.node.run("nft list table ip berth")); diff != "" {
+		t.Errorf("applied, and read from the text (-applied +text):\n%s", diff)
+	}
 }
 
 func TestSNAT(t *testing.T) {
@@ -148,6 +222,8 @@ func TestNodePortToPodOfSecondaryInterface(t *testing.T) {
 				w.internet.sees("internet by masquerading node port", nodeIP, 30081, nodeIP)
 				w.peer.sees("instance by node port", nodeIP, 30080, peerIP)
 				a.sees("pod by node port of its node", nodeIP, 30080, "10.0.0.20")
+				a.sees("pod by service", clusterIP, 80, "10.0.0.20")
+				w.node.sees("node by service", clusterIP, 80, nodeIP)
 				w.internet.sees("internet by pod address", "10.1.0.20", 8080, internetIP)
 			})
 		}

@@ -6,9 +6,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/berth-net/berth/internal/testkit"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/testkit"
 )
 
 func TestRetried(t *testing.T) {

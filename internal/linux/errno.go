@@ -2,6 +2,7 @@ package linux
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 )
 
@@ -11,12 +12,8 @@ func asErrno(err error) (syscall.Errno, bool) {
 
 // except returns err unless it is one of errnos.
 func except(err error, errnos ...syscall.Errno) error {
-	if e, ok := asErrno(err); ok {
-		for _, want := range errnos {
-			if e == want {
-				return nil
-			}
-		}
+	if e, ok := asErrno(err); ok && slices.Contains(errnos, e) {
+		return nil
 	}
 	return err
 }

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // This file builds the requests to the kernel. Each function is one command of ip.

@@ -4,7 +4,7 @@ import "github.com/vishvananda/netlink"
 
 // setLinkNamespace moves a link of the present namespace.
 func setLinkNamespace(name, newName string, fd int) error {
-	l, err := netlink.LinkByName(name) //nolint:forbidigo // one link of a test's namespace, not a dump
+	l, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
 	}

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // appliedTable is what Reconcile last put into the kernel and how the kernel shows it, so that looking again costs one
@@ -40,9 +41,9 @@ func transaction(t *hostnet.Table) string {
 	for _, c := range t.Chains {
 		chain := &knftables.Chain{Name: c.Name}
 		if c.Hook != "" {
-			chain.Type = knftables.PtrTo(knftables.BaseChainType(c.Type))
-			chain.Hook = knftables.PtrTo(knftables.BaseChainHook(c.Hook))
-			chain.Priority = knftables.PtrTo(knftables.BaseChainPriority(c.Priority))
+			chain.Type = new(knftables.BaseChainType(c.Type))
+			chain.Hook = new(knftables.BaseChainHook(c.Hook))
+			chain.Priority = new(knftables.BaseChainPriority(c.Priority))
 		}
 		tx.Add(chain)
 	}
@@ -57,7 +58,7 @@ func transaction(t *hostnet.Table) string {
 // runNFT gives nft a script. nft applies it whole or not at all.
 func (h *Host) runNFT(ctx context.Context, script string) error {
 	return h.in(func() error {
-		cmd := exec.CommandContext(ctx, h.nft, "-f", "-") //nolint:gosec // the operator names the program
+		cmd := exec.CommandContext(ctx, h.nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(script)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -25,7 +25,7 @@ func In(netns *os.File, f func() error) error {
 }
 
 // inThread does In's work on the locked thread and tells whether the thread is back where it was.
-func inThread(netns *os.File, f func() error) (err error, back bool) { //nolint:revive // the error is f's, back is about the thread
+func inThread(netns *os.File, f func() error) (err error, back bool) {
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open own network namespace: %w", err), true

@@ -7,9 +7,10 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // observation is what the kernel has: the machine without settings and nftables, and who uses which address.

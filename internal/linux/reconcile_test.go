@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // TestRepair breaks one thing at a time, sees the loss where there is one, and sees Reconcile repair exactly that.
@@ -22,29 +23,45 @@ func TestRepair(t *testing.T) {
 		internetSaw   string
 		want          []string
 	}{
-		{"rule from the pod", "ip rule del pref 1536 from 10.1.0.20", false, false, nodeIP,
-			[]string{"ip rule add priority 1536 from 10.1.0.20 lookup 2"}},
-		{"rule to the pod", "ip rule del pref 512 to 10.1.0.20", true, true, nodeIP,
-			[]string{"ip rule add priority 512 to 10.1.0.20 lookup main"}},
-		{"rule of the mark", "ip rule del pref 1024", true, true, "",
-			[]string{"ip rule add priority 1024 fwmark 0x80/0x80 lookup main"}},
-		{"all rules", "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default", false, false, nodeIP,
+		{
+			"rule from the pod", "ip rule del pref 1536 from 10.1.0.20", false, false, nodeIP,
+			[]string{"ip rule add priority 1536 from 10.1.0.20 lookup 2"},
+		},
+		{
+			"rule to the pod", "ip rule del pref 512 to 10.1.0.20", true, true, nodeIP,
+			[]string{"ip rule add priority 512 to 10.1.0.20 lookup main"},
+		},
+		{
+			"rule of the mark", "ip rule del pref 1024", true, true, "",
+			[]string{"ip rule add priority 1024 fwmark 0x80/0x80 lookup main"},
+		},
+		{
+			"all rules", "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default", false, false, nodeIP,
 			[]string{
 				"ip rule add priority 512 to 10.1.0.20 lookup main", "ip rule add priority 1024 fwmark 0x80/0x80 lookup main",
 				"ip rule add priority 1536 from 10.1.0.20 lookup 2", "ip rule add priority 32765 from 10.1.0.10 lookup 2",
-			}},
+			},
+		},
 		{"table of the interface", "ip route flush table 2", false, false, nodeIP, table2},
-		{"route to the pod", "ip route del 10.1.0.20", false, false, "",
-			[]string{"ip route replace 10.1.0.20 dev " + veth + " scope link table main"}},
+		{
+			"route to the pod", "ip route del 10.1.0.20", false, false, "",
+			[]string{"ip route replace 10.1.0.20 dev " + veth + " scope link table main"},
+		},
 		{"interface down", "ip link set eth1 down", false, false, nodeIP, append([]string{"ip link set dev eth1 up"}, table2...)},
 		{"interface's MTU", "ip link set eth1 mtu 1400", true, true, nodeIP, []string{"ip link set dev eth1 mtu 9001"}},
 		{"interface's address", "ip addr flush dev eth1", false, false, nodeIP, []string{"ip addr add 10.1.0.10/19 dev eth1 noprefixroute"}},
-		{"addresses of a network manager", "ip addr add 10.1.0.20/19 dev eth1", false, false, "",
-			[]string{"ip addr del 10.1.0.20/19 dev eth1"}},
-		{"subnet route of a network manager", "ip route add 10.1.0.0/19 dev eth1 metric 512", true, true, nodeIP,
-			[]string{"ip route del 10.1.0.0/19 dev eth1 scope link metric 512 table main"}},
-		{"reverse path check", "echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter", true, true, "",
-			[]string{"sysctl -w net/ipv4/conf/eth0/rp_filter=2"}},
+		{
+			"addresses of a network manager", "ip addr add 10.1.0.20/19 dev eth1", false, false, "",
+			[]string{"ip addr del 10.1.0.20/19 dev eth1"},
+		},
+		{
+			"subnet route of a network manager", "ip route add 10.1.0.0/19 dev eth1 metric 512", true, true, nodeIP,
+			[]string{"ip route del 10.1.0.0/19 dev eth1 scope link metric 512 table main"},
+		},
+		{
+			"reverse path check", "echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter", true, true, "",
+			[]string{"sysctl -w net/ipv4/conf/eth0/rp_filter=2"},
+		},
 		{"forwarding", "echo 0 > /proc/sys/net/ipv4/ip_forward", false, false, "", []string{"sysctl -w net/ipv4/ip_forward=1"}},
 		{"nftables table", "nft delete table ip berth", true, true, "10.1.0.20", []string{"nft replace table ip berth"}},
 		{"all of nftables", "nft flush ruleset", true, true, "10.1.0.20", []string{"nft replace table ip berth"}},

@@ -7,10 +7,11 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/run"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/run"
 )
 
 // doomed is the group of the links of unwired pods. The kernel removes a group at once, and waits once for all its readers,

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/berth-net/berth/internal/run"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/run"
 )
 
 // tableInterval is how often the generation of nftables is read: a request of some microseconds. Subscribing instead would
@@ -43,11 +45,8 @@ func (h *Host) watchRoutes(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("watch host network: %w", err)
 		}
-		for _, m := range msgs {
-			if h.concerns(m) {
-				h.signal()
-				break
-			}
+		if slices.ContainsFunc(msgs, h.concerns) {
+			h.signal()
 		}
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/run"
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 )
 
 // WirePod gives the network namespace its interface: a link whose other end is in the host, the pod's addresses and default
@@ -76,8 +78,8 @@ func newWiring(h *Host, s hostnet.Settings, p hostnet.Pod) (*wiring, error) {
 
 func (w *wiring) undoAll() error {
 	var errs []error
-	for i := len(w.undo) - 1; i >= 0; i-- {
-		errs = append(errs, w.undo[i]())
+	for _, step := range slices.Backward(w.undo) {
+		errs = append(errs, step())
 	}
 	return errors.Join(errs...)
 }

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // complete fails the test unless CheckPod finds the pod's wiring whole.

@@ -144,7 +144,7 @@ func (s *space) serve() *space {
 	s.tb.Helper()
 	var l net.Listener
 	err := linux.In(s.file, func() (err error) {
-		l, err = net.Listen("tcp4", ":8080") //nolint:noctx // a listener needs no context
+		l, err = net.Listen("tcp4", ":8080")
 		return err
 	})
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -20,7 +21,7 @@ func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".txt")
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // a file of the repository
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

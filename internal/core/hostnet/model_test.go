@@ -6,10 +6,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
 // apply is a machine as simple as can be: it does what an operation says.

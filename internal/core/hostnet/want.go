@@ -3,6 +3,7 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"go4.org/netipx"
@@ -125,7 +126,7 @@ func PodRules(p Pod) []Rule {
 // NodeSysctls are the settings that are made once per boot, by the init container: TCP early demultiplexing is turned off
 // where probes must reach pods of branch interfaces.
 func NodeSysctls(tcpEarlyDemux bool) []Sysctl {
-	return []Sysctl{{"net/ipv4/tcp_early_demux", fmt.Sprint(boolInt(tcpEarlyDemux))}}
+	return []Sysctl{{"net/ipv4/tcp_early_demux", strconv.Itoa(boolInt(tcpEarlyDemux))}}
 }
 
 // PodLinkSysctls are the settings of the host's end of a pod's link.

@@ -35,7 +35,7 @@ func TestDocumentShowsGoldenFiles(t *testing.T) {
 		t.Fatal("the document shows no golden file")
 	}
 	if *update {
-		if err := os.WriteFile(document, []byte(want), 0o644); err != nil { //nolint:gosec // a file of the repository
+		if err := os.WriteFile(document, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
