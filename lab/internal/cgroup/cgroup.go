@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mode is how a machine arranges its control groups.
@@ -157,7 +159,7 @@ func (t *Tree) add(h Hierarchy) error {
 	dir := filepath.Join(h.Path, t.Name)
 	if h.Unified && len(h.Controllers) > 0 {
 		enabled, err := enable(h.Path)
-		if len(enabled) > 0 {
+		if enabled = append(enabled, inherited(h.Path)...); len(enabled) > 0 {
 			t.Enabled[h.Path] = enabled
 		}
 		if err != nil {
@@ -175,11 +177,35 @@ func (t *Tree) add(h Hierarchy) error {
 			}
 		}
 	}
-	if h.Unified && len(h.Controllers) > 0 {
-		_, err := enable(dir)
-		return err
+	if !h.Unified || len(h.Controllers) == 0 {
+		return nil
 	}
-	return nil
+	if err := unix.Setxattr(dir, attribute, []byte(strings.Join(t.Enabled[h.Path], " ")), 0); err != nil {
+		return fmt.Errorf("note enabled controllers: %w", err)
+	}
+	_, err := enable(dir)
+	return err
+}
+
+// attribute of a tree's group at a version 2 root notes what was switched on for the lab there: a tree made later
+// inherits the debt, so that whichever is removed last pays it.
+const attribute = "trusted.berth.enabled"
+
+// inherited are the controllers that other trees of the lab note.
+func inherited(root string) []string {
+	var all []string
+	children, err := os.ReadDir(root)
+	if err != nil {
+		return nil
+	}
+	for _, child := range children {
+		note := make([]byte, 256)
+		if n, err := unix.Getxattr(filepath.Join(root, child.Name()), attribute, note); err == nil {
+			all = append(all, strings.Fields(string(note[:n]))...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // inheritCPUs copies a version 1 cpuset from its parent: a new one is empty and takes no process.

@@ -70,6 +70,9 @@ func (id Identity) Alive() bool {
 // Kill kills exactly that process; one that is gone is success. Through a descriptor of the process, so that a number
 // reused between check and kill is not hit.
 func (id Identity) Kill() error {
+	if id.Pid <= 0 {
+		return nil // never started
+	}
 	fd, err := unix.PidfdOpen(id.Pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil

@@ -72,6 +72,7 @@ func Build(spec Spec) error {
 		func() error { return pivot(top) },
 		func() error { return unix.Sethostname([]byte(spec.Hostname)) },
 		loopback,
+		forward,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -375,6 +376,14 @@ func loopback() error {
 	req.SetUint16(req.Uint16() | unix.IFF_UP)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
 		return fmt.Errorf("bring lo up: %w", err)
+	}
+	return nil
+}
+
+// forward lets the node route for its pods, as node images of EKS do.
+func forward() error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("switch forwarding on: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,111 @@
+package deb
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseURIs(t *testing.T) {
+	out := `Reading package lists...
+'scheme://archive/pool/main/libc/libcap2/libcap2_2.66-4_amd64.deb' libcap2_1%3a2.66-4+b1_amd64.deb 27708 MD5Sum:0
+'scheme://archive/pool/x_1.0~rc1_all.deb' x_1.0~rc1_all.deb 10 SHA256:0
+'scheme://archive/odd' odd 10 SHA256:0
+`
+	want := []file{
+		{name: "libcap2", version: "1:2.66-4+b1", file: "libcap2_1%3a2.66-4+b1_amd64.deb"},
+		{name: "x", version: "1.0~rc1", file: "x_1.0~rc1_all.deb"},
+	}
+	if diff := cmp.Diff(want, parseURIs(out), cmp.AllowUnexported(file{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLeaves(t *testing.T) {
+	set := Set{Without: []string{"perl*", "dpkg"}}
+	for name, want := range map[string]bool{"perl": true, "perl-base": true, "libperl5": false, "dpkg": true, "dpkg-dev": false} {
+		if got := set.leaves(name); got != want {
+			t.Errorf("leaves %s out: %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestFingerprintTellsSetsApart(t *testing.T) {
+	if Node().fingerprint() != Node().fingerprint() {
+		t.Error("the same set has two fingerprints")
+	}
+	other := Node()
+	other.Links["usr/bin/x"] = "y"
+	if Node().fingerprint() == other.fingerprint() {
+		t.Error("a link more is not seen")
+	}
+}
+
+// TestExtractKeepsMergedLinks makes a package with a file in /lib, which must land below /usr.
+func TestExtractKeepsMergedLinks(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skip("needs dpkg-deb")
+	}
+	source := t.TempDir()
+	for path, text := range map[string]string{
+		"DEBIAN/control": "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n", "lib/x.so": "library",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(source, path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(source, path), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pkg, root := filepath.Join(t.TempDir(), "x.deb"), filepath.Join(t.TempDir(), "root")
+	if out, err := exec.Command("dpkg-deb", "--build", "--root-owner-group", source, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := skeleton(root); err != nil {
+		t.Fatal(err)
+	}
+	if err := extract(t.Context(), pkg, root); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(root, "usr/lib/x.so")); err != nil || string(text) != "library" {
+		t.Errorf("usr/lib/x.so is %q, %v", text, err)
+	}
+	if to, err := os.Readlink(filepath.Join(root, "lib")); err != nil || to != "usr/lib" {
+		t.Errorf("lib is %q, %v", to, err)
+	}
+}
+
+func TestWrapperRunsTheProgram(t *testing.T) {
+	root := t.TempDir()
+	for _, path := range []string{"usr/lib/x86_64-linux-gnu/x", "usr/lib64/ld-linux-x86-64.so.2", "usr/sbin/tool"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		// Stands in for the loader: it says how it was called.
+		if err := os.WriteFile(filepath.Join(root, path), []byte("#!/bin/sh\necho $A \"$@\"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bin := t.TempDir()
+	w := Wrapper{Name: "tool", Root: root, Program: "usr/sbin/tool", Args: []string{"-f", "%R/conf"}, Env: map[string]string{"A": "%T"}}
+	if err := w.Write(bin); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(bin, "tool"), "two words").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu") + ":" + filepath.Join(root, "usr/lib")
+	want := "x86_64-linux-gnu --library-path " + libs + " --argv0 tool " + root + "/usr/sbin/tool -f " + root + "/conf two words"
+	if got := strings.TrimSpace(string(out)); got != want {
+		t.Errorf("called with\n%s\nwant\n%s", got, want)
+	}
+	w.Program = "usr/sbin/absent"
+	if err := w.Write(bin); err == nil {
+		t.Error("a wrapper for a program that is not there")
+	}
+}
