@@ -77,7 +77,7 @@ func TestConnectionsOutliveTheTable(t *testing.T) {
 	w.reconcile()
 	says("translation was turned off for new connections", client, server)
 	w.cfg.Settings = settings()
-	w.node.run("nft flush ruleset")
+	w.node.run("nft delete table ip berth")
 	w.reconcile()
 	says("the table was gone for a while", server, client)
 	says("and back again", client, server)
