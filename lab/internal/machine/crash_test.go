@@ -29,24 +29,8 @@ func TestCrashingLab(t *testing.T) {
 	if len(given) != 3 {
 		t.Skip("run by TestCrash")
 	}
-	cache := needs(t)
-	authority, err := pki.Open(filepath.Join(given[0], "pki"), "ca")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := authority.Issue(pki.Request{Name: "system:node:alone", Groups: []string{"system:nodes"}, Names: []string{"alone"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	user := pki.Kubeconfig{Cluster: "none", Server: "https://192.0.2.1", Authority: authority.PEM(), User: "alone", Pair: pair}
-	m, err := machine.Start(t.Context(), machine.Config{
-		Name: "alone", Dir: filepath.Join(given[0], "nodes", "alone"), NetNS: given[1], Addr: netip.MustParseAddr("127.0.0.1"), Cgroup: given[2],
-		Credentials: controlplane.NodeCredentials{Authority: authority.PEM(), Kubelet: user, Proxy: user, Serving: pair},
-		Images:      []string{cache.Image("pause")}, Cache: cache, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	needs(t)
+	m := startAlone(t, given[0], given[1], given[2], nil)
 	// A container of containerd's own, under a shim that no longer has containerd for a parent.
 	if _, err := m.Exec(t.Context(), "ctr", "-n", "k8s.io", "run", "-d", "--cgroup", "/"+given[2]+"/orphan", "public.ecr.aws/eks-distro/kubernetes/pause:3.7", "orphan"); err != nil {
 		t.Fatal(err)
@@ -148,4 +132,28 @@ func gone(t *testing.T, processes []proc.Identity) {
 			t.Errorf("process %d is left: %s", id.Pid, name)
 		}
 	}
+}
+
+// startAlone starts a node whose API server nobody answers for, in <dir>/nodes/alone.
+func startAlone(t *testing.T, dir, netns, group string, kubelet map[string]any) *machine.Machine {
+	t.Helper()
+	cache := needs(t)
+	authority, err := pki.Open(filepath.Join(dir, "pki"), "ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := authority.Issue(pki.Request{Name: "system:node:alone", Groups: []string{"system:nodes"}, Names: []string{"alone"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := pki.Kubeconfig{Cluster: "none", Server: "https://127.0.0.1:1", Authority: authority.PEM(), User: "alone", Pair: pair}
+	m, err := machine.Start(t.Context(), machine.Config{
+		Name: "alone", Dir: filepath.Join(dir, "nodes", "alone"), NetNS: netns, Addr: netip.MustParseAddr("127.0.0.1"), Cgroup: group,
+		Credentials: controlplane.NodeCredentials{Authority: authority.PEM(), Kubelet: user, Proxy: user, Serving: pair},
+		Images:      []string{cache.Image("pause")}, KubeletOptions: kubelet, Cache: cache, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
