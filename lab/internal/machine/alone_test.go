@@ -23,9 +23,9 @@ spec:
     resources: {requests: {cpu: 50m, memory: 16Mi}, limits: {cpu: 100m, memory: 32Mi}}
 `
 
-// TestLimits runs a pod with limits on a node without a control plane, and looks for the limits in the control groups:
+// TestClusterLimits runs a pod with limits on a node without a control plane, and looks for the limits in the control groups:
 // version 1 and version 2 differ in where they are. With two trees at a time, the roots must be what they were after.
-func TestLimits(t *testing.T) {
+func TestClusterLimits(t *testing.T) {
 	needs(t)
 	before := footprint(t)
 	n := newNetwork(t)

@@ -40,7 +40,7 @@ func needs(t *testing.T) layout.Cache {
 		cache.Image("pause"), cache.Image("agnhost"),
 	} {
 		if _, err := os.Stat(path); err != nil {
-			lack("needs the lab's programs (make -C lab): %v", err)
+			lack("needs the lab's programs (make lab-programs): %v", err)
 		}
 	}
 	return cache

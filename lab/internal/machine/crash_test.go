@@ -22,12 +22,12 @@ import (
 
 const crashVariable = "BERTH_TEST_CRASH" // "<folder> <network namespace> <control group>" in the lab that crashes
 
-// TestCrashingLab is the lab of TestCrash, in a process of its own: it starts a node, names the node's processes, and
+// TestClusterCrashingLab is the lab of TestClusterCrash, in a process of its own: it starts a node, names the node's processes, and
 // kills itself.
-func TestCrashingLab(t *testing.T) {
+func TestClusterCrashingLab(t *testing.T) {
 	given := strings.Fields(os.Getenv(crashVariable))
 	if len(given) != 3 {
-		t.Skip("run by TestCrash")
+		t.Skip("run by TestClusterCrash")
 	}
 	needs(t)
 	m := startAlone(t, given[0], given[1], given[2], nil)
@@ -49,8 +49,8 @@ func TestCrashingLab(t *testing.T) {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
-// TestCrash kills a lab with SIGKILL: its node must die with it, and a sweep must find the rest.
-func TestCrash(t *testing.T) {
+// TestClusterCrash kills a lab with SIGKILL: its node must die with it, and a sweep must find the rest.
+func TestClusterCrash(t *testing.T) {
 	needs(t)
 	before := footprint(t)
 	n := newNetwork(t)
@@ -58,7 +58,7 @@ func TestCrash(t *testing.T) {
 	dir := t.TempDir()
 	t.Cleanup(func() { _ = machine.Sweep(filepath.Join(dir, "nodes"), true) })
 	group := fmt.Sprintf("berth-test%d-alone", os.Getpid())
-	lab := exec.Command(os.Args[0], "-test.run=^TestCrashingLab$", "-test.v")
+	lab := exec.Command(os.Args[0], "-test.run=^TestClusterCrashingLab$", "-test.v")
 	lab.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", crashVariable, dir, n.path("alone"), group))
 	lab.Stderr = t.Output()
 	trigger, err := lab.StdinPipe()
