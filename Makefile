@@ -9,6 +9,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
 export GOWORK := off
 # What the tests and the lab use is unpacked and built into .cache; nothing is installed on the machine.
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
+export BERTH_AWS_CLI := $(CURDIR)/.cache/bin/aws
 ROOT := $(if $(filter 0,$(shell id -u)),1)
 
 # Packages whose tests are about the kernel, and tests of the lab that bring up a cluster.
