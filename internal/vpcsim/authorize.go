@@ -6,11 +6,12 @@ import (
 
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 	"github.com/berth-net/berth/internal/vpcsim/iam"
+	"github.com/berth-net/berth/internal/vpcsim/world"
 )
 
 // target is a resource that an action needs permission for.
 type target struct {
-	kind kind
+	kind world.Kind
 	id   string    // "*" for one that is yet to be made
 	tags []ec2.Tag // that the request sets on it
 }
@@ -18,7 +19,7 @@ type target struct {
 // authorize evaluates the caller's policies, if that is turned on, for every resource of the request; an action that
 // tags what it creates also needs ec2:CreateTags.
 func (s *Sim) authorize(c Caller, action string, in any) error {
-	if !s.st.Settings.Authorize || c.Principal == "" && c.AccessKey == "" && len(s.policies[""]) == 0 {
+	if !s.acts.State.Settings.Authorize || c.Principal == "" && c.AccessKey == "" && len(s.policies[""]) == 0 {
 		return nil
 	}
 	var policies []*iam.Policy
@@ -49,7 +50,7 @@ func (s *Sim) authorize(c Caller, action string, in any) error {
 }
 
 func (s *Sim) evaluate(c Caller, policies []*iam.Policy, r iam.Request) error {
-	r.Context["aws:requestedregion"] = []string{s.st.Region}
+	r.Context["aws:requestedregion"] = []string{s.acts.State.Region}
 	r.Context["aws:principalaccount"] = []string{string(c.Account)}
 	why := fmt.Sprintf("because no identity-based policy allows the %s action", r.Action)
 	switch iam.Evaluate(policies, r) {
@@ -76,9 +77,9 @@ func (s *Sim) evaluate(c Caller, policies []*iam.Policy, r iam.Request) error {
 // request is what policies are asked about one resource. Keys are in lower case.
 func (s *Sim) request(c Caller, action string, t target) iam.Request {
 	r := iam.Request{
-		Action: "ec2:" + action, Resource: s.arn(t.kind, s.ownerOf(c, t), t.id), Context: make(map[string][]string),
+		Action: "ec2:" + action, Resource: s.acts.ARN(t.kind, s.ownerOf(c, t), t.id), Context: make(map[string][]string),
 	}
-	for _, tag := range s.st.Tags.Of(string(c.Account), t.id) {
+	for _, tag := range s.acts.State.Tags.Of(string(c.Account), t.id) {
 		r.Context["aws:resourcetag/"+strings.ToLower(tag.Key)] = []string{tag.Value}
 		r.Context["ec2:resourcetag/"+strings.ToLower(tag.Key)] = []string{tag.Value}
 	}
@@ -90,8 +91,8 @@ func (s *Sim) request(c Caller, action string, t target) iam.Request {
 }
 
 func (s *Sim) ownerOf(c Caller, t target) string {
-	if t.kind == kindSubnet {
-		if n, ok := s.st.Subnets.get(t.id); ok {
+	if t.kind == world.KindSubnet {
+		if n, ok := s.acts.State.Subnets.Get(t.id); ok {
 			return n.Owner
 		}
 	}
@@ -99,7 +100,7 @@ func (s *Sim) ownerOf(c Caller, t target) string {
 }
 
 // existing are targets for ids in a request.
-func existing(k kind, ids ...string) []target {
+func existing(k world.Kind, ids ...string) []target {
 	var out []target
 	for _, id := range ids {
 		if id != "" {
@@ -110,43 +111,43 @@ func existing(k kind, ids ...string) []target {
 }
 
 // created is a target for a resource that the request makes, with the tags it asks for.
-func created(k kind, specs []ec2.TagSpecification) []target {
-	return []target{{kind: k, id: "*", tags: specified(k, specs)}}
+func created(k world.Kind, specs []ec2.TagSpecification) []target {
+	return []target{{kind: k, id: "*", tags: world.Specified(k, specs)}}
 }
 
 // targets lists the resources of a request that policies can name; none for actions that only take "*".
 func (s *Sim) targets(in any) []target {
 	switch in := in.(type) {
 	case ec2.CreateNetworkInterfaceInput:
-		return append(append(created(kindENI, in.TagSpecifications), existing(kindSubnet, in.SubnetId)...),
-			existing(kindGroup, in.Groups...)...)
+		return append(append(created(world.KindENI, in.TagSpecifications), existing(world.KindSubnet, in.SubnetId)...),
+			existing(world.KindGroup, in.Groups...)...)
 	case ec2.DeleteNetworkInterfaceInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.AttachNetworkInterfaceInput:
-		return append(existing(kindENI, in.NetworkInterfaceId), existing(kindInstance, in.InstanceId)...)
+		return append(existing(world.KindENI, in.NetworkInterfaceId), existing(world.KindInstance, in.InstanceId)...)
 	case ec2.DetachNetworkInterfaceInput:
-		id := s.attachments[in.AttachmentId]
-		out := existing(kindENI, id)
-		if e, ok := s.st.ENIs.get(id); ok && e.Attachment != nil {
-			out = append(out, existing(kindInstance, e.Attachment.Instance)...)
+		id := s.acts.Attachments[in.AttachmentId]
+		out := existing(world.KindENI, id)
+		if e, ok := s.acts.State.ENIs.Get(id); ok && e.Attachment != nil {
+			out = append(out, existing(world.KindInstance, e.Attachment.Instance)...)
 		}
 		return out
 	case ec2.ModifyNetworkInterfaceAttributeInput:
-		out := append(existing(kindENI, in.NetworkInterfaceId), existing(kindGroup, in.Groups...)...)
-		if e, ok := s.st.ENIs.get(in.NetworkInterfaceId); ok && e.Attachment != nil && in.Attachment != nil {
-			out = append(out, existing(kindInstance, e.Attachment.Instance)...)
+		out := append(existing(world.KindENI, in.NetworkInterfaceId), existing(world.KindGroup, in.Groups...)...)
+		if e, ok := s.acts.State.ENIs.Get(in.NetworkInterfaceId); ok && e.Attachment != nil && in.Attachment != nil {
+			out = append(out, existing(world.KindInstance, e.Attachment.Instance)...)
 		}
 		return out
 	case ec2.AssignPrivateIpAddressesInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.UnassignPrivateIpAddressesInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.AssignIpv6AddressesInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.UnassignIpv6AddressesInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.CreateNetworkInterfacePermissionInput:
-		return existing(kindENI, in.NetworkInterfaceId)
+		return existing(world.KindENI, in.NetworkInterfaceId)
 	case ec2.CreateTagsInput:
 		return tagTargets(in.Resources, in.Tags)
 	case ec2.DeleteTagsInput:
@@ -156,30 +157,30 @@ func (s *Sim) targets(in any) []target {
 		}
 		return tagTargets(in.Resources, tags)
 	case ec2.CreateVpcInput:
-		return created(kindVPC, in.TagSpecifications)
+		return created(world.KindVPC, in.TagSpecifications)
 	case ec2.CreateSubnetInput:
-		return append(created(kindSubnet, in.TagSpecifications), existing(kindVPC, in.VpcId)...)
+		return append(created(world.KindSubnet, in.TagSpecifications), existing(world.KindVPC, in.VpcId)...)
 	case ec2.DeleteSubnetInput:
-		return existing(kindSubnet, in.SubnetId)
+		return existing(world.KindSubnet, in.SubnetId)
 	case ec2.CreateSubnetCidrReservationInput:
-		return append(created(kindReservation, in.TagSpecifications), existing(kindSubnet, in.SubnetId)...)
+		return append(created(world.KindReservation, in.TagSpecifications), existing(world.KindSubnet, in.SubnetId)...)
 	case ec2.AssociateVpcCidrBlockInput:
-		return existing(kindVPC, in.VpcId)
+		return existing(world.KindVPC, in.VpcId)
 	case ec2.CreateSecurityGroupInput:
-		return append(created(kindGroup, in.TagSpecifications), existing(kindVPC, in.VpcId)...)
+		return append(created(world.KindGroup, in.TagSpecifications), existing(world.KindVPC, in.VpcId)...)
 	case ec2.DeleteSecurityGroupInput:
-		return existing(kindGroup, in.GroupId)
+		return existing(world.KindGroup, in.GroupId)
 	case ec2.AuthorizeSecurityGroupInput:
-		return existing(kindGroup, in.GroupId)
+		return existing(world.KindGroup, in.GroupId)
 	case ec2.RevokeSecurityGroupInput:
-		return existing(kindGroup, in.GroupId)
+		return existing(world.KindGroup, in.GroupId)
 	case ec2.RunInstancesInput:
-		out := append(created(kindInstance, in.TagSpecifications), created(kindENI, in.TagSpecifications)...)
-		return append(append(out, existing(kindSubnet, in.SubnetId)...), existing(kindGroup, in.SecurityGroupIds...)...)
+		out := append(created(world.KindInstance, in.TagSpecifications), created(world.KindENI, in.TagSpecifications)...)
+		return append(append(out, existing(world.KindSubnet, in.SubnetId)...), existing(world.KindGroup, in.SecurityGroupIds...)...)
 	case ec2.TerminateInstancesInput:
-		return existing(kindInstance, in.InstanceIds...)
+		return existing(world.KindInstance, in.InstanceIds...)
 	case ec2.ModifyInstanceMetadataOptionsInput:
-		return existing(kindInstance, in.InstanceId)
+		return existing(world.KindInstance, in.InstanceId)
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func (s *Sim) targets(in any) []target {
 func tagTargets(resources []string, tags []ec2.Tag) []target {
 	var out []target
 	for _, id := range resources {
-		if k, ok := kindOf(id); ok {
+		if k, ok := world.KindOf(id); ok {
 			out = append(out, target{kind: k, id: id, tags: tags})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/vpcsim/iam"
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
+	"github.com/berth-net/berth/internal/vpcsim/world"
 )
 
 // Request is a call before it is made. Resources is how many things RunInstances or TerminateInstances ask for;
@@ -37,11 +38,11 @@ func (s *Sim) Admit(c Caller, r Request) Admission {
 	defer s.mu.Unlock()
 	s.advance()
 	if c.Account == "" {
-		c.Account = vpc.AccountID(s.st.Account)
+		c.Account = vpc.AccountID(s.acts.State.Account)
 	}
 	v := s.gate.Admit(pacing.Call{
 		Account: string(c.Account), Source: c.Source, Action: r.Action, Resources: r.Resources, Unfiltered: r.Unfiltered,
-	}, s.st.Now, s.dice)
+	}, s.acts.State.Now, s.acts.Dice)
 	a := Admission{
 		Before: v.Delay / 2, After: v.Delay - v.Delay/2,
 		DropRequest: v.DropRequest, DropResponse: v.DropResponse, Garbage: v.Garbage,
@@ -61,7 +62,7 @@ func (s *Sim) Admit(c Caller, r Request) Admission {
 func (s *Sim) Settings() Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.st.Settings
+	return s.acts.State.Settings
 }
 
 // SetSettings replaces the settings. What is under way keeps the delay that it was given.
@@ -73,19 +74,19 @@ func (s *Sim) SetSettings(v Settings) {
 }
 
 func (s *Sim) set(v Settings) {
-	lagged := !s.st.Settings.DescribeLag.Zero()
-	counted := !s.st.Settings.FreeCountLag.Zero()
-	s.st.Settings = v
+	lagged := !s.acts.State.Settings.DescribeLag.Zero()
+	counted := !s.acts.State.Settings.FreeCountLag.Zero()
+	s.acts.State.Settings = v
 	s.gate.Latency, s.gate.Throttle, s.gate.Sizes = v.Latency, v.Throttle, v.Buckets
-	for e := range s.st.ENIs.all() {
+	for e := range s.acts.State.ENIs.All() {
 		if !lagged && !v.DescribeLag.Zero() {
-			now := s.view(e) // stays visible until a change shows
-			e.Shown.put(&now, s.st.Now, s.st.Now)
+			now := s.acts.View(e) // stays visible until a change shows
+			e.Shown.Put(&now, s.acts.State.Now, s.acts.State.Now)
 		}
 	}
-	for n := range s.st.Subnets.all() {
+	for n := range s.acts.State.Subnets.All() {
 		if !counted && !v.FreeCountLag.Zero() {
-			n.Counts.put(n.V4.Free(), s.st.Now, s.st.Now)
+			n.Counts.Put(n.V4.Free(), s.acts.State.Now, s.acts.State.Now)
 		}
 	}
 }
@@ -102,7 +103,7 @@ func (s *Sim) Faults() []pacing.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.advance()
-	return s.gate.Faults.Active(s.st.Now)
+	return s.gate.Faults.Active(s.acts.State.Now)
 }
 
 // ClearFault removes one fault, or all of them when id is zero.
@@ -137,10 +138,10 @@ func (s *Sim) SetPolicies(principalOrKey string, documents ...string) error {
 	if err != nil {
 		return err
 	}
-	if s.st.Policies == nil {
-		s.st.Policies = make(map[string][]string)
+	if s.acts.State.Policies == nil {
+		s.acts.State.Policies = make(map[string][]string)
 	}
-	s.st.Policies[principalOrKey], s.policies[principalOrKey] = documents, compiled
+	s.acts.State.Policies[principalOrKey], s.policies[principalOrKey] = documents, compiled
 	return nil
 }
 
@@ -161,11 +162,11 @@ func compile(principalOrKey string, documents []string) ([]*iam.Policy, error) {
 func (s *Sim) ShareSubnet(id vpc.SubnetID, with vpc.AccountID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, ok := s.st.Subnets.get(string(id))
+	n, ok := s.acts.State.Subnets.Get(string(id))
 	if !ok {
-		return kindSubnet.missing(string(id))
+		return world.KindSubnet.Missing(string(id))
 	}
-	if !n.sees(string(with)) {
+	if !n.Sees(string(with)) {
 		n.SharedWith = append(n.SharedWith, string(with))
 		slices.Sort(n.SharedWith)
 	}
@@ -177,13 +178,13 @@ func (s *Sim) Snapshot() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.advance()
-	st := s.st
+	st := s.acts.State
 	st.Buckets, st.Faults = s.gate.Buckets, s.gate.Faults
 	var err error
-	if st.IDs, err = s.idsSeed.MarshalBinary(); err != nil {
+	if st.IDs, err = s.acts.IDsSeed.MarshalBinary(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	if st.Dice, err = s.diceSeed.MarshalBinary(); err != nil {
+	if st.Dice, err = s.acts.DiceSeed.MarshalBinary(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	data, err := json.Marshal(st)
@@ -196,7 +197,7 @@ func (s *Sim) Snapshot() ([]byte, error) {
 // Restore replaces the whole state by that of a snapshot: same ids, same random numbers to come. What became due since
 // the snapshot was taken happens at once; if the clock is behind the snapshot, time goes on from there.
 func (s *Sim) Restore(data []byte) error {
-	var st state
+	var st world.State
 	if err := json.Unmarshal(data, &st); err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
@@ -210,19 +211,20 @@ func (s *Sim) Restore(data []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids, dice := *s.idsSeed, *s.diceSeed
+	ids, dice := *s.acts.IDsSeed, *s.acts.DiceSeed
 	if err := errors.Join(ids.UnmarshalBinary(st.IDs), dice.UnmarshalBinary(st.Dice)); err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
-	*s.idsSeed, *s.diceSeed = ids, dice
-	st.Revision = max(st.Revision, s.st.Revision)
+	*s.acts.IDsSeed, *s.acts.DiceSeed = ids, dice
+	st.Revision = max(st.Revision, s.acts.State.Revision)
 	st.IDs, st.Dice = nil, nil
-	s.st, s.policies = st, policies
+	s.acts.State, s.policies = st, policies
 	s.skew = max(0, st.Now.Sub(s.clock.Now()))
 	s.gate.Buckets, s.gate.Faults = st.Buckets, st.Faults
 	s.gate.Latency, s.gate.Throttle, s.gate.Sizes = st.Settings.Latency, st.Settings.Throttle, st.Settings.Buckets
-	s.index()
+	s.acts.Index()
+	s.topology = nil
 	s.touchTopology()
-	notify(s.wake)
+	world.Notify(s.acts.Wake)
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/vpcsim/gateways"
+	"github.com/berth-net/berth/internal/vpcsim/world"
 )
 
 // Topology is the world as packets meet it. The value is shared: callers only read it.
@@ -13,7 +15,7 @@ func (s *Sim) Topology() Topology {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.advance()
-	if s.topology == nil || s.topology.Revision != s.st.Revision {
+	if s.topology == nil || s.topology.Revision != s.acts.State.Revision {
 		t := s.buildTopology()
 		s.topology = &t
 	}
@@ -21,21 +23,21 @@ func (s *Sim) Topology() Topology {
 }
 
 func (s *Sim) buildTopology() Topology {
-	t := Topology{Revision: s.st.Revision}
-	for n := range s.st.VPCs.all() {
-		t.VPCs = append(t.VPCs, TopologyVPC{ID: vpc.ID(n.ID), CIDRs: n.blocks()})
+	t := Topology{Revision: s.acts.State.Revision}
+	for n := range s.acts.State.VPCs.All() {
+		t.VPCs = append(t.VPCs, TopologyVPC{ID: vpc.ID(n.ID), CIDRs: n.AssociatedBlocks()})
 	}
-	for n := range s.st.Subnets.all() {
+	for n := range s.acts.State.Subnets.All() {
 		t.Subnets = append(t.Subnets, TopologySubnet{
 			ID: vpc.SubnetID(n.ID), VPC: vpc.ID(n.VPC), CIDR: n.V4.CIDR(), Routes: s.topologyRoutes(n),
 		})
 	}
-	for e := range s.st.ENIs.all() {
+	for e := range s.acts.State.ENIs.All() {
 		if e.Managed == "" { // a NAT gateway's own interface is the gateway
 			t.Interfaces = append(t.Interfaces, topologyInterface(e))
 		}
 	}
-	for g := range s.st.Groups.all() {
+	for g := range s.acts.State.Groups.All() {
 		group := TopologyGroup{ID: vpc.SecurityGroupID(g.ID), VPC: vpc.ID(g.VPC)}
 		for _, r := range g.Rules {
 			group.Rules = append(group.Rules, GroupRule{
@@ -44,22 +46,22 @@ func (s *Sim) buildTopology() Topology {
 		}
 		t.Groups = append(t.Groups, group)
 	}
-	for n := range s.st.NATs.all() {
-		if n.State == natAvailable {
+	for n := range s.acts.State.NATs.All() {
+		if n.State == gateways.NatAvailable {
 			t.NATGateways = append(t.NATGateways, TopologyNAT{
 				ID: n.ID, VPC: vpc.ID(n.VPC), Subnet: vpc.SubnetID(n.Subnet), Private: n.Private, Public: n.Public,
 			})
 		}
 	}
-	for i := range s.st.Instances.all() {
-		if i.State == pending || i.State == running {
+	for i := range s.acts.State.Instances.All() {
+		if i.State == world.Pending || i.State == world.Running {
 			t.Instances = append(t.Instances, TopologyInstance{ID: vpc.InstanceID(i.ID), Name: i.Name, Zone: vpc.ZoneName(i.Zone)})
 		}
 	}
 	return t
 }
 
-func topologyInterface(e *eni) TopologyInterface {
+func topologyInterface(e *world.ENI) TopologyInterface {
 	out := TopologyInterface{
 		ID: vpc.ENIID(e.ID), VPC: vpc.ID(e.VPC), Subnet: vpc.SubnetID(e.Subnet), MAC: e.MAC, SourceDestCheck: e.SourceDestCheck,
 		Addresses: slices.Concat(e.Addresses, e.Addresses6), Prefixes: slices.Concat(e.Prefixes, e.Prefixes6),
@@ -78,20 +80,20 @@ func topologyInterface(e *eni) TopologyInterface {
 }
 
 // topologyRoutes are the routes that apply to what a subnet's interfaces send.
-func (s *Sim) topologyRoutes(n *subnet) []TopologyRoute {
-	table := s.tableOf(n)
+func (s *Sim) topologyRoutes(n *world.Subnet) []TopologyRoute {
+	table := s.acts.TableOf(n)
 	if table == nil {
 		return nil
 	}
 	var out []TopologyRoute
-	for _, r := range table.All(s.locals(n.VPC)) {
+	for _, r := range table.All(s.acts.Locals(n.VPC)) {
 		p, err := netip.ParsePrefix(r.DestinationCidrBlock + r.DestinationIpv6CidrBlock)
 		if err != nil {
 			continue
 		}
 		route := TopologyRoute{Destination: p}
 		switch {
-		case !s.alive(r):
+		case !s.acts.Alive(r):
 		case r.GatewayId == "local":
 			route.Target = RouteLocal
 		case r.GatewayId != "":

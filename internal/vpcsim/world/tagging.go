@@ -1,0 +1,41 @@
+package world
+
+import (
+	"slices"
+
+	"github.com/berth-net/berth/internal/vpcsim/ec2"
+)
+
+// Specified are the tags that a request asks for on a kind of resource.
+func Specified(k Kind, specs []ec2.TagSpecification) []ec2.Tag {
+	var out []ec2.Tag
+	for _, spec := range specs {
+		if spec.ResourceType == k.Resource {
+			out = append(out, spec.Tags...)
+		}
+	}
+	return out
+}
+
+// CheckTags tells whether a request may tag what it creates, all of which is of the given kinds.
+func (s *World) CheckTags(c Caller, specs []ec2.TagSpecification, allowed ...Kind) error {
+	for _, spec := range specs {
+		if !slices.ContainsFunc(allowed, func(k Kind) bool { return k.Resource == spec.ResourceType }) {
+			return ec2.Errorf("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", spec.ResourceType)
+		}
+	}
+	for _, k := range allowed {
+		if err := s.State.Tags.Check(string(c.Account), "", Specified(k, specs)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Tag sets the tags that a request asked for on what it created.
+func (s *World) Tag(c Caller, k Kind, id string, specs []ec2.TagSpecification) {
+	s.State.Tags.Set(string(c.Account), id, Specified(k, specs))
+}
+
+// TagsOf lists the tags of a resource that the caller sees.
+func (s *World) TagsOf(c Caller, id string) []ec2.Tag { return s.State.Tags.Of(string(c.Account), id) }
