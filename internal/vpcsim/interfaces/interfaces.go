@@ -21,7 +21,7 @@ func (s Actions) OwnENI(c world.Caller, id string) (*world.ENI, error) {
 type Wanted struct {
 	Subnet              *world.Subnet
 	Owner               string
-	Description, Type    string
+	Description, Type   string
 	Managed             string
 	Groups              []string
 	Primary             string

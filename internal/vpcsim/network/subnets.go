@@ -14,7 +14,7 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/world"
 )
 
-// Subnet finds a subnet that the caller sees; ownSubnet one that it owns.
+// Subnet finds a subnet that the caller sees.
 func (s Actions) Subnet(c world.Caller, id string) (*world.Subnet, error) {
 	return world.Find(&s.State.Subnets, world.KindSubnet, id, func(n *world.Subnet) bool { return n.Sees(string(c.Account)) })
 }

@@ -25,7 +25,7 @@ func (s Actions) seesVPC(c world.Caller, n *world.Network) bool {
 	return false
 }
 
-// vpc finds a VPC that the caller sees; ownVPC one that it owns.
+// vpc finds a VPC that the caller sees.
 func (s Actions) vpc(c world.Caller, id string) (*world.Network, error) {
 	return world.Find(&s.State.VPCs, world.KindVPC, id, func(n *world.Network) bool { return s.seesVPC(c, n) })
 }
