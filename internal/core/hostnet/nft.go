@@ -122,7 +122,8 @@ func translate(cfg Config) Chain {
 	case RandomizeNone:
 	}
 	rules := []string{
-		fmt.Sprintf("oifname { %q, \"vlan*\" } return", cfg.Settings.VethPrefix+"*"),
+		fmt.Sprintf("oifname %q return", cfg.Settings.VethPrefix+"*"),
+		`oifname "vlan*" return`, // branch interfaces
 		"ip saddr @" + setNode + " return",
 	}
 	rules = append(rules, keepAddress()...)
