@@ -357,7 +357,7 @@ func (s *simulation) crash() {
 	s.advanceDead(s.between(0, time.Minute))
 	s.boot(false)
 	if lost {
-		s.state.Doubt(s.now)
+		s.durable = append(s.durable, s.state.Doubt(s.now))
 	}
 }
 

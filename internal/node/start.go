@@ -91,13 +91,13 @@ func (n *Node) begin(s started) {
 	st.Restore(s.records)
 	st.SetLive(liveAddrs(s.seen), now)
 	n.state, n.damage = st, s.damage
+	var records []ipam.Record
 	if s.damage != "" || (len(s.records) == 0 && now.Sub(n.cfg.BootedAt) > freshBoot) {
-		st.Doubt(now)
+		records = append(records, st.Doubt(now))
 	}
 	if s.damage != "" {
 		n.log.Error("the journal is damaged; addresses in doubt are held", run.KeyWhy, s.damage)
 	}
-	var records []ipam.Record
 	for _, stale := range st.Stale() {
 		n.log.Info("pod is gone", run.KeyPod, stale.Pod.Name, run.KeyNamespace, stale.Pod.Namespace, run.KeyIP, stale.Addr, run.KeyWhy, "the kernel shows nothing of it")
 		if r, ok := st.Release(stale.Pod.Key, now); ok {

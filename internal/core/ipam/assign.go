@@ -170,13 +170,15 @@ func (s *State) ReleaseHeld(ip netip.Addr, now time.Time) {
 
 // Doubt tells that an earlier run on this host left no journal, or a damaged one: it may have given addresses back a
 // moment ago, and a lagging read still shows them. They are held until a read that is late enough to tell.
-func (s *State) Doubt(now time.Time) {
-	s.doubtUntil = now.Add(settle)
+func (s *State) Doubt(now time.Time) Record {
+	until := now.Add(settle)
+	s.doubtUntil = until
 	for _, e := range s.order {
 		for _, a := range e.Addresses {
 			a.Doubtful = a.Phase == Free || a.Phase == Cooling
 		}
 	}
+	return Record{Doubt: &until}
 }
 
 // Stale returns attachments whose records name an address that the kernel shows nowhere. Only meaningful right after

@@ -115,7 +115,9 @@ func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Ti
 	for _, ip := range secondary {
 		if a := e.Addresses[ip]; a != nil {
 			a.MissingSince = time.Time{}
-			a.Doubtful = a.Doubtful && askedAt.Before(s.doubtUntil)
+			cleared := a.Doubtful && !askedAt.Before(s.doubtUntil)
+			a.Doubtful = a.Doubtful && !cleared
+			changed = changed || cleared
 			continue
 		}
 		if at, ok := s.removed[ip]; ok && askedAt.Before(at.Add(settle)) {

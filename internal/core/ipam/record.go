@@ -18,6 +18,8 @@ type Record struct {
 	Pending  *Pending        `json:"pending,omitempty"`
 	Closed   *ClosedRecord   `json:"closed,omitempty"`
 	Unassign *UnassignRecord `json:"unassign,omitempty"`
+	// Doubt is until when addresses that reads bring are doubtful; see State.Doubt.
+	Doubt *time.Time `json:"doubt,omitempty"`
 }
 
 // PodRecord says that a pod was given an address.
@@ -55,6 +57,7 @@ type ENIRecord struct {
 	KeptWithNode bool             `json:"deleteOnTermination,omitempty"`
 	Addresses    []netip.Addr     `json:"addresses,omitempty"`
 	Leaving      []netip.Addr     `json:"leaving,omitempty"`
+	Doubtful     []netip.Addr     `json:"doubtful,omitempty"`
 }
 
 // GoneRecord says that an interface is no more.
@@ -91,6 +94,9 @@ func (e *ENI) record() Record {
 		if a.Phase == Leaving {
 			r.Leaving = append(r.Leaving, a.IP)
 		}
+		if a.Doubtful {
+			r.Doubtful = append(r.Doubtful, a.IP)
+		}
 	}
 	return Record{ENI: r}
 }
@@ -117,6 +123,9 @@ func (s *State) Snapshot(now time.Time) []Record {
 			}
 		}
 	}
+	if !s.doubtUntil.IsZero() {
+		records = append(records, Record{Doubt: &s.doubtUntil})
+	}
 	for addr, at := range s.removed {
 		records = append(records, Record{Unassign: &UnassignRecord{Addrs: []netip.Addr{addr}, At: at}})
 	}
@@ -142,6 +151,8 @@ func (s *State) Restore(records []Record) {
 			s.pending[p.Token] = &p
 		case r.Closed != nil:
 			delete(s.pending, r.Closed.Token)
+		case r.Doubt != nil:
+			s.doubtUntil = *r.Doubt
 		case r.Unassign != nil:
 			s.restoreUnassign(*r.Unassign)
 		}
@@ -201,6 +212,7 @@ func (s *State) restoreENI(r ENIRecord) {
 		if slices.Contains(r.Leaving, ip) {
 			a.Phase = Leaving
 		}
+		a.Doubtful = slices.Contains(r.Doubtful, ip)
 		e.Addresses[ip] = a
 	}
 	s.enis[e.ID] = e

@@ -44,7 +44,7 @@ func (r *Rig) StartAgent(env ...string) *Agent {
 	out, err := os.Create(a.Log)
 	r.must("create log", err)
 	defer func() { _ = out.Close() }()
-	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent")) //nolint:gosec,noctx // our own program, ended by Stop
+	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent"), "-socket", r.socket(), "-queue", r.queue(), "-metrics", "unix:"+filepath.Join(r.Dir, "m")) //nolint:gosec,noctx // our own program, ended by Stop
 	a.cmd.Stdout, a.cmd.Stderr = out, out
 	a.cmd.Env = append(r.environment(), env...)
 	a.Started = time.Now()
@@ -61,7 +61,6 @@ func (r *Rig) environment() []string {
 		"AWS_ENDPOINT_URL_EC2=http://" + APIAddress, "AWS_ACCESS_KEY_ID=rig", "AWS_SECRET_ACCESS_KEY=rig",
 		"AWS_VPC_K8S_CNI_LOG_FILE=stderr", "AWS_VPC_K8S_CNI_LOGLEVEL=DEBUG", "ENABLE_IPv4=true", "ENABLE_IPv6=false",
 		"AWS_VPC_K8S_CNI_BACKING_STORE=" + filepath.Join(r.state(), "ipam.json"),
-		"BERTH_SOCKET=" + r.socket(), "BERTH_QUEUE=" + r.queue(), "BERTH_STATE_DIR=" + r.state(),
 		"HOST_CNI_BIN_PATH=" + filepath.Join(r.Dir, "bin"), "HOST_CNI_CONFDIR_PATH=" + filepath.Join(r.Dir, "conf"),
 		"INTROSPECTION_BIND_ADDRESS=unix:" + r.ipcPath(),
 	}
