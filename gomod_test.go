@@ -132,6 +132,9 @@ func TestNoMachineInTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := string(data)
+		if strings.ContainsRune(text[:min(len(text), 8000)], 0) {
+			continue // a program that somebody built
+		}
 		for _, h := range hosts {
 			if strings.Contains(text, h[0]+h[1]) {
 				t.Errorf("%s names %s%s: which registry is used is the machine's own setting", p, h[0], h[1])
