@@ -36,7 +36,7 @@ func (s *Sim) Metadata(id vpc.InstanceID) (Metadata, bool) {
 	defer s.mu.Unlock()
 	s.advance()
 	i, ok := s.acts.State.Instances.Get(string(id))
-	if !ok || i.State == world.Terminated {
+	if !ok || i.State == world.Terminated || len(i.ENIs) == 0 {
 		return Metadata{}, false
 	}
 	m := Metadata{

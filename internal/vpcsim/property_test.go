@@ -36,14 +36,7 @@ func drive(t testing.TB, w *world, rng *rand.Rand, steps int) []string {
 		must(t, jsonErr)
 		trace = append(trace, fmt.Sprintf("%s %s %s %s", w.clock.now.Format("15:04:05.000"), action, code(err), data))
 	}
-	pick := func() ec2.NetworkInterface {
-		out, err := w.DescribeNetworkInterfaces(operator, ec2.DescribeNetworkInterfacesInput{})
-		must(t, err)
-		if len(out.NetworkInterfaces) == 0 {
-			return ec2.NetworkInterface{NetworkInterfaceId: "eni-" + absent}
-		}
-		return out.NetworkInterfaces[rng.IntN(len(out.NetworkInterfaces))]
-	}
+	pick := func() ec2.NetworkInterface { return w.pick(t, rng) }
 	for range steps {
 		w.clock.add(time.Duration(rng.IntN(1000)) * time.Millisecond)
 		switch rng.IntN(9) {
@@ -90,6 +83,17 @@ func drive(t testing.TB, w *world, rng *rand.Rand, steps int) []string {
 		}
 	}
 	return trace
+}
+
+// pick is a random interface that describe actions show.
+func (w *world) pick(t testing.TB, rng *rand.Rand) ec2.NetworkInterface {
+	t.Helper()
+	out, err := w.DescribeNetworkInterfaces(operator, ec2.DescribeNetworkInterfacesInput{})
+	must(t, err)
+	if len(out.NetworkInterfaces) == 0 {
+		return ec2.NetworkInterface{NetworkInterfaceId: "eni-" + absent}
+	}
+	return out.NetworkInterfaces[rng.IntN(len(out.NetworkInterfaces))]
 }
 
 // balance holds the topology against the subnet: no address twice, none reserved, all prefixes aligned, and the free

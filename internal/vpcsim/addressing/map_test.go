@@ -186,93 +186,100 @@ func TestReservations(t *testing.T) {
 func TestMapProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cidr := netip.PrefixFrom(netip.MustParseAddr("10.1.0.0"), rapid.IntRange(23, 28).Draw(t, "bits"))
-		m := New(cidr)
-		total := m.Free()
-		c := choice(rapid.Uint64().Draw(t, "seed"))
-		c.Sequential = rapid.Bool().Draw(t, "sequential")
-		owners := map[netip.Addr]string{}
-		prefixes := map[netip.Prefix]string{}
-		owner := rapid.SampledFrom([]string{"eni-1", "eni-2", "eni-3"})
-		add := func(a netip.Addr, who string) {
-			if owners[a] != "" {
-				t.Fatalf("%s assigned twice", a)
-			}
-			for p := range prefixes {
-				if p.Contains(a) {
-					t.Fatalf("%s is within the delegated %s", a, p)
-				}
-			}
-			owners[a] = who
-		}
+		m := &model{Map: New(cidr), owners: map[netip.Addr]string{}, prefixes: map[netip.Prefix]string{}}
+		m.total, m.choice = m.Free(), choice(rapid.Uint64().Draw(t, "seed"))
+		m.choice.Sequential = rapid.Bool().Draw(t, "sequential")
 		t.Repeat(map[string]func(*rapid.T){
-			"assign": func(t *rapid.T) {
-				who, n := owner.Draw(t, "owner"), rapid.IntRange(1, 20).Draw(t, "n")
-				free := m.Free()
-				got, err := m.Assign(who, n, c)
-				if (err != nil) != (free < n) {
-					t.Fatalf("assign %d of %d: %v", n, free, err)
-				}
-				for _, a := range got {
-					add(a, who)
-				}
-			},
-			"prefix": func(t *rapid.T) {
-				who, n := owner.Draw(t, "owner"), rapid.IntRange(1, 3).Draw(t, "n")
-				blocks := m.FreeBlocks()
-				got, err := m.AssignPrefixes(who, n, c)
-				if (err != nil) != (blocks < n) {
-					t.Fatalf("assign %d of %d blocks: %v", n, blocks, err)
-				}
-				for _, p := range got {
-					if p != p.Masked() || p.Bits() != 28 {
-						t.Fatalf("prefix %s is not an aligned /28", p)
-					}
-					for a := range owners {
-						if p.Contains(a) {
-							t.Fatalf("prefix %s contains the assigned %s", p, a)
-						}
-					}
-					if prefixes[p] != "" {
-						t.Fatalf("%s assigned twice", p)
-					}
-					prefixes[p] = who
-				}
-			},
-			"release": func(t *rapid.T) {
-				for a, who := range owners {
-					if err := m.Release(a, who+"x", c.Now); err == nil {
-						t.Fatal("released for a stranger")
-					}
-					must(t, m.Release(a, who, c.Now))
-					delete(owners, a)
-					break
-				}
-				for p, who := range prefixes {
-					must(t, m.ReleasePrefix(p, who, c.Now))
-					delete(prefixes, p)
-					break
-				}
-				c.Now = c.Now.Add(time.Second)
-			},
-			"reload": func(t *rapid.T) {
-				data, err := json.Marshal(m)
-				must(t, err)
-				var again Map
-				must(t, json.Unmarshal(data, &again))
-				m = &again
-			},
-			"": func(t *rapid.T) {
-				if want := total - len(owners) - 16*len(prefixes); m.Free() != want {
-					t.Fatalf("%d free, want %d", m.Free(), want)
-				}
-				for a, who := range owners {
-					if got, ok := m.Owner(a); !ok || got != who {
-						t.Fatalf("owner of %s: %q, want %q", a, got, who)
-					}
-				}
-			},
+			"assign": m.assign, "prefix": m.assignPrefix, "release": m.release, "reload": m.reload, "": m.check,
 		})
 	})
+}
+
+// model is a map with a plain account of what was assigned.
+type model struct {
+	*Map
+	total    int
+	choice   Choice
+	owners   map[netip.Addr]string
+	prefixes map[netip.Prefix]string
+}
+
+var owner = rapid.SampledFrom([]string{"eni-1", "eni-2", "eni-3"})
+
+func (m *model) assign(t *rapid.T) {
+	who, n := owner.Draw(t, "owner"), rapid.IntRange(1, 20).Draw(t, "n")
+	free := m.Free()
+	got, err := m.Assign(who, n, m.choice)
+	if (err != nil) != (free < n) {
+		t.Fatalf("assign %d of %d: %v", n, free, err)
+	}
+	for _, a := range got {
+		if m.owners[a] != "" {
+			t.Fatalf("%s assigned twice", a)
+		}
+		for p := range m.prefixes {
+			if p.Contains(a) {
+				t.Fatalf("%s is within the delegated %s", a, p)
+			}
+		}
+		m.owners[a] = who
+	}
+}
+
+func (m *model) assignPrefix(t *rapid.T) {
+	who, n := owner.Draw(t, "owner"), rapid.IntRange(1, 3).Draw(t, "n")
+	blocks := m.FreeBlocks()
+	got, err := m.AssignPrefixes(who, n, m.choice)
+	if (err != nil) != (blocks < n) {
+		t.Fatalf("assign %d of %d blocks: %v", n, blocks, err)
+	}
+	for _, p := range got {
+		if p != p.Masked() || p.Bits() != 28 || m.prefixes[p] != "" {
+			t.Fatalf("prefix %s is not an aligned /28 or assigned twice", p)
+		}
+		for a := range m.owners {
+			if p.Contains(a) {
+				t.Fatalf("prefix %s contains the assigned %s", p, a)
+			}
+		}
+		m.prefixes[p] = who
+	}
+}
+
+// release frees one address and one prefix.
+func (m *model) release(t *rapid.T) {
+	for a, who := range m.owners {
+		if err := m.Release(a, who+"x", m.choice.Now); err == nil {
+			t.Fatal("released for a stranger")
+		}
+		must(t, m.Release(a, who, m.choice.Now))
+		delete(m.owners, a)
+		break
+	}
+	for p, who := range m.prefixes {
+		must(t, m.ReleasePrefix(p, who, m.choice.Now))
+		delete(m.prefixes, p)
+		break
+	}
+	m.choice.Now = m.choice.Now.Add(time.Second)
+}
+
+func (m *model) reload(t *rapid.T) {
+	data, err := json.Marshal(m.Map)
+	must(t, err)
+	m.Map = new(Map)
+	must(t, json.Unmarshal(data, m.Map))
+}
+
+func (m *model) check(t *rapid.T) {
+	if want := m.total - len(m.owners) - 16*len(m.prefixes); m.Free() != want {
+		t.Fatalf("%d free, want %d", m.Free(), want)
+	}
+	for a, who := range m.owners {
+		if got, ok := m.Owner(a); !ok || got != who {
+			t.Fatalf("owner of %s: %q, want %q", a, got, who)
+		}
+	}
 }
 
 func TestV6(t *testing.T) {

@@ -269,7 +269,7 @@ func (s Actions) DeleteNetworkInterface(c world.Caller, in ec2.DeleteNetworkInte
 	switch {
 	case e.Managed != "":
 		return ec2.Done{}, ec2.Errorf("OperationNotPermitted", "The network interface '%s' is managed by %s.", e.ID, e.Managed)
-	case e.Attachment != nil || e.Branch != "":
+	case e.Attachment != nil || e.Branch != "" || s.carries(e.ID):
 		return ec2.Done{}, ec2.Errorf("InvalidParameterValue", "Network interface '%s' is currently in use.", e.ID)
 	}
 	s.RemoveENI(e)
@@ -538,25 +538,27 @@ func ofAttachment(of func(*ec2.NetworkInterfaceAttachment) string) func(*ec2.Net
 	}
 }
 
+func privateIPs(v *ec2.NetworkInterface) []string {
+	return world.Collect(v.PrivateIpAddresses, func(a ec2.NetworkInterfacePrivateIpAddress) string { return a.PrivateIpAddress })
+}
+
 var eniFields = ec2.Fields[ec2.NetworkInterface]{
-	"network-interface-id": func(v *ec2.NetworkInterface) []string { return []string{v.NetworkInterfaceId} },
-	"subnet-id":            func(v *ec2.NetworkInterface) []string { return []string{v.SubnetId} },
-	"vpc-id":               func(v *ec2.NetworkInterface) []string { return []string{v.VpcId} },
-	"owner-id":             func(v *ec2.NetworkInterface) []string { return []string{v.OwnerId} },
-	"status":               func(v *ec2.NetworkInterface) []string { return []string{v.Status} },
-	"availability-zone":    func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZone} },
-	"availability-zone-id": func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZoneId} },
-	"description":          func(v *ec2.NetworkInterface) []string { return []string{v.Description} },
-	"interface-type":       func(v *ec2.NetworkInterface) []string { return []string{v.InterfaceType} },
-	"mac-address":          func(v *ec2.NetworkInterface) []string { return []string{v.MacAddress} },
-	"private-ip-address":   func(v *ec2.NetworkInterface) []string { return []string{v.PrivateIpAddress} },
-	"private-dns-name":     func(v *ec2.NetworkInterface) []string { return []string{v.PrivateDnsName} },
-	"requester-id":         func(v *ec2.NetworkInterface) []string { return []string{v.RequesterId} },
-	"requester-managed":    func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.RequesterManaged)} },
-	"source-dest-check":    func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.SourceDestCheck)} },
-	"addresses.private-ip-address": func(v *ec2.NetworkInterface) []string {
-		return world.Collect(v.PrivateIpAddresses, func(a ec2.NetworkInterfacePrivateIpAddress) string { return a.PrivateIpAddress })
-	},
+	"network-interface-id":         func(v *ec2.NetworkInterface) []string { return []string{v.NetworkInterfaceId} },
+	"subnet-id":                    func(v *ec2.NetworkInterface) []string { return []string{v.SubnetId} },
+	"vpc-id":                       func(v *ec2.NetworkInterface) []string { return []string{v.VpcId} },
+	"owner-id":                     func(v *ec2.NetworkInterface) []string { return []string{v.OwnerId} },
+	"status":                       func(v *ec2.NetworkInterface) []string { return []string{v.Status} },
+	"availability-zone":            func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZone} },
+	"availability-zone-id":         func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZoneId} },
+	"description":                  func(v *ec2.NetworkInterface) []string { return []string{v.Description} },
+	"interface-type":               func(v *ec2.NetworkInterface) []string { return []string{v.InterfaceType} },
+	"mac-address":                  func(v *ec2.NetworkInterface) []string { return []string{v.MacAddress} },
+	"private-dns-name":             func(v *ec2.NetworkInterface) []string { return []string{v.PrivateDnsName} },
+	"requester-id":                 func(v *ec2.NetworkInterface) []string { return []string{v.RequesterId} },
+	"requester-managed":            func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.RequesterManaged)} },
+	"source-dest-check":            func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.SourceDestCheck)} },
+	"private-ip-address":           privateIPs,
+	"addresses.private-ip-address": privateIPs,
 	"ipv6-addresses.ipv6-address": func(v *ec2.NetworkInterface) []string {
 		return world.Collect(v.Ipv6Addresses, func(a ec2.NetworkInterfaceIpv6Address) string { return a.Ipv6Address })
 	},
