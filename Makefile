@@ -8,7 +8,8 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
 export GOWORK := off
 # What the tests and the lab use is unpacked and built into .cache; nothing is installed on the machine.
-export PATH := $(CURDIR)/.cache/bin:$(PATH)
+# Go's usual folders come last: sudo takes them out of PATH.
+export PATH := $(CURDIR)/.cache/bin:$(PATH):/usr/local/go/bin:/usr/lib/go/bin
 export BERTH_AWS_CLI := $(CURDIR)/.cache/bin/aws
 ROOT := $(if $(filter 0,$(shell id -u)),1)
 
@@ -23,7 +24,7 @@ include $(wildcard lab/*.mk)
 .PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim nightly fuzz docs image clean help
 
 quick: build ## build, and run the tests that need no root: a minute or two
-	go test $$(go list ./... | grep -vE '/internal/(linux|vpcsim/fabric|testkit)(/|$$)')
+	go test $$(go list ./... | grep -vE '/(internal/(linux|vpcsim/fabric|testkit)|test)(/|$$)')
 
 build: ## build the programs into bin/
 	go build -buildvcs=auto -o bin/ ./cmd/...
@@ -36,7 +37,7 @@ tools: .cache/bin/nft .cache/bin/helm ## unpack and build what the tests use int
 
 test: export BERTH_REQUIRE_ROOT := $(ROOT)
 test: build tools ## run every test but the cluster's; as root those of the kernel, too
-	@[ "$(ROOT)" ] || echo "not root: the tests of the kernel are skipped (sudo make test runs them)"
+	@[ "$(ROOT)" ] || echo "not root: the tests of the kernel are skipped (make test as root runs them)"
 	go test ./...
 	cd lab && go test -skip '$(CLUSTER)' ./...
 
@@ -76,9 +77,9 @@ demo-throttle: lab ## restart the agents while EC2 is throttled: no address is g
 
 lab: lab-programs build ## build everything that `berth lab` runs
 
-bench: lab ## print the benchmarks and write out/bench.json (root)
+bench: build tools ## print the benchmarks beside the existing CNI's figures, and write out/bench.json (root)
 	@mkdir -p out
-	bin/berth-lab bench -o json > out/bench.json
+	go test ./test/bench -count=1 -v -timeout 30m -bench.out $(CURDIR)/out/bench.json
 
 sim: ## simulate many nodes' lives under virtual time: SEEDS=1000 EVENTS=2000
 	go test ./internal/node -count=1 -run TestSimulation -sim.seeds $(or $(SEEDS),1000) -sim.events $(or $(EVENTS),2000)
