@@ -26,7 +26,6 @@ var exceptions = map[string]string{
 	"internal/vpcsim/authorize.go Sim.targets":      "one switch: which resources each EC2 action touches",
 	"internal/node/ports.go Host":                   "the machine's network: comparing it and a pod's wiring work on one kernel, and one fake plays both",
 	"internal/vpcsim/fabric/plan_test.go interpret": "one switch: each command of nft's language that a plan may use",
-	"internal/vpcsim/story_test.go TestWalkthrough": "the story of the walkthrough, told in its order",
 	"internal/core/ipam":                            "one State: its parts share what must not be exported",
 	"internal/vpcsim/fabric":                        "one namespace's links, routes and rules are built, compared and repaired together",
 }
