@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -116,19 +115,14 @@ func (t target) present(c Config) bool {
 // fingerprint changes with the module's files, the flags and the Go version.
 func (t target) fingerprint(c Config) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), t.flags(), t.packages, t.out)
-	dir := filepath.Join(c.Repo, t.dir)
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	_, _ = fmt.Fprintln(h, runtime.Version(), t.flags(), t.packages, t.out)
+	files := os.DirFS(filepath.Join(c.Repo, t.dir))
+	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		fmt.Fprintln(h, strings.TrimPrefix(path, dir))
-		_, err = io.Copy(h, f)
+		text, err := fs.ReadFile(files, path)
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", path, len(text), text)
 		return err
 	})
 	if err != nil {

@@ -35,10 +35,7 @@ const (
 // leaf is the group of a node's own processes.
 const leaf = "system"
 
-// wanted are the controllers that a kubelet asks for.
-var wanted = []string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids"}
-
-// needed are those of wanted without which a kubelet does not start.
+// needed are the controllers without which a kubelet does not start.
 var needed = []string{"cpuset", "cpu", "memory", "pids"}
 
 // Hierarchy is one mounted control group tree.
@@ -222,7 +219,8 @@ func inheritCPUs(dir string) error {
 	return nil
 }
 
-// enable passes every wanted controller on from a version 2 group to its children, and returns those that were not.
+// enable passes every controller on from a version 2 group to its children, and returns those that were not. All of
+// them, since runc would do the same on the way to a container's group, unasked and without taking it back.
 func enable(dir string) ([]string, error) {
 	offered, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
@@ -233,8 +231,8 @@ func enable(dir string) ([]string, error) {
 		return nil, err
 	}
 	var enabled []string
-	for _, c := range strings.Fields(string(offered)) {
-		if !slices.Contains(wanted, c) || slices.Contains(strings.Fields(string(passed)), c) {
+	for c := range strings.FieldsSeq(string(offered)) {
+		if slices.Contains(strings.Fields(string(passed)), c) {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {

@@ -14,19 +14,23 @@ func TestParseMount(t *testing.T) {
 	}{
 		{
 			"version 2", "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot",
-			Hierarchy{Path: "/sys/fs/cgroup", Unified: true}, true,
+			Hierarchy{Path: "/sys/fs/cgroup", Unified: true},
+			true,
 		},
 		{
 			"hybrid's version 2", "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw",
-			Hierarchy{Path: "/sys/fs/cgroup/unified", Unified: true}, true,
+			Hierarchy{Path: "/sys/fs/cgroup/unified", Unified: true},
+			true,
 		},
 		{
 			"two controllers in one", "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct",
-			Hierarchy{Path: "/sys/fs/cgroup/cpu,cpuacct", Controllers: []string{"cpu", "cpuacct"}}, true,
+			Hierarchy{Path: "/sys/fs/cgroup/cpu,cpuacct", Controllers: []string{"cpu", "cpuacct"}},
+			true,
 		},
 		{
 			"named", "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd",
-			Hierarchy{Path: "/sys/fs/cgroup/systemd", Controllers: []string{"name=systemd"}}, true,
+			Hierarchy{Path: "/sys/fs/cgroup/systemd", Controllers: []string{"name=systemd"}},
+			true,
 		},
 		{"a container's part", "41 31 0:38 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Hierarchy{}, false},
 		{"elsewhere", "41 31 0:38 / /tmp/x rw - cgroup2 cgroup2 rw", Hierarchy{}, false},

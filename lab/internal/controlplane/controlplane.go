@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/lab/internal/layout"
@@ -108,7 +109,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := c.certificates(); err != nil {
 		return err
 	}
-	forward, err := listen(c.config.Operator, c.config.NetNS, netip.AddrPortFrom(c.config.Advertise, c.config.Port))
+	forward, err := listen(ctx, c.config.Operator, c.config.NetNS, netip.AddrPortFrom(c.config.Advertise, c.config.Port))
 	if err != nil {
 		return err
 	}
@@ -150,8 +151,8 @@ func (c *ControlPlane) serve(p part) error {
 // Stop ends the control plane, the last started part first. Its folder stays.
 func (c *ControlPlane) Stop() error {
 	var errs []error
-	for i := len(c.services) - 1; i >= 0; i-- {
-		errs = append(errs, c.services[i].Stop())
+	for _, service := range slices.Backward(c.services) {
+		errs = append(errs, service.Stop())
 	}
 	c.services = nil
 	if c.forward != nil {

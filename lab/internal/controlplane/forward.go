@@ -25,8 +25,9 @@ type forwarder struct {
 	group sync.WaitGroup
 }
 
-func listen(at netip.AddrPort, netns string, to netip.AddrPort) (*forwarder, error) {
-	listener, err := net.Listen("tcp", at.String())
+func listen(ctx context.Context, at netip.AddrPort, netns string, to netip.AddrPort) (*forwarder, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("listen for the operator: %w", err)
 	}

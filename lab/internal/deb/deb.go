@@ -131,7 +131,7 @@ func (u *Unpacker) say(format string, args ...any) {
 // fingerprint changes when the set does; "1" counts changes of how sets are unpacked.
 func (s Set) fingerprint() string {
 	h := sha256.New()
-	fmt.Fprint(h, "1", s.Packages, s.Without, s.Links) // maps print in the order of their keys
+	_, _ = fmt.Fprint(h, "1", s.Packages, s.Without, s.Links) // maps print in the order of their keys
 	return fmt.Sprintf("%x\n", h.Sum(nil))
 }
 

@@ -35,10 +35,10 @@ func TestLeaves(t *testing.T) {
 }
 
 func TestFingerprintTellsSetsApart(t *testing.T) {
-	if Node().fingerprint() != Node().fingerprint() {
+	same, other := Node(), Node()
+	if Node().fingerprint() != same.fingerprint() {
 		t.Error("the same set has two fingerprints")
 	}
-	other := Node()
 	other.Links["usr/bin/x"] = "y"
 	if Node().fingerprint() == other.fingerprint() {
 		t.Error("a link more is not seen")

@@ -104,8 +104,7 @@ func (c *closure) add(at, as string) error {
 	}
 	c.files = append(c.files, File{Path: as, From: full})
 	f, err := elf.Open(full)
-	var format *elf.FormatError
-	if errors.As(err, &format) {
+	if _, ok := errors.AsType[*elf.FormatError](err); ok {
 		return nil // a script or data
 	}
 	if err != nil {

@@ -57,7 +57,7 @@ func TestClusterLimits(t *testing.T) {
 	var found []string
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for i := 0; len(found) < 2 && i < 900; i++ {
+	for i := 0; len(found) < 2 && i < 3000; i++ {
 		<-tick.C
 		found = limits(group)
 	}

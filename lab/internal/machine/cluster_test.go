@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/lab/internal/controlplane"
 	"github.com/berth-net/berth/lab/internal/layout"
 	"github.com/berth-net/berth/lab/internal/machine"
@@ -23,13 +24,7 @@ import (
 // needs skips without root or the built programs, and fails instead where a skip would hide what must be tested.
 func needs(t *testing.T) layout.Cache {
 	t.Helper()
-	lack := t.Skipf
-	if os.Getenv("BERTH_REQUIRE_ROOT") == "1" {
-		lack = t.Fatalf
-	}
-	if os.Getuid() != 0 {
-		lack("needs root: it makes namespaces, mounts and control groups")
-	}
+	testkit.RequireRoot(t)
 	dir, err := filepath.Abs("../../../.cache")
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +35,10 @@ func needs(t *testing.T) layout.Cache {
 		cache.Image("pause"), cache.Image("agnhost"),
 	} {
 		if _, err := os.Stat(path); err != nil {
+			lack := t.Skipf
+			if os.Getenv("BERTH_REQUIRE_ROOT") != "" {
+				lack = t.Fatalf
+			}
 			lack("needs the lab's programs (make lab-programs): %v", err)
 		}
 	}

@@ -59,7 +59,7 @@ func TestClusterCrash(t *testing.T) {
 	t.Cleanup(func() { _ = machine.Sweep(filepath.Join(dir, "nodes"), true) })
 	group := fmt.Sprintf("berth-test%d-alone", os.Getpid())
 	lab := exec.Command(os.Args[0], "-test.run=^TestClusterCrashingLab$", "-test.v")
-	lab.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", crashVariable, dir, n.path("alone"), group))
+	lab.Env = append(lab.Environ(), fmt.Sprintf("%s=%s %s %s", crashVariable, dir, n.path("alone"), group))
 	lab.Stderr = t.Output()
 	trigger, err := lab.StdinPipe()
 	if err != nil {

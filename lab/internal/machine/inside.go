@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func environment() []string {
 
 // inside is a process of the node.
 func (m *Machine) inside(name string, argv []string) proc.Spec {
-	enter := []string{"enter", fmt.Sprint(m.first.Pid()), strings.Join(m.tree.Leaves(), ",")}
+	enter := []string{"enter", strconv.Itoa(m.first.Pid()), strings.Join(m.tree.Leaves(), ",")}
 	return proc.Spec{
 		Name: name + " of " + m.config.Name, Path: m.config.Cache.Bin("berth-machine"), Args: append(enter, argv...),
 		Env: environment(), PidNS: fmt.Sprintf("/proc/%d/ns/pid", m.first.Pid()),
@@ -55,7 +56,7 @@ func (m *Machine) ExecInput(ctx context.Context, input io.Reader, argv ...string
 // Shell is the command line with which an operator gets a terminal inside the node.
 func (m *Machine) Shell() []string {
 	return []string{
-		"nsenter", "--target", fmt.Sprint(m.first.Pid()), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/",
+		"nsenter", "--target", strconv.Itoa(m.first.Pid()), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/",
 		"env", "-i", "TERM=" + "xterm", environment()[0], environment()[1], environment()[2], "bash", "-l",
 	}
 }

@@ -244,7 +244,7 @@ func files(context.Context, Needs) Result {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return Result{Name: r.Name, Verdict: Warn, Detail: err.Error()}
 	}
-	r.Detail = fmt.Sprint(limit.Max)
+	r.Detail = strconv.FormatUint(limit.Max, 10)
 	if limit.Max < 16384 {
 		r.Verdict, r.Fix = Warn, "ulimit -n 65536"
 	}

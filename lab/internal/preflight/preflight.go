@@ -70,9 +70,9 @@ func Failed(results []Result) []Result {
 func Print(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Name, r.Verdict, r.Detail)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", r.Name, r.Verdict, r.Detail)
 		if r.Verdict != OK && r.Fix != "" {
-			fmt.Fprintf(t, "\t\tfix: %s\n", r.Fix)
+			_, _ = fmt.Fprintf(t, "\t\tfix: %s\n", r.Fix)
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -173,8 +173,14 @@ func devices(top string) error {
 		name         string
 		major, minor uint32
 	}{
-		{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"kmsg", 1, 11},
-		{"tty", 5, 0}, {"net/tun", 10, 200},
+		{"null", 1, 3},
+		{"zero", 1, 5},
+		{"full", 1, 7},
+		{"random", 1, 8},
+		{"urandom", 1, 9},
+		{"kmsg", 1, 11},
+		{"tty", 5, 0},
+		{"net/tun", 10, 200},
 	} {
 		path := filepath.Join(dev, d.name)
 		if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
@@ -322,8 +328,8 @@ func cover(top string) error {
 		return fmt.Errorf("make directory of covered sysctls: %w", err)
 	}
 	for _, name := range covered() {
-		real := filepath.Join(top, "proc/sys", name)
-		value, err := os.ReadFile(real)
+		sysctl := filepath.Join(top, "proc/sys", name)
+		value, err := os.ReadFile(sysctl)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // this kernel has no such switch
 		}
@@ -334,7 +340,7 @@ func cover(top string) error {
 		if err := os.WriteFile(file, value, 0o644); err != nil {
 			return fmt.Errorf("cover sysctl: %w", err)
 		}
-		if err := mount(file, real, "", unix.MS_BIND, ""); err != nil {
+		if err := mount(file, sysctl, "", unix.MS_BIND, ""); err != nil {
 			return err
 		}
 	}
