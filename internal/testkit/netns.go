@@ -110,7 +110,7 @@ func TryInNetns(path string, fn func() error) error {
 func NetnsOutput(path, program string, args ...string) (string, error) {
 	var out bytes.Buffer
 	err := TryInNetns(path, func() error {
-		cmd := exec.Command(program, args...) //nolint:gosec // a test names the program
+		cmd := exec.Command(program, args...)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		return cmd.Run()
 	})
@@ -186,7 +186,7 @@ func hostState() string {
 	for _, args := range [][]string{
 		{"-o", "link"}, {"-o", "-4", "addr"}, {"-4", "rule"}, {"-4", "route", "show", "table", "all"}, {"-6", "rule"},
 	} {
-		out, err := exec.Command("ip", args...).CombinedOutput() //nolint:gosec // constant arguments
+		out, err := exec.Command("ip", args...).CombinedOutput()
 		if err != nil {
 			fmt.Fprintf(&b, "ip %s: %v\n", strings.Join(args, " "), err)
 		}

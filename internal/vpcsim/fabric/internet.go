@@ -48,6 +48,7 @@ func (f *Fabric) serveInternet(ctx context.Context) error {
 	server := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
 			_, _ = fmt.Fprintln(w, r.RemoteAddr)
 		}),
 	}

@@ -49,10 +49,10 @@ func onThread(fn func() error) error {
 
 // createNamespace makes a network namespace that lives as long as the bind mount at path.
 func createNamespace(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("create namespace %s: %w", path, err)
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o400)
 	if err != nil {
 		return fmt.Errorf("create namespace %s: %w", path, err)
 	}
@@ -119,8 +119,11 @@ func proxyAtOnce(ns netns.NsHandle, link string) error {
 // writeSysctls sets them in the thread's namespace; without IPv6 there is nothing to turn off.
 func writeSysctls(settings [][2]string) error {
 	for _, s := range settings {
-		err := os.WriteFile(filepath.Join("/proc/sys", s[0]), []byte(s[1]), 0o644)
-		if err != nil && !(errors.Is(err, os.ErrNotExist) && strings.HasPrefix(s[0], "net/ipv6/")) {
+		err := os.WriteFile(filepath.Join("/proc/sys", s[0]), []byte(s[1]), 0o600)
+		if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(s[0], "net/ipv6/") {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("set sysctl %s to %s: %w", s[0], s[1], err)
 		}
 	}

@@ -194,7 +194,7 @@ func firstWord(s string) string {
 func runNFT(ctx context.Context, nft string, ns netns.NsHandle, input string, args ...string) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	err := in(ns, func() error {
-		cmd := exec.CommandContext(ctx, nft, args...) //nolint:gosec // the operator names the program
+		cmd := exec.CommandContext(ctx, nft, args...)
 		cmd.Stdin = strings.NewReader(input)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		return cmd.Run()

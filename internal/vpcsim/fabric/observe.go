@@ -91,7 +91,7 @@ func (f *Fabric) Capture(ctx context.Context, eni vpc.ENIID, w io.Writer) error 
 		return fmt.Errorf("capture %s: open packet socket: %w", eni, err)
 	}
 	socket := os.NewFile(uintptr(fd), "packet socket of "+string(eni))
-	defer socket.Close()
+	defer func() { _ = socket.Close() }()
 	all := uint16(unix.ETH_P_ALL)
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8, Ifindex: index}); err != nil {
 		return fmt.Errorf("capture %s: bind packet socket: %w", eni, err)
@@ -127,10 +127,10 @@ func copyPackets(w io.Writer, socket io.Reader) error {
 			return fmt.Errorf("read packet: %w", err)
 		}
 		now := time.Now()
-		record := binary.LittleEndian.AppendUint32(nil, uint32(now.Unix()))              //nolint:gosec // the format's own limit
-		record = binary.LittleEndian.AppendUint32(record, uint32(now.Nanosecond()))      //nolint:gosec // below 10^9
-		record = binary.LittleEndian.AppendUint32(record, uint32(n))                     //nolint:gosec // at most snapLength
-		record = append(binary.LittleEndian.AppendUint32(record, uint32(n)), buf[:n]...) //nolint:gosec // at most snapLength
+		record := binary.LittleEndian.AppendUint32(nil, uint32(now.Unix()))
+		record = binary.LittleEndian.AppendUint32(record, uint32(now.Nanosecond()))
+		record = binary.LittleEndian.AppendUint32(record, uint32(n))
+		record = append(binary.LittleEndian.AppendUint32(record, uint32(n)), buf[:n]...)
 		if _, err := out.Write(record); err != nil {
 			return fmt.Errorf("write packet: %w", err)
 		}

@@ -278,7 +278,7 @@ func (w *world) planVPC(t vpcsim.Topology, v vpcsim.TopologyVPC, internet *space
 	s.rules[rule{priority: 50, iif: "lo", table: mainTable}] = true
 	s.rules[rule{priority: 100, iif: loopFar, table: mainTable}] = true
 	for _, n := range b.nats {
-		w.planNAT(s, n)
+		w.planNAT(b, s, n)
 	}
 	for _, sub := range b.subnets {
 		b.planSubnet(s, sub)
@@ -293,10 +293,14 @@ func (w *world) planVPC(t vpcsim.Topology, v vpcsim.TopologyVPC, internet *space
 }
 
 // planNAT gives a NAT gateway a namespace that sends all it gets back with its own source address.
-func (w *world) planNAT(s *space, n vpcsim.TopologyNAT) {
+func (w *world) planNAT(b *builder, s *space, n vpcsim.TopologyNAT) {
 	name := shortName("nat", n.ID)
 	s.links[name] = link{mac: macFor(n.ID, "near"), peer: natKey(n.ID), peerName: natPeer, peerMAC: macFor(n.ID, "far"), mtu: jumboMTU}
-	s.routes[routeKey{mainTable, single(n.Private)}] = route{dev: name}
+	to := route{dev: name}
+	if sub, ok := b.subnets[n.Subnet]; ok {
+		to.src = sub.CIDR.Masked().Addr().Next()
+	}
+	s.routes[routeKey{mainTable, single(n.Private)}] = to
 	nat := newSpace(n.ID)
 	nat.addrs[n.Private] = true
 	nat.routes[routeKey{mainTable, allIPv4}] = route{dev: natPeer}
@@ -308,7 +312,7 @@ func (w *world) planNAT(s *space, n vpcsim.TopologyNAT) {
 // has no route must not fall through to main.
 func (b *builder) planSubnet(s *space, sub vpcsim.TopologySubnet) {
 	number := tableOf(sub.CIDR)
-	s.rules[rule{priority: 150, mark: uint32(number), table: number}] = true //nolint:gosec // tableOf stays below 2^29
+	s.rules[rule{priority: 150, mark: uint32(number), table: number}] = true
 	s.rules[rule{priority: 200, src: sub.CIDR.Masked(), table: number}] = true
 	s.routes[routeKey{number, allIPv4}] = route{}
 	for dst, target := range b.routesOf(sub) {

@@ -257,7 +257,7 @@ func interpret(t *rapid.T, have ruleset, text string) ruleset {
 			c := tab.chains[f[4]]
 			tab.chain(f[4], c.hook, append(c.rules, rest)...)
 		case "add element", "delete element":
-			for _, e := range strings.Split(inner, ", ") {
+			for e := range strings.SplitSeq(inner, ", ") {
 				k, v, _ := strings.Cut(e, " : ")
 				if had, ok := tab.sets[f[4]].elements[k]; f[0] == "add" && ok {
 					t.Fatalf("%s: it has %s", line, had)

@@ -166,7 +166,7 @@ func (b *builder) declare(t *table) {
 		"services":    "set typeof ip daddr",
 		"assigned":    "set typeof ip daddr",
 		"mapped":      "set typeof ip saddr", // private addresses that have a public one
-		"pass":        "map typeof iifname : verdict",
+		"admit":       "map typeof iifname : verdict",
 		"check":       "map typeof iifname : verdict",
 		"from-links":  "map typeof iifname : verdict",
 		"to-links":    "map typeof oifname : verdict",
@@ -183,7 +183,7 @@ func (b *builder) declare(t *table) {
 	t.chain("prerouting", "type filter hook prerouting priority raw ; policy accept",
 		"meta nfproto ipv6 drop",
 		"iifname @uplinks goto inbound",
-		"iifname . ip saddr @own iifname vmap @pass",
+		"iifname . ip saddr @own iifname vmap @admit",
 		"iifname vmap @check",
 		"drop")
 	t.chain("inbound", "",
@@ -196,6 +196,7 @@ func (b *builder) declare(t *table) {
 	t.chain("forward", "type filter hook forward priority filter ; policy drop",
 		"iifname vmap @from-links",
 		"oifname vmap @to-links",
+		`iifname @nats oifname `+quoted(loopNear)+` accept`, // an error that was translated back; a group sees it next
 		`iifname @nats oifname "inet" ip saddr @mapped accept`,
 		`iifname "inet" oifname @nats accept`)
 	t.chain("destination-nat", "type nat hook prerouting priority dstnat ; policy accept",
@@ -226,14 +227,14 @@ func (b *builder) interfaceRules(t *table, e vpcsim.TopologyInterface, zone int)
 	for _, p := range e.Prefixes {
 		t.sets["prefixes"].add(p.Masked().String())
 		t.sets["zone-prefix"].put(p.Masked().String(), strconv.Itoa(zone))
-		check = append(check, "ip saddr "+p.Masked().String()+" goto pass-"+id)
+		check = append(check, "ip saddr "+p.Masked().String()+" goto admit-"+id)
 	}
-	pass := []string{"ip daddr @services notrack accept"}
+	admit := []string{"ip daddr @services notrack accept"}
 	if !e.SourceDestCheck {
-		check = append(check, "ip daddr != @services goto pass-"+id)
-		pass = append(pass, fmt.Sprintf("meta mark set %d", tableOf(b.subnets[e.Subnet].CIDR)))
+		check = append(check, "ip daddr != @services goto admit-"+id)
+		admit = append(admit, fmt.Sprintf("meta mark set %d", tableOf(b.subnets[e.Subnet].CIDR)))
 	}
-	t.chain("pass-"+id, "", append(pass, fmt.Sprintf("ct zone set %d accept", zone))...)
+	t.chain("admit-"+id, "", append(admit, fmt.Sprintf("ct zone set %d accept", zone))...)
 	t.chain("check-"+id, "", append(check, "counter name "+names[0]+" drop")...)
 	egress := []string{"jump routes-" + string(e.Subnet), "ct state established,related accept"}
 	ingress := []string{"ct state established,related accept"}
@@ -246,7 +247,7 @@ func (b *builder) interfaceRules(t *table, e vpcsim.TopologyInterface, zone int)
 	t.chain("egress-"+id, "", append(egress, "counter name "+names[1]+" drop")...)
 	t.chain("ingress-"+id, "", append(ingress, "counter name "+names[2]+" drop")...)
 	t.sets["links"].add(dev)
-	t.sets["pass"].put(dev, "goto pass-"+id)
+	t.sets["admit"].put(dev, "goto admit-"+id)
 	t.sets["check"].put(dev, "goto check-"+id)
 	t.sets["from-links"].put(dev, "goto egress-"+id)
 	t.sets["to-links"].put(dev, "goto ingress-"+id)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -73,7 +74,7 @@ func (t *topology) instance(name string) *topology {
 }
 
 // eni attaches an interface with group sgAll to an instance, at its next device index.
-func (t *topology) eni(id string, instance string, subnet vpc.SubnetID, addresses ...string) *topology {
+func (t *topology) eni(id, instance string, subnet vpc.SubnetID, addresses ...string) *topology {
 	index := 0
 	for _, e := range t.Interfaces {
 		if e.Instance == vpc.InstanceID("i-"+instance) {
@@ -125,22 +126,22 @@ type bed struct {
 	opt fabric.Options
 }
 
-func newBed(t testing.TB) *bed {
-	t.Helper()
-	testkit.RequireRoot(t)
-	nft := testkit.RequireProgram(t, "nft")
-	opt := fabric.Options{Prefix: testkit.NamePrefix(), Dir: t.TempDir(), NFT: nft, Logger: slog.New(slog.DiscardHandler)}
+func newBed(tb testing.TB) *bed {
+	tb.Helper()
+	testkit.RequireRoot(tb)
+	nft := testkit.RequireProgram(tb, "nft")
+	opt := fabric.Options{Prefix: testkit.NamePrefix(), Dir: tb.TempDir(), NFT: nft, Logger: slog.New(slog.DiscardHandler)}
 	f, err := fabric.New(opt)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	b := &bed{Fabric: f, t: t, opt: opt}
-	t.Cleanup(func() {
-		if err := b.Close(context.Background()); err != nil {
-			t.Errorf("close: %v", err)
+	b := &bed{Fabric: f, t: tb, opt: opt}
+	tb.Cleanup(func() {
+		if err := b.Close(context.WithoutCancel(tb.Context())); err != nil {
+			tb.Errorf("close: %v", err)
 		}
 		if left, err := os.ReadDir(opt.Dir); err != nil || len(left) > 0 {
-			t.Errorf("close left %v, %v", left, err)
+			tb.Errorf("close left %v, %v", left, err)
 		}
 	})
 	return b
@@ -180,13 +181,29 @@ func (b *bed) configure(t *topology, instance, dev, id string) {
 	i := slices.IndexFunc(t.Subnets, func(s vpcsim.TopologySubnet) bool { return s.ID == e.Subnet })
 	gateway := t.Subnets[i].CIDR.Addr().Next().String()
 	table := fmt.Sprint(100 + e.DeviceIndex)
-	b.ip(instance, "link", "set", dev, "up")
+	b.up(instance, dev)
 	b.ip(instance, "route", "replace", gateway, "dev", dev, "table", table, "scope", "link")
 	b.ip(instance, "route", "replace", "default", "via", gateway, "dev", dev, "table", table)
 	for _, a := range e.Addresses {
 		b.ip(instance, "addr", "replace", a.String()+"/32", "dev", dev)
 		b.ip(instance, "rule", "add", "from", a.String(), "lookup", table)
 	}
+}
+
+// up brings a link up and waits until it carries packets both ways: the kernel starts the queues of its ends some
+// milliseconds later, and drops what is sent before.
+func (b *bed) up(instance, dev string) {
+	b.t.Helper()
+	b.ip(instance, "link", "set", dev, "up")
+	testkit.Eventually(b.t, dev+" and its other end are up", func() bool {
+		out, err := testkit.NetnsOutput(filepath.Join(b.opt.Dir, b.opt.Prefix+"-"+string(theVPC)), "ip", "-o", "link")
+		for line := range strings.Lines(out) {
+			if contains(line, "LOWER_UP") && !contains(line, "state UP") && !contains(line, "LOOPBACK") {
+				return false
+			}
+		}
+		return err == nil && contains(b.ip(instance, "link", "show", dev), "state UP")
+	})
 }
 
 // add gives an instance further local addresses, as pods behind it would have.
@@ -384,7 +401,8 @@ func (b *bed) pod(instance, dev, address, id string, w *topology) string {
 	pod("route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
 	pod("route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
 	pod("neigh", "replace", "169.254.1.1", "lladdr", "0e:aa:00:00:00:01", "dev", "eth0", "nud", "permanent")
-	b.ip(instance, "link", "set", dev, "up")
+	b.up(instance, dev)
+	b.up(instance, host)
 	b.ip(instance, "route", "replace", address, "dev", host, "scope", "link")
 	b.ip(instance, "rule", "add", "to", address, "lookup", "main", "pref", "512")
 	if dev != "eth0" {
