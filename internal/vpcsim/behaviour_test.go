@@ -502,3 +502,35 @@ func TestConcurrentCallers(t *testing.T) {
 		t.Errorf("%d free, want 250", got)
 	}
 }
+
+// TestTearDown shows that nothing stays behind that would keep the rest from being deleted.
+func TestTearDown(t *testing.T) {
+	w := newWorld(t, vpcsim.Options{})
+	g, err := w.CreateSecurityGroup(operator, ec2.CreateSecurityGroupInput{GroupName: "x", Description: "x", VpcId: w.vpc})
+	must(t, err)
+	e := w.newENI(t, ec2.CreateNetworkInterfaceInput{Groups: []string{g.GroupId}}).NetworkInterfaceId
+	must(t, result(w.ModifyNetworkInterfaceAttribute(operator, ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: e, Description: &ec2.AttributeValue{Value: "y"},
+	})))
+	must(t, result(w.DeleteNetworkInterface(operator, ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: e})))
+	must(t, result(w.DeleteSecurityGroup(operator, ec2.DeleteSecurityGroupInput{GroupId: g.GroupId})))
+	must(t, result(w.TerminateInstances(operator, ec2.TerminateInstancesInput{InstanceIds: []string{w.node}})))
+	must(t, result(w.DeleteSubnet(operator, ec2.DeleteSubnetInput{SubnetId: w.subnet})))
+	must(t, result(w.DeleteVpc(operator, ec2.DeleteVpcInput{VpcId: w.vpc})))
+	top := w.Topology()
+	if len(top.VPCs)+len(top.Subnets)+len(top.Interfaces)+len(top.Groups)+len(top.Instances) != 0 {
+		t.Errorf("left over: %+v", top)
+	}
+}
+
+func TestAttachLimitMessage(t *testing.T) {
+	w := newWorld(t, vpcsim.Options{})
+	for device := range 2 {
+		w.attach(t, w.newENI(t, ec2.CreateNetworkInterfaceInput{}).NetworkInterfaceId, device+1)
+	}
+	e := w.newENI(t, ec2.CreateNetworkInterfaceInput{}).NetworkInterfaceId
+	err := result(w.AttachNetworkInterface(operator, ec2.AttachNetworkInterfaceInput{NetworkInterfaceId: e, InstanceId: w.node, DeviceIndex: new(3)}))
+	if want := "AttachmentLimitExceeded: Interface count 4 exceeds the limit for m6a.large"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
