@@ -12,26 +12,32 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/wire"
 	"github.com/berth-net/berth/internal/vpcsim/wire/sts"
 )
 
-// get sends a request and returns status, error type and body.
-func send(t *testing.T, r *http.Request) (*http.Response, string) {
+// answer is a whole response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send sends a request and reads the whole answer.
+func send(t *testing.T, r *http.Request) answer {
 	t.Helper()
 	resp, err := http.DefaultClient.Do(r)
 	must(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	must(t, err)
-	return resp, string(b)
+	return answer{resp.StatusCode, resp.Header, string(b)}
 }
 
 func TestSignatures(t *testing.T) {
@@ -62,15 +68,15 @@ func TestSignatures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), tt.method, w.url+tt.path, strings.NewReader(tt.body))
 			must(t, err)
-			resp, body := send(t, r)
-			code := resp.Header.Get("X-Amzn-Errortype")
-			if _, rest, ok := strings.Cut(body, "<Code>"); ok {
+			resp := send(t, r)
+			code := resp.header.Get("X-Amzn-Errortype")
+			if _, rest, ok := strings.Cut(resp.body, "<Code>"); ok {
 				code, _, _ = strings.Cut(rest, "<")
 			}
-			if got := fmt.Sprintf("%d %s", resp.StatusCode, code); got != tt.want {
+			if got := fmt.Sprintf("%d %s", resp.status, code); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
-			if resp.Header.Get("X-Amzn-Requestid") == "" {
+			if resp.header.Get("X-Amzn-Requestid") == "" {
 				t.Error("no request id")
 			}
 		})
@@ -89,7 +95,7 @@ func (w *world) callerIdentity(t *testing.T, creds aws.Credentials) string {
 	r, err = http.NewRequestWithContext(t.Context(), http.MethodGet, signed, nil)
 	must(t, err)
 	r.Header.Set("X-K8s-Aws-Id", "demo")
-	_, body := send(t, r)
+	body := send(t, r).body
 	var out struct {
 		Arn string `xml:"GetCallerIdentityResult>Arn"`
 	}
@@ -119,11 +125,11 @@ func TestWebIdentity(t *testing.T) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url, strings.NewReader(form.Encode()))
 		must(t, err)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		_, body := send(t, r)
+		body := send(t, r).body
 		var out struct {
 			Code  string `xml:"Error>Code"`
 			Creds struct {
-				AccessKeyId, SecretAccessKey, SessionToken string //nolint:revive // spelt as on the wire
+				AccessKeyId, SecretAccessKey, SessionToken string
 			} `xml:"AssumeRoleWithWebIdentityResult>Credentials"`
 		}
 		must(t, xml.Unmarshal([]byte(body), &out))

@@ -199,7 +199,7 @@ func TestControlCalls(t *testing.T) {
 	if err == nil {
 		t.Error("no error")
 	}
-	r, err := http.NewRequestWithContext(ctx, "GET", w.url+"/clusters/none", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/clusters/none", nil)
 	must(t, err)
 	send(t, r)
 	var got []pacing.CallCount
@@ -235,9 +235,9 @@ func TestControlSnapshot(t *testing.T) {
 	w := start(t, vpcsim.Options{})
 	n := w.network(t)
 	ctx := t.Context()
-	r, err := http.NewRequestWithContext(ctx, "GET", w.url+"/_berth/snapshot", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/_berth/snapshot", nil)
 	must(t, err)
-	_, state := send(t, r)
+	state := send(t, r).body
 	s, err := w.operator().CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: &n.vpc, CidrBlock: aws.String("10.0.77.0/24")})
 	must(t, err)
 	w.control(t, "PUT", "snapshot", state, nil)
@@ -259,11 +259,11 @@ func TestControlIsNotForWebPages(t *testing.T) {
 		func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
 		func(r *http.Request) { r.Host = "evil.example" },
 	} {
-		r, err := http.NewRequestWithContext(ctx, "GET", w.url+"/_berth/faults", nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/_berth/faults", nil)
 		must(t, err)
 		change(r)
-		if resp, _ := send(t, r); resp.StatusCode != http.StatusForbidden {
-			t.Errorf("status %d", resp.StatusCode)
+		if got := send(t, r).status; got != http.StatusForbidden {
+			t.Errorf("status %d", got)
 		}
 	}
 }
@@ -278,7 +278,7 @@ func TestMetadata(t *testing.T) {
 	must(t, err)
 	base := w.metadata(t, n.instance)
 	get := func(path string) string {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", base+path, nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, nil)
 		must(t, err)
 		resp, err := http.DefaultClient.Do(r)
 		if err != nil {

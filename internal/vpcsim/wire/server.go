@@ -80,6 +80,7 @@ func New(sim *vpcsim.Sim, o Options) *Server {
 
 const (
 	headerTimeout = 30 * time.Second
+	idleTimeout   = 5 * time.Minute
 	maxBody       = 8 << 20
 )
 
@@ -96,7 +97,7 @@ func (s *Server) ServeIMDS(ctx context.Context, l net.Listener, id vpc.InstanceI
 
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler, conn func(context.Context, net.Conn) context.Context) error {
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, ConnContext: conn,
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ConnContext: conn,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return context.WithValue(ctx, lifeKey{}, ctx) },
 	}
@@ -112,12 +113,16 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler, conn
 // lifeKey finds the context of the server's life in that of a request: waiting goes on when the client has hung up.
 type lifeKey struct{}
 
+func life(request context.Context) context.Context {
+	if ctx, ok := request.Value(lifeKey{}).(context.Context); ok {
+		return ctx
+	}
+	return context.WithoutCancel(request) // a server of somebody else's
+}
+
 // wait lets d pass, and tells whether the server is still there.
 func wait(r *http.Request, d time.Duration) bool {
-	ctx, ok := r.Context().Value(lifeKey{}).(context.Context)
-	if !ok { // a test server
-		ctx = context.WithoutCancel(r.Context())
-	}
+	ctx := life(r.Context())
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
@@ -172,9 +177,9 @@ func (s *Server) Handler(who vpcsim.Caller) http.Handler {
 		case serviceEKS:
 			s.serveEKS(w, q)
 		case serviceSTS:
-			s.serveSTS(w, q)
+			s.serveSTS(r.Context(), w, q)
 		default:
-			s.serveEC2(w, q)
+			s.serveEC2(r.Context(), w, q)
 		}
 	})
 }
@@ -235,7 +240,7 @@ func requestID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-func (s *Server) serveEC2(w http.ResponseWriter, q *apiRequest) {
+func (s *Server) serveEC2(ctx context.Context, w http.ResponseWriter, q *apiRequest) {
 	action := q.form.Get("Action")
 	admission := vpcsim.Admission{}
 	if s.ec2.Has(action) {
@@ -250,7 +255,7 @@ func (s *Server) serveEC2(w http.ResponseWriter, q *apiRequest) {
 		s.answerError(w, q, e.Status, e.Code, e.Message)
 		return
 	}
-	body, status, err := s.ec2.Serve(ec2api.WithCaller(q.Context(), q.who), q.form, q.id)
+	body, status, err := s.ec2.Serve(ec2api.WithCaller(ctx, q.who), q.form, q.id)
 	s.logCall(q, action, err)
 	if !wait(q.Request, admission.After) || admission.DropResponse {
 		reset(w)
@@ -262,11 +267,11 @@ func (s *Server) serveEC2(w http.ResponseWriter, q *apiRequest) {
 	writeXML(w, status, body)
 }
 
-func (s *Server) serveSTS(w http.ResponseWriter, q *apiRequest) {
+func (s *Server) serveSTS(ctx context.Context, w http.ResponseWriter, q *apiRequest) {
 	s.serveSide(w, q.Request, "sts:"+q.form.Get("Action"), q.who.Source,
 		func(e fault) { s.answerError(w, q, e.status, e.code, e.message) },
 		func(w http.ResponseWriter) string {
-			body, status, err := s.sts.Serve(q.Context(), q.signer, q.form, q.id)
+			body, status, err := s.sts.Serve(ctx, q.signer, q.form, q.id)
 			writeXML(w, status, body)
 			return outcome(err)
 		})
@@ -299,8 +304,8 @@ func (s *Server) answerError(w http.ResponseWriter, q *apiRequest, status int, c
 
 func (s *Server) logCall(q *apiRequest, action string, err error) {
 	if err != nil {
-		s.log.DebugContext(q.Context(), "call refused", run.KeyAction, action, run.KeyNode, q.who.Source, run.KeyErr, err)
+		s.log.Debug("call refused", run.KeyAction, action, run.KeyNode, q.who.Source, run.KeyErr, err)
 		return
 	}
-	s.log.DebugContext(q.Context(), "call served", run.KeyAction, action, run.KeyNode, q.who.Source)
+	s.log.Debug("call served", run.KeyAction, action, run.KeyNode, q.who.Source)
 }

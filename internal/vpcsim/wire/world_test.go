@@ -122,11 +122,11 @@ func (w *world) control(t *testing.T, method, path, body string, out any) int {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, w.url+"/_berth/"+path, strings.NewReader(body))
 	must(t, err)
-	resp, answer := send(t, r)
+	got := send(t, r)
 	if out != nil {
-		must(t, json.Unmarshal([]byte(answer), out))
+		must(t, json.Unmarshal([]byte(got.body), out))
 	}
-	return resp.StatusCode
+	return got.status
 }
 
 // network is a VPC with a subnet and an instance.

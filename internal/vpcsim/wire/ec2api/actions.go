@@ -77,8 +77,8 @@ func list[SI, SO, In, Out, Item any](m *ec2query.Mux, name string, run func(vpcs
 func pageRequest[In any](sdkInput any, query In) ec2query.PageRequest {
 	v := reflect.ValueOf(sdkInput).Elem()
 	p := ec2query.PageRequest{Query: query}
-	p.MaxResults, _ = v.FieldByName("MaxResults").Interface().(*int32)
-	p.NextToken, _ = v.FieldByName("NextToken").Interface().(*string)
+	p.MaxResults, _ = reflect.TypeAssert[*int32](v.FieldByName("MaxResults"))
+	p.NextToken, _ = reflect.TypeAssert[*string](v.FieldByName("NextToken"))
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
 		if strings.HasSuffix(name, "Ids") && v.Field(i).Len() > 0 {

@@ -23,8 +23,7 @@ func TestEveryOperationIsServed(t *testing.T) {
 func TestEveryActionOfTheSimulatorIsServed(t *testing.T) {
 	sim := reflect.TypeFor[*vpcsim.Sim]()
 	m := ec2api.New(vpcsim.New(vpcsim.Options{}))
-	for i := range sim.NumMethod() {
-		f := sim.Method(i)
+	for f := range sim.Methods() {
 		isAction := f.Type.NumIn() == 3 && f.Type.In(1) == reflect.TypeFor[vpcsim.Caller]() && f.Type.NumOut() == 2 &&
 			f.Type.Out(1) == reflect.TypeFor[error]()
 		if isAction && !m.Has(f.Name) {

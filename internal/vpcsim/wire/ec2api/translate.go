@@ -50,6 +50,7 @@ func fromSDK(dst, src reflect.Value) {
 		dst.SetBool(src.Bool())
 	case reflect.Int:
 		dst.SetInt(src.Int())
+	default: // mustMatch lets nothing else through
 	}
 }
 
@@ -97,10 +98,10 @@ func toSDKMember(dst, src reflect.Value, key, name string) {
 		dst.Set(reflect.New(dst.Type().Elem()))
 		dst = dst.Elem()
 	}
-	toSDKValue(dst, src, key, name)
+	toSDKValue(dst, src)
 }
 
-func toSDKValue(dst, src reflect.Value, key, name string) {
+func toSDKValue(dst, src reflect.Value) {
 	switch src.Kind() {
 	case reflect.Struct:
 		if src.Type() == timeType {
@@ -111,15 +112,15 @@ func toSDKValue(dst, src reflect.Value, key, name string) {
 	case reflect.Slice:
 		dst.Set(reflect.MakeSlice(dst.Type(), src.Len(), src.Len()))
 		for i := range src.Len() {
-			item := dst.Index(i)
-			toSDKValue(item, src.Index(i), key, name)
+			toSDKValue(dst.Index(i), src.Index(i))
 		}
 	case reflect.String:
 		dst.SetString(src.String())
 	case reflect.Bool:
 		dst.SetBool(src.Bool())
 	case reflect.Int:
-		dst.SetInt(int64(src.Int()))
+		dst.SetInt(src.Int())
+	default: // mustMatch lets nothing else through
 	}
 }
 
@@ -153,8 +154,7 @@ func mustMatch(sim, sdk reflect.Type, path string) {
 	case sim.Kind() == reflect.Slice:
 		mustMatch(sim.Elem(), sdk.Elem(), path+"[]")
 	case sim.Kind() == reflect.Struct && sim != timeType:
-		for i := range sim.NumField() {
-			f := sim.Field(i)
+		for f := range sim.Fields() {
 			g, ok := sdk.FieldByName(f.Name)
 			if !ok && simOnlyMembers[sdk.Name()+"."+f.Name] {
 				continue

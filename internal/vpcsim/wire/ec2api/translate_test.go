@@ -2,6 +2,7 @@ package ec2api
 
 import (
 	"encoding/xml"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -82,7 +83,7 @@ func indent(t *testing.T, b []byte) string {
 	e.Indent("", " ")
 	for {
 		token, err := d.RawToken()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -120,8 +120,9 @@ func decodeValue(n *node, v reflect.Value) error {
 			return decodeBlob(n, v)
 		}
 		return decodeList(n, v)
+	default:
+		return decodeScalar(n, v)
 	}
-	return decodeScalar(n, v)
 }
 
 // decodeList reads elements numbered from 1. Gaps are accepted: the order counts, not the numbers.

@@ -80,6 +80,7 @@ func encodeValue(b *bytes.Buffer, name, item string, v reflect.Value) {
 		}
 	case reflect.Struct, reflect.Bool, reflect.Int32, reflect.Int64, reflect.Float32, reflect.Float64:
 		encodePresent(b, name, v)
+	default: // the SDK has no other members
 	}
 }
 
@@ -103,5 +104,6 @@ func encodePresent(b *bytes.Buffer, name string, v reflect.Value) {
 		text(b, name, strconv.FormatInt(v.Int(), 10))
 	case reflect.Float32, reflect.Float64:
 		text(b, name, strconv.FormatFloat(v.Float(), 'g', -1, v.Type().Bits()))
+	default: // the SDK has no other members
 	}
 }

@@ -14,22 +14,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 	"github.com/berth-net/berth/internal/vpcsim/wire/imds"
 	"github.com/berth-net/berth/internal/vpcsim/wire/sigv4"
 )
-
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("BERTH_REQUIRE_ROOT") == "1" {
-		t.Fatal("needs root: it makes network namespaces")
-	}
-	t.Skip("needs root: it makes network namespaces")
-}
 
 func ip(t *testing.T, args ...string) {
 	t.Helper()
@@ -87,7 +77,7 @@ func hopWorld(t *testing.T) (hypervisor, node, pod string) {
 
 // TestHopLimit: only the answer to the token request carries the limit, so a pod one forward away gets no token at 1.
 func TestHopLimit(t *testing.T) {
-	requireRoot(t)
+	testkit.RequireRoot(t)
 	hypervisor, node, pod := hopWorld(t)
 	hops := 1
 	meta := func() (vpcsim.Metadata, bool) {

@@ -2,7 +2,6 @@ package sigv4_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -31,7 +30,7 @@ func headerRequest(t *testing.T, c sigv4.Credential, body string) *http.Request 
 	r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8080/clusters/a%2Fb?x=1&y=a%20b", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	creds := aws.Credentials{AccessKeyID: c.AccessKey, SecretAccessKey: c.Secret, SessionToken: c.SessionToken}
-	if err := v4.NewSigner().SignHTTP(context.Background(), creds, r, hash(body), "ec2", "us-west-2", signedAt); err != nil {
+	if err := v4.NewSigner().SignHTTP(t.Context(), creds, r, hash(body), "ec2", "us-west-2", signedAt); err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("User-Agent", "not signed")
@@ -43,7 +42,7 @@ func presignedRequest(t *testing.T, c sigv4.Credential, expires string) *http.Re
 	r := httptest.NewRequest(http.MethodGet, "http://sts.local/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Expires="+expires, nil)
 	r.Header.Set("X-K8s-Aws-Id", "demo")
 	creds := aws.Credentials{AccessKeyID: c.AccessKey, SecretAccessKey: c.Secret, SessionToken: c.SessionToken}
-	signed, _, err := v4.NewSigner().PresignHTTP(context.Background(), creds, r, hash(""), "sts", "us-west-2", signedAt)
+	signed, _, err := v4.NewSigner().PresignHTTP(t.Context(), creds, r, hash(""), "sts", "us-west-2", signedAt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package sigv4
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -180,7 +179,7 @@ func (sig Signature) sign(r *http.Request, body []byte, c Credential) (string, e
 	payload := hex.EncodeToString(hash[:])
 	creds := aws.Credentials{AccessKeyID: c.AccessKey, SecretAccessKey: c.Secret, SessionToken: c.SessionToken}
 	if !sig.presigned {
-		if err := v4.NewSigner().SignHTTP(context.Background(), creds, fresh, payload, sig.Service, sig.Region, sig.at); err != nil {
+		if err := v4.NewSigner().SignHTTP(r.Context(), creds, fresh, payload, sig.Service, sig.Region, sig.at); err != nil {
 			return "", err
 		}
 		_, signature, _ := strings.Cut(fresh.Header.Get("Authorization"), "Signature=")
@@ -191,7 +190,7 @@ func (sig Signature) sign(r *http.Request, body []byte, c Credential) (string, e
 		q.Del("X-Amz-" + name)
 	}
 	u.RawQuery = q.Encode()
-	signed, _, err := v4.NewSigner().PresignHTTP(context.Background(), creds, fresh, payload, sig.Service, sig.Region, sig.at)
+	signed, _, err := v4.NewSigner().PresignHTTP(r.Context(), creds, fresh, payload, sig.Service, sig.Region, sig.at)
 	if err != nil {
 		return "", err
 	}

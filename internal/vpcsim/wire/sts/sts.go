@@ -75,7 +75,7 @@ func (s *Service) Serve(ctx context.Context, caller Caller, form url.Values, req
 
 type getCallerIdentityResult struct {
 	Arn     string
-	UserId  string //nolint:revive // spelt as on the wire
+	UserId  string
 	Account string
 }
 
@@ -112,11 +112,11 @@ type assumeRoleWithWebIdentityResult struct {
 
 type assumedRoleUser struct {
 	Arn           string
-	AssumedRoleId string //nolint:revive // spelt as on the wire
+	AssumedRoleId string
 }
 
 type credentials struct {
-	AccessKeyId     string //nolint:revive // spelt as on the wire
+	AccessKeyId     string
 	SecretAccessKey string
 	SessionToken    string
 	Expiration      string

@@ -34,7 +34,8 @@ func TestGetCallerIdentity(t *testing.T) {
 		{"account", sts.Caller{Account: "1"}, "<Arn>arn:aws:iam::1:root</Arn><UserId>1</UserId><Account>1</Account>"},
 		{"user", sts.Caller{Account: "1", Principal: "ann", AccessKey: "AK"}, "<Arn>arn:aws:iam::1:user/ann</Arn><UserId>AK</UserId><Account>1</Account>"},
 		{
-			"role", sts.Caller{Account: "1", Principal: "node-role", Session: "i-1"},
+			"role",
+			sts.Caller{Account: "1", Principal: "node-role", Session: "i-1"},
 			"<Arn>arn:aws:sts::1:assumed-role/node-role/i-1</Arn><UserId>AROANODEROLE000000000:i-1</UserId><Account>1</Account>",
 		},
 	}

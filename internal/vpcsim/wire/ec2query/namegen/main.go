@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +52,7 @@ func generate(operationsFile string) ([]byte, error) {
 // sdkDir finds the pinned SDK module in the module cache, without network.
 func sdkDir() (dir, version string, err error) {
 	var stderr bytes.Buffer
-	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", sdkModule)
+	cmd := exec.CommandContext(context.Background(), "go", "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", sdkModule)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
