@@ -252,6 +252,7 @@ func calls(t *testing.T) []row {
 		}
 	}
 	testkit.Eventually(t, "two finished interfaces", func() bool { return r.Calls("")["ModifyNetworkInterfaceAttribute"] >= 1 })
+	t.Logf("fresh node: %v", r.Calls(""))
 	fresh, _ := ec2Calls(r.Calls(""))
 	a.Kill()
 	r.Server.Mark("restart")

@@ -108,8 +108,10 @@ func (p *planner) finishBegun() {
 			p.detaching(e)
 		case Detached:
 			p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: Unfinished, ENI: e.ID})
-		case Attaching:
-			p.needRead = AfterDoubt
+		case Attaching: // by a call whose outcome is not known
+			if _, flying := p.inflight["attach/"+string(e.ID)]; !flying {
+				p.needRead = AfterDoubt
+			}
 		}
 	}
 }
