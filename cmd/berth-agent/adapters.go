@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-net/berth/internal/aws"
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/kube"
+	"github.com/berth-net/berth/internal/node"
+)
+
+// metadata is the metadata service. The first answer names the region, with which the client of EC2 is made.
+type metadata struct {
+	*aws.Metadata
+	config aws.Config
+	cloud  *cloud
+}
+
+// Instance implements node.Metadata.
+func (m metadata) Instance(ctx context.Context) (vpc.Instance, error) {
+	in, err := m.Metadata.Instance(ctx)
+	if err != nil || m.cloud.client.Load() != nil {
+		return in, err
+	}
+	config := m.config
+	config.Region = in.Region
+	client, err := aws.New(ctx, config)
+	if err != nil {
+		return in, err
+	}
+	m.cloud.client.Store(client)
+	return in, nil
+}
+
+// cloud is EC2 once the region is known.
+type cloud struct {
+	client atomic.Pointer[aws.Client]
+}
+
+// ec2 returns the client. The loop asks for the instance before anything else, so that it is there.
+func (c *cloud) ec2() (*aws.Client, error) {
+	if client := c.client.Load(); client != nil {
+		return client, nil
+	}
+	return nil, &vpc.Error{Code: vpc.Internal, Op: "EC2", Hint: "the instance metadata service has not said which region this is"}
+}
+
+func ask[T any](c *cloud, f func(*aws.Client) (T, error)) (T, error) {
+	client, err := c.ec2()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f(client)
+}
+
+func (c *cloud) tell(f func(*aws.Client) error) error {
+	client, err := c.ec2()
+	if err != nil {
+		return err
+	}
+	return f(client)
+}
+
+// AttachedENIs implements node.CloudReader.
+func (c *cloud) AttachedENIs(ctx context.Context, instance vpc.InstanceID) ([]vpc.ENI, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.ENI, error) { return a.AttachedENIs(ctx, instance) })
+}
+
+// ENIs implements node.CloudReader.
+func (c *cloud) ENIs(ctx context.Context, ids []vpc.ENIID) ([]vpc.ENI, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.ENI, error) { return a.ENIs(ctx, ids) })
+}
+
+// AvailableENIs implements node.CloudReader.
+func (c *cloud) AvailableENIs(ctx context.Context, id vpc.ID, cluster string, instance vpc.InstanceID) ([]vpc.ENI, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.ENI, error) { return a.AvailableENIs(ctx, id, cluster, instance) })
+}
+
+// Subnets implements node.CloudReader.
+func (c *cloud) Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([]vpc.Subnet, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.Subnet, error) { return a.Subnets(ctx, id, zone) })
+}
+
+// InstanceLimits implements node.CloudReader.
+func (c *cloud) InstanceLimits(ctx context.Context, instanceType string) (vpc.InstanceLimits, error) {
+	return ask(c, func(a *aws.Client) (vpc.InstanceLimits, error) { return a.InstanceLimits(ctx, instanceType) })
+}
+
+// CreateENI implements node.ENIWriter.
+func (c *cloud) CreateENI(ctx context.Context, req node.CreateENI) (vpc.ENI, error) {
+	return ask(c, func(a *aws.Client) (vpc.ENI, error) { return a.CreateENI(ctx, aws.CreateENI(req)) })
+}
+
+// AttachENI implements node.ENIWriter.
+func (c *cloud) AttachENI(ctx context.Context, req node.AttachENI) (vpc.AttachmentID, error) {
+	return ask(c, func(a *aws.Client) (vpc.AttachmentID, error) { return a.AttachENI(ctx, aws.AttachENI(req)) })
+}
+
+// SetDeleteOnTermination implements node.ENIWriter.
+func (c *cloud) SetDeleteOnTermination(ctx context.Context, eni vpc.ENIID, attachment vpc.AttachmentID) error {
+	return c.tell(func(a *aws.Client) error { return a.SetDeleteOnTermination(ctx, eni, attachment) })
+}
+
+// DetachENI implements node.ENIWriter.
+func (c *cloud) DetachENI(ctx context.Context, eni vpc.ENIID, attachment vpc.AttachmentID) error {
+	return c.tell(func(a *aws.Client) error { return a.DetachENI(ctx, eni, attachment) })
+}
+
+// DeleteENI implements node.ENIWriter.
+func (c *cloud) DeleteENI(ctx context.Context, eni vpc.ENIID) error {
+	return c.tell(func(a *aws.Client) error { return a.DeleteENI(ctx, eni) })
+}
+
+// TagENI implements node.ENIWriter.
+func (c *cloud) TagENI(ctx context.Context, eni vpc.ENIID, tags vpc.Tags) error {
+	return c.tell(func(a *aws.Client) error { return a.TagENI(ctx, eni, tags) })
+}
+
+// AssignAddresses implements node.AddressWriter.
+func (c *cloud) AssignAddresses(ctx context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error) {
+	return ask(c, func(a *aws.Client) ([]netip.Addr, error) { return a.AssignAddresses(ctx, eni, count) })
+}
+
+// UnassignAddresses implements node.AddressWriter.
+func (c *cloud) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
+	return c.tell(func(a *aws.Client) error { return a.UnassignAddresses(ctx, eni, addrs) })
+}
+
+// SetGroups implements node.AddressWriter.
+func (c *cloud) SetGroups(ctx context.Context, eni vpc.ENIID, groups []vpc.SecurityGroupID) error {
+	return c.tell(func(a *aws.Client) error { return a.SetGroups(ctx, eni, groups) })
+}
+
+// cluster is the Kubernetes API.
+type cluster struct {
+	*kube.Client
+}
+
+// Node implements node.Cluster.
+func (c cluster) Node() (node.NodeFacts, bool) {
+	f, ok := c.Client.Node()
+	return node.NodeFacts(f), ok
+}
+
+// Event implements node.Cluster.
+func (c cluster) Event(e node.Event) {
+	c.Client.Event(kube.Event{
+		Namespace: e.Pod.Namespace, Pod: e.Pod.Name, UID: e.UID, Warning: e.Warning, Reason: e.Reason, Message: e.Message, Action: e.Action,
+	})
+}
+
+// clock is real time.
+type clock struct{}
+
+// Now implements node.Clock.
+func (clock) Now() time.Time { return time.Now() }
+
+// After implements node.Clock.
+func (clock) After(d time.Duration) <-chan time.Time { return time.After(d) }

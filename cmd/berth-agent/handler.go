@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/berth-net/berth/internal/agentapi"
+	"github.com/berth-net/berth/internal/agentapi/queue"
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/node"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// pods is the loop as the plugin's requests see it.
+type pods interface {
+	Add(ctx context.Context, req node.AddRequest) (node.Added, error)
+	Del(ctx context.Context, pod ipam.Pod) error
+	Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error)
+	GC(ctx context.Context, network string, valid []ipam.Key) error
+	Status(ctx context.Context) error
+}
+
+// handler answers the plugin. It implements server.Handler.
+type handler struct {
+	node   pods
+	host   hostnet.Settings
+	queue  queue.Queue
+	report func(context.Context) (agentReport, error)
+	// applied is called for each queued request that was applied.
+	applied func()
+	log     *slog.Logger
+}
+
+func podOf(req agentapi.Request) ipam.Pod {
+	return ipam.Pod{Key: ipam.Key(req.Attachment), Namespace: req.Pod.Namespace, Name: req.Pod.Name, UID: req.Pod.UID}
+}
+
+// Add implements server.Handler.
+func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) (agentapi.Added, error) {
+	added, err := h.node.Add(ctx, node.AddRequest{Pod: podOf(req), NetNS: netns})
+	if err != nil {
+		return agentapi.Added{}, asError(req, err)
+	}
+	return agentapi.Added{
+		Addrs: added.Pod.Addrs, HostVeth: added.Wired.HostVeth, HostMAC: added.Wired.HostMAC, PodMAC: added.Wired.PodMAC,
+		Table: added.Wired.Table, Device: added.Pod.DeviceIndex, MTU: added.Wired.MTU,
+	}, nil
+}
+
+// Del implements server.Handler. While the loop starts or stops, the request waits on disk as if no agent was there.
+func (h handler) Del(ctx context.Context, req agentapi.Request) error {
+	err := h.node.Del(ctx, podOf(req))
+	if e, ok := errors.AsType[*node.Error](err); ok && (e.Why == ipam.Starting || e.Why == node.Stopping) {
+		if err := h.queue.Put(req, time.Now()); err != nil {
+			return agentapi.Errorf(agentapi.CodeIO, "%s: the agent is %s and the request cannot be left on disk: %v", subject(req), e.Why, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return asError(req, err)
+	}
+	return nil
+}
+
+// Check implements server.Handler.
+func (h handler) Check(ctx context.Context, req agentapi.Request, netns *os.File) (agentapi.Added, error) {
+	pod, err := h.node.Check(ctx, podOf(req), netns)
+	if err != nil {
+		return agentapi.Added{}, asError(req, err)
+	}
+	return agentapi.Added{
+		Addrs: pod.Addrs, HostVeth: hostnet.VethName(h.host.VethPrefix, pod.Namespace, pod.Name),
+		Table: hostnet.TableNumber(pod.DeviceIndex, pod.NetworkCard), Device: pod.DeviceIndex, MTU: h.host.PodMTUOf(),
+	}, nil
+}
+
+// GC implements server.Handler.
+func (h handler) GC(ctx context.Context, req agentapi.Request) error {
+	valid := make([]ipam.Key, len(req.Valid))
+	for i, a := range req.Valid {
+		valid[i] = ipam.Key(a)
+	}
+	if err := h.node.GC(ctx, req.Attachment.Network, valid); err != nil {
+		return asError(req, err)
+	}
+	return nil
+}
+
+// Status implements server.Handler.
+func (h handler) Status(ctx context.Context) error {
+	err := h.node.Status(ctx)
+	if err == nil {
+		return nil
+	}
+	answer := agentapi.Errorf(agentapi.CodeNotAvailable, "the agent is not ready: %v", err)
+	if r, reportErr := h.report(ctx); reportErr == nil && r.Node.Starting != "" {
+		answer.Msg = "the agent is not ready: it waits for " + r.Node.Starting
+	}
+	return answer
+}
+
+// Report implements server.Handler.
+func (h handler) Report(ctx context.Context) (json.RawMessage, error) {
+	r, err := h.report(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode report: %w", err)
+	}
+	return data, nil
+}
+
+func subject(req agentapi.Request) string {
+	if req.Pod.Name == "" {
+		return "container " + req.Attachment.ContainerID
+	}
+	return "pod " + req.Pod.Namespace + "/" + req.Pod.Name
+}
+
+// asError gives an error of the loop its code.
+func asError(req agentapi.Request, err error) error {
+	e, ok := errors.AsType[*node.Error](err)
+	if !ok {
+		return fmt.Errorf("%s: %w", subject(req), err)
+	}
+	answer := &agentapi.Error{Code: codeOf(req.Verb, e), Msg: fmt.Sprintf("%s: %s", subject(req), e.Why), Details: e.Hint}
+	if e.Detail != "" {
+		answer.Msg += ": " + e.Detail
+	}
+	return answer
+}
+
+func codeOf(verb agentapi.Verb, e *node.Error) agentapi.Code {
+	switch e.Why {
+	case node.WiringError:
+		if verb == agentapi.Add {
+			return agentapi.CodeWire
+		}
+		return agentapi.CodeUnwire
+	case node.JournalLost:
+		return agentapi.CodeJournal
+	case node.Unknown:
+		return agentapi.CodeUnknownContainer
+	case node.Broken:
+		return agentapi.CodeMismatch
+	}
+	if e.Retry {
+		return agentapi.CodeTryAgainLater
+	}
+	return agentapi.CodeInternal
+}
+
+// queueEvery is how often the queue is looked at: a plugin that gave up on a slow agent leaves its request there.
+const queueEvery = time.Minute
+
+// drain applies the requests that plugins left while no agent answered. It begins once the socket is listened on and the
+// loop is ready, so that it misses none.
+func (h handler) drain(ready <-chan struct{}) func(context.Context) error {
+	step := func(ctx context.Context) error {
+		entries, err := h.queue.List()
+		if err != nil {
+			h.log.Warn("requests on disk cannot be read", run.KeyErr, err)
+		}
+		for _, e := range entries {
+			if err := h.node.Del(ctx, podOf(e.Request)); err != nil {
+				return fmt.Errorf("apply queued DEL of %s: %w", e.Request.Attachment, err)
+			}
+			h.log.Info("queued delete applied", run.KeyPod, e.Request.Pod.Name, run.KeyNamespace, e.Request.Pod.Namespace, "queued", e.Queued)
+			h.applied()
+			if err := e.Done(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+		loop := run.NewLoop(0, time.Second, queueEvery, step)
+		loop.Failed = func(err error, _ time.Duration) { h.log.Warn("requests on disk wait", run.KeyErr, err) }
+		return loop.Run(ctx)
+	}
+}
