@@ -104,7 +104,7 @@ func receiver(fn *ast.FuncDecl) string {
 	}
 }
 
-// functionLines counts a function without the tables in it and, in a test, without its subtests, which are checked by
+// functionLines counts a function without the tables and text blocks in it and, in a test, without its subtests, which are checked by
 // themselves.
 func functionLines(e *excess, f file, name string, fn ast.Node) int {
 	span := func(n ast.Node) int { return f.lineOf(n.End()) - f.lineOf(n.Pos()) }
@@ -115,6 +115,10 @@ func functionLines(e *excess, f file, name string, fn ast.Node) int {
 			if span(n) >= tableLines && !holdsCode(n, f.test) {
 				lines -= span(n)
 				return false
+			}
+		case *ast.BasicLit: // a text block
+			if span(n) >= tableLines {
+				lines -= span(n)
 			}
 		case *ast.FuncLit:
 			if f.test && n != fn && span(n) >= tableLines {
@@ -225,13 +229,27 @@ func TestTestsDoNotSleep(t *testing.T) {
 		if !f.test || slices.Contains(f.imports, "testing/synctest") {
 			continue
 		}
+		virtual := linesSaying(f, "virtual time")
 		ast.Inspect(f.ast, func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok && fmt.Sprint(s.X) == "time" && s.Sel.Name == "Sleep" {
+			if s, ok := n.(*ast.SelectorExpr); ok && fmt.Sprint(s.X) == "time" && s.Sel.Name == "Sleep" && !virtual[f.lineOf(s.Pos())] {
 				t.Errorf("%s:%d sleeps: wait for a condition (testkit.Eventually), or use testing/synctest", f.path, f.lineOf(s.Pos()))
 			}
 			return true
 		})
 	}
+}
+
+// linesSaying are the lines with a comment that holds the words.
+func linesSaying(f file, words string) map[int]bool {
+	lines := make(map[int]bool)
+	for _, group := range f.ast.Comments {
+		for _, c := range group.List {
+			if strings.Contains(c.Text, words) {
+				lines[f.lineOf(c.Pos())] = true
+			}
+		}
+	}
+	return lines
 }
 
 func TestEveryExceptionHasAReason(t *testing.T) {
