@@ -113,8 +113,12 @@ func (u *Unpacker) Unpack(ctx context.Context, set Set, root string) (fresh bool
 	if err := os.WriteFile(filepath.Join(partial, stampFile), []byte(want), 0o644); err != nil {
 		return false, fmt.Errorf("stamp %s: %w", root, err)
 	}
-	if err := os.RemoveAll(root); err != nil {
-		return false, fmt.Errorf("clear %s: %w", root, err)
+	// A lab that runs has the old root below its nodes: it is put aside, and removed when the next one comes.
+	if err := os.RemoveAll(root + ".old"); err != nil {
+		return false, fmt.Errorf("clear %s: %w", root+".old", err)
+	}
+	if err := os.Rename(root, root+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("put %s aside: %w", root, err)
 	}
 	if err := os.Rename(partial, root); err != nil {
 		return false, fmt.Errorf("put %s in place: %w", root, err)

@@ -387,7 +387,12 @@ func (c *cluster) testService(t *testing.T) {
 
 // testIsolation checks what a node is and what it must not see.
 func (c *cluster) testIsolation(t *testing.T) {
-	exec := func(argv ...string) string {
+	shell := append(c.nodes[0].Shell(), "-c", "hostname; pwd; kubelet --version")
+	if out, err := exec.Command(shell[0], shell[1:]...).CombinedOutput(); err != nil ||
+		string(out) != c.nodes[0].Name()+"\n/\nKubernetes v"+controlplane.Version+"\n" {
+		t.Errorf("the operator's shell said %q, %v", out, err)
+	}
+	inside := func(argv ...string) string {
 		t.Helper()
 		out, err := c.nodes[0].Exec(t.Context(), argv...)
 		if err != nil {
@@ -395,22 +400,22 @@ func (c *cluster) testIsolation(t *testing.T) {
 		}
 		return strings.TrimSpace(out)
 	}
-	if got := exec("hostname"); got != c.nodes[0].Name() {
+	if got := inside("hostname"); got != c.nodes[0].Name() {
 		t.Errorf("host name is %q, want %q", got, c.nodes[0].Name())
 	}
-	if got := exec("cat", "/proc/1/comm"); got != "berth-machine" {
+	if got := inside("cat", "/proc/1/comm"); got != "berth-machine" {
 		t.Errorf("first process is %q", got)
 	}
-	if got := exec("ls", "/sys/class/net"); !strings.Contains(got, "eth0") {
+	if got := inside("ls", "/sys/class/net"); !strings.Contains(got, "eth0") {
 		t.Errorf("/sys shows interfaces %q", got)
 	}
-	if got := exec("cat", "/proc/sys/vm/overcommit_memory"); got != "1" {
+	if got := inside("cat", "/proc/sys/vm/overcommit_memory"); got != "1" {
 		t.Errorf("the kubelet reads back overcommit_memory %q, want the 1 that it wrote", got)
 	}
 	if _, err := c.nodes[0].Exec(t.Context(), "test", "-e", c.dir); err == nil {
 		t.Errorf("the node sees %s of the machine", c.dir)
 	}
-	if got := exec("sh", "-c", "ls /run/netns | wc -l"); got == "0" {
+	if got := inside("sh", "-c", "ls /run/netns | wc -l"); got == "0" {
 		t.Error("the node has no pod network namespaces")
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // environment is what processes inside a node have.
 func environment() []string {
-	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
 }
 
 // inside is a process of the node.
@@ -56,8 +56,8 @@ func (m *Machine) ExecInput(ctx context.Context, input io.Reader, argv ...string
 // Shell is the command line with which an operator gets a terminal inside the node.
 func (m *Machine) Shell() []string {
 	return []string{
-		"nsenter", "--target", strconv.Itoa(m.first.Pid()), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/",
-		"env", "-i", "TERM=" + "xterm", environment()[0], environment()[1], environment()[2], "bash", "-l",
+		"nsenter", "--target", strconv.Itoa(m.first.Pid()), "--mount", "--uts", "--ipc", "--net", "--pid", "--root",
+		"env", "-i", "-C", "/", "TERM=xterm", environment()[0], environment()[1], environment()[2], "bash", "-l",
 	}
 }
 

@@ -22,12 +22,12 @@ import (
 // Sizes of what the lab needs, in bytes; measured, then rounded up.
 const (
 	gib           = 1 << 30
-	planeMemory   = 1 * gib      // 0.7 GiB measured
-	nodeMemory    = 7 * gib / 10 // 0.3 GiB and 30 pods
-	buildMemory   = 3 * gib      // the linker's largest moment
-	builtDisk     = 2 * gib      // .cache, and a node's disk each
-	compileDisk   = 8 * gib      // the Go tool's caches, once
-	kernelAtLeast = "5.10"       // Debian 11; tested with 6.1 and 6.18
+	planeMemory   = 1 * gib // 0.5 GiB measured
+	nodeMemory    = gib / 2 // 0.2 GiB with 29 pods measured
+	buildMemory   = 3 * gib // the linker's largest moment
+	builtDisk     = 2 * gib // .cache, and a node's disk each
+	compileDisk   = 8 * gib // the Go tool's caches, once
+	kernelAtLeast = "5.10"  // Debian 11; tested with 6.1 and 6.18
 	debian        = "12"
 )
 
