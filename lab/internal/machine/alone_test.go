@@ -64,8 +64,15 @@ func TestClusterLimits(t *testing.T) {
 	if len(found) < 2 {
 		t.Fatalf("no limits of 32 MiB for pod and container, only %q", found)
 	}
-	if out, err := m.Exec(t.Context(), "ctr", "-n", "k8s.io", "task", "ls"); err != nil || strings.Count(out, "RUNNING") < 2 {
-		t.Errorf("containers are\n%s%v", out, err)
+	for i := 0; ; i++ {
+		out, err := m.Exec(t.Context(), "ctr", "-n", "k8s.io", "task", "ls")
+		if err == nil && strings.Count(out, "RUNNING") == 2 {
+			break
+		}
+		if i == 300 {
+			t.Fatalf("containers are\n%s%v", out, err)
+		}
+		<-tick.C
 	}
 	stopped = true
 	if err := m.Stop(true); err != nil {
