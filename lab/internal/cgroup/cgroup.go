@@ -131,7 +131,10 @@ type Tree struct {
 	Enabled map[string][]string `json:"enabled,omitempty"`
 }
 
-// Create makes the tree /<name>. One that is there already is taken over.
+// ErrInUse is that processes are in a tree of that name already: another lab's, which must not be touched.
+var ErrInUse = errors.New("control group is in use")
+
+// Create makes the tree /<name>. An empty one that is there already is taken over.
 func Create(name string) (*Tree, error) {
 	if name == "" || strings.ContainsAny(name, "/ ") || name[0] == '.' {
 		return nil, fmt.Errorf("create control group %q: not a name", name)
@@ -142,6 +145,13 @@ func Create(name string) (*Tree, error) {
 	}
 	if missing := Missing(all); len(missing) > 0 {
 		return nil, fmt.Errorf("create control group %s: this machine lacks %s", name, strings.Join(missing, ", "))
+	}
+	there := Tree{Name: name}
+	for _, h := range all {
+		there.Dirs = append(there.Dirs, filepath.Join(h.Path, name))
+	}
+	if pids, err := there.Procs(); err != nil || len(pids) > 0 {
+		return nil, errors.Join(fmt.Errorf("create control group %s, which has processes %v: %w", name, pids, ErrInUse), err)
 	}
 	t := &Tree{Name: name, Enabled: map[string][]string{}}
 	for _, h := range all {

@@ -1,6 +1,7 @@
 package machine_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,6 +48,9 @@ func TestClusterLimits(t *testing.T) {
 	other, err := cgroup.Create(fmt.Sprintf("berth-test%d-other", os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := cgroup.Create(group); !errors.Is(err, cgroup.ErrInUse) {
+		t.Errorf("a second lab takes the control groups of the first: %v", err)
 	}
 	if err := os.MkdirAll(m.Path("/etc/kubernetes/manifests"), 0o755); err != nil {
 		t.Fatal(err)
