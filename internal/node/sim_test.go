@@ -85,10 +85,16 @@ type simulation struct {
 	queue             events
 	order, pods       int
 	wake              time.Time // of the last plan
-	faulty            bool
-	loud              bool
-	trace             []string
-	err               error
+	// point is called at every moment at which the agent may die: before and after each record, effect and answer. When
+	// it tells so, the agent dies there.
+	point func(name string) (die bool)
+	dead  bool
+	// fate decides what becomes of a call; nil rolls dice.
+	fate   func(a ipam.Action) fate
+	faulty bool
+	loud   bool
+	trace  []string
+	err    error
 }
 
 // Now implements vpcsim.Clock.
@@ -115,7 +121,16 @@ func (e *events) Pop() any {
 	return last
 }
 
+// newSimulation makes a world whose every detail comes from the seed.
 func newSimulation(seed uint64, loud bool) *simulation {
+	s := emptySimulation(seed, loud)
+	s.build([]string{"t3.medium", "m5.large", "m5.large", "c5.4xlarge"}[s.rng.IntN(4)], []int{26, 27, 24}[s.rng.IntN(3)])
+	s.cfg = s.randomConfig()
+	s.boot(true)
+	return s
+}
+
+func emptySimulation(seed uint64, loud bool) *simulation {
 	s := &simulation{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, seed)), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), loud: loud,
 		kernel: map[netip.Addr]ipam.Key{}, wired: map[ipam.Key]netip.Addr{}, asked: map[ipam.Key]bool{}, deleting: map[ipam.Key]bool{},
@@ -124,9 +139,6 @@ func newSimulation(seed uint64, loud bool) *simulation {
 		Attach: pacing.Distribution{P50: 2 * time.Second, P99: 20 * time.Second}, Detach: pacing.Distribution{P50: 3 * time.Second, P99: 10 * time.Second},
 		DescribeLag: s.lag(), FreeCountLag: s.lag(), MetadataAdd: s.lag(), MetadataRemove: s.lag(),
 	}})
-	s.build()
-	s.cfg = s.randomConfig()
-	s.boot(true)
 	return s
 }
 
@@ -147,15 +159,13 @@ func (s *simulation) must(err error) {
 	}
 }
 
-func (s *simulation) build() {
+func (s *simulation) build(kind string, size int) {
 	v, err := s.sim.CreateVpc(s.caller, ec2.CreateVpcInput{CidrBlock: "10.0.0.0/16"})
 	s.must(err)
 	s.vpcID = v.Vpc.VpcId
-	size := []int{26, 27, 24}[s.rng.IntN(3)]
 	sn, err := s.sim.CreateSubnet(s.caller, ec2.CreateSubnetInput{VpcId: s.vpcID, CidrBlock: fmt.Sprintf("10.0.0.0/%d", size), AvailabilityZone: "us-west-2a"})
 	s.must(err)
 	one := 1
-	kind := []string{"t3.medium", "m5.large", "m5.large", "c5.4xlarge"}[s.rng.IntN(4)]
 	run, err := s.sim.RunInstances(s.caller, ec2.RunInstancesInput{ImageId: "ami-0123456789abcdef0", InstanceType: kind, SubnetId: sn.Subnet.SubnetId, MinCount: &one, MaxCount: &one})
 	s.must(err)
 	id := vpc.InstanceID(run.Instances[0].InstanceId)
@@ -284,6 +294,9 @@ func (s *simulation) wire(g ipam.Granted) {
 	k, life := g.Allocation.Pod.Key, s.life
 	s.volatile = append(s.volatile, g.Record)
 	s.say("grant %s to %s", g.Allocation.Addr, k.ContainerID)
+	if s.dies("granted") {
+		return
+	}
 	s.after(s.between(time.Millisecond, 20*time.Millisecond), func() {
 		if life != s.life {
 			return
@@ -297,11 +310,13 @@ func (s *simulation) wire(g ipam.Granted) {
 		}
 		delete(s.asked, k)
 		s.kernel[g.Allocation.Addr], s.wired[k] = k, g.Allocation.Addr
+		s.dies("wired")
 	})
 }
 
 func (s *simulation) delPod() {
 	keys := slices.SortedFunc(maps.Keys(s.wired), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+	keys = slices.DeleteFunc(keys, func(k ipam.Key) bool { return s.deleting[k] }) // the loop serves one call per pod at a time
 	if len(keys) == 0 || s.rng.IntN(8) == 0 {
 		keys = slices.SortedFunc(maps.Keys(s.asked), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
 	}
@@ -328,6 +343,9 @@ func (s *simulation) del(k ipam.Key) {
 			delete(s.kernel, addr)
 			delete(s.wired, k)
 		}
+		if s.dies("unwired") {
+			return
+		}
 		delete(s.deleting, k)
 		if r, ok := s.state.Release(k, s.now); ok {
 			s.volatile = append(s.volatile, r)
@@ -350,11 +368,17 @@ func (s *simulation) crash() {
 	if len(s.volatile) > 0 {
 		n = s.rng.IntN(len(s.volatile) + 1)
 	}
-	s.durable, s.volatile = append(s.durable, s.volatile[:n]...), nil
+	s.restart(n, lost, s.between(0, time.Minute))
+}
+
+// restart starts the agent again after a while, with so many of the records that were not durable.
+func (s *simulation) restart(kept int, lost bool, after time.Duration) {
+	s.durable, s.volatile = append(s.durable, s.volatile[:kept]...), nil
 	if lost {
 		s.durable = nil
 	}
-	s.advanceDead(s.between(0, time.Minute))
+	s.dead = false
+	s.advanceDead(after)
 	s.boot(false)
 	if lost {
 		s.durable = append(s.durable, s.state.Doubt(s.now))
@@ -414,14 +438,24 @@ func (s *simulation) changeSubnets() {
 
 // pump does what the loop does after each event.
 func (s *simulation) pump() {
+	if s.dead {
+		s.restart(0, false, time.Second)
+	}
 	s.configure()
 	for _, g := range s.state.Satisfy(s.now) {
-		s.wire(g)
+		if !s.dead {
+			s.wire(g)
+		}
+	}
+	if s.dead {
+		return
 	}
 	plan := s.state.Plan(s.now)
 	s.wake = plan.Wake
 	for _, a := range plan.Actions {
-		s.start(a)
+		if !s.dead {
+			s.start(a)
+		}
 	}
 	if s.rng.IntN(200) == 0 { // the loop compares with the kernel now and then
 		s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
@@ -439,32 +473,71 @@ func (s *simulation) configure() {
 
 func (s *simulation) start(a ipam.Action) {
 	s.volatile = append(s.volatile, s.state.Begin(a, s.now)...)
-	s.flush() // the call waits for it
-	life, asked, inst := s.life, s.now, s.inst
 	s.say("begin %s", a)
-	fate := s.rng.IntN(100)
+	if s.dies("begun " + string(a.Kind)) {
+		return
+	}
+	s.flush() // the call waits for it
+	if s.dies("recorded " + string(a.Kind)) {
+		return
+	}
+	life, asked, inst := s.life, s.now, s.inst
+	what := s.fateOf(a)
 	s.after(s.between(20*time.Millisecond, 400*time.Millisecond), func() {
 		var r ipam.Result
-		switch {
-		case s.faulty && fate < 4 && life == s.life: // refused before it had an effect
-			r.Err = &vpc.Error{Code: vpc.Throttled, Op: string(a.Kind)}
-		case s.faulty && fate < 6: // lost on the way there
-			r.Err = &vpc.Error{Code: vpc.Internal, Op: string(a.Kind)}
-		default:
+		if !what.before {
 			r = node.Execute(context.Background(), s.cloud, s.meta, a, inst, s.cfg.Cluster)
-			if s.faulty && fate < 9 { // lost on the way back
-				r = ipam.Result{Err: &vpc.Error{Code: vpc.Internal, Op: string(a.Kind)}}
-			}
+		}
+		if what.code != "" {
+			r = ipam.Result{Err: &vpc.Error{Code: what.code, Op: string(a.Kind)}}
 		}
 		r.AskedAt = asked
+		if life == s.life && s.dies("done "+string(a.Kind)) {
+			return
+		}
 		s.after(s.between(0, 400*time.Millisecond), func() {
 			if life != s.life {
 				return
 			}
 			s.say("end %s: %v", a, r.Err)
 			s.volatile = append(s.volatile, s.state.Finish(a, r, s.now)...)
+			s.dies("finished " + string(a.Kind))
 		})
 	})
+}
+
+// fate is what becomes of a call: an error code instead of its answer, and whether it has an effect before.
+type fate struct {
+	code   vpc.Code
+	before bool // lost or refused before it had an effect
+}
+
+func (s *simulation) fateOf(a ipam.Action) fate {
+	if s.fate != nil {
+		return s.fate(a)
+	}
+	switch p := s.rng.IntN(100); {
+	case !s.faulty || p >= 9:
+		return fate{}
+	case p < 4:
+		return fate{vpc.Throttled, true}
+	case p < 6:
+		return fate{vpc.Internal, true}
+	}
+	return fate{vpc.Internal, false}
+}
+
+// dies tells whether the agent dies at this point. What it would do next in the same step does not happen.
+func (s *simulation) dies(point string) bool {
+	if s.dead {
+		return true
+	}
+	s.dead = s.point != nil && s.point(point)
+	if s.dead {
+		s.say("dies at: %s", point)
+		s.life++
+	}
+	return s.dead
 }
 
 type truth struct {

@@ -179,15 +179,15 @@ func (s *State) observeAbsent(e *ENI, askedAt time.Time) []Record {
 		e.Phase = Detached
 		return []Record{e.record()}
 	}
+	if e.Phase == Attaching {
+		s.unlisted(e, askedAt)
+		return []Record{e.record()}
+	}
 	if e.MissingSince.IsZero() {
 		e.MissingSince = askedAt
 	}
-	missing := askedAt.Sub(e.MissingSince)
 	switch {
-	case e.Phase == Attaching && missing >= reattachAfter: // the call was lost; attaching twice does no harm
-		e.Phase, e.MissingSince = Created, time.Time{}
-		return []Record{e.record()}
-	case missing < missingFor || e.primary:
+	case askedAt.Sub(e.MissingSince) < missingFor || e.primary:
 		return nil
 	case e.count(InUse, Held) > 0 || e.Configured:
 		return nil
@@ -210,14 +210,36 @@ func (s *State) observeOne(id vpc.ENIID, list []vpc.ENI, askedAt time.Time) []Re
 		return nil
 	}
 	seen := list[0]
+	unattached := seen.Attachment == nil || seen.Attachment.State == vpc.Detached
 	e.ReadAt, e.Dirty = askedAt, false
-	if e.Phase == Detaching && (seen.Attachment == nil || seen.Attachment.State == vpc.Detached) {
-		e.Phase = Detached
-		e.Attachment = nil
-		s.resort()
-		return []Record{e.record()}
+	before := e.Phase
+	switch {
+	case e.Phase == Detaching && unattached:
+		e.Phase, e.Attachment = Detached, nil
+	case e.Phase == Detaching:
+		e.Dirty = seen.Attachment.State == vpc.Attached // once more
+	case e.Phase == Attaching && unattached:
+		s.unlisted(e, askedAt)
+	case (e.Phase == Attaching || e.Phase == Created) && !unattached && seen.Attachment.Instance == s.Instance.ID:
+		e.Phase, e.Attachment, e.SeenAt, e.MissingSince = Attached, seen.Attachment, askedAt, time.Time{}
+		e.DeviceIndex, e.Card = seen.Attachment.DeviceIndex, seen.Attachment.NetworkCard
 	}
-	return nil
+	if e.Phase == before {
+		return nil
+	}
+	s.resort()
+	return []Record{e.record()}
+}
+
+// unlisted judges an interface whose attachment had no known outcome and that EC2 shows unattached: after a while the call
+// counts as lost. Attaching twice does no harm.
+func (s *State) unlisted(e *ENI, askedAt time.Time) {
+	if e.MissingSince.IsZero() {
+		e.MissingSince = askedAt
+	}
+	if askedAt.Sub(e.MissingSince) >= reattachAfter {
+		e.Phase, e.MissingSince = Created, time.Time{}
+	}
 }
 
 // observeSubnets folds a read of the zone's subnets.

@@ -110,7 +110,7 @@ func (p *planner) finishBegun() {
 			p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: Unfinished, ENI: e.ID})
 		case Attaching: // by a call whose outcome is not known
 			if _, flying := p.inflight["attach/"+string(e.ID)]; !flying {
-				p.needRead = AfterDoubt
+				p.readENI(e)
 			}
 		}
 	}
@@ -128,7 +128,7 @@ func sortedTokens(m map[string]*Pending) []string {
 // attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.
 func (p *planner) attach(e *ENI) {
 	if p.enisRead.IsZero() || e.Dirty {
-		p.needRead = AfterDoubt
+		p.readENI(e)
 		return
 	}
 	taken := make(map[int]bool)
@@ -191,8 +191,13 @@ func (p *planner) detaching(e *ENI) {
 		p.do(Action{Kind: DetachENI, Key: "detach/" + id, Why: Unfinished, ENI: e.ID, Attachment: e.Attachment.ID})
 	}
 	if _, flying := p.inflight["detach/"+id]; !flying {
-		p.do(Action{Kind: ReadENI, Key: "read/" + id, Why: Unfinished, ENI: e.ID})
+		p.readENI(e)
 	}
+}
+
+// readENI looks at one interface, which need not be attached.
+func (p *planner) readENI(e *ENI) {
+	p.do(Action{Kind: ReadENI, Key: "read/" + string(e.ID), Why: Unfinished, ENI: e.ID})
 }
 
 // clean removes unattached interfaces that carry our tags and that nobody finishes: older than five minutes.

@@ -164,6 +164,11 @@ func (s *State) restorePod(r PodRecord) {
 	if old, ok := s.pods[r.Pod.Key]; ok && old.Addr != r.Addr {
 		s.setFree(old.Addr, old.At)
 	}
+	for k, p := range s.pods { // its release was not recorded any more; the later word counts
+		if p.Addr == r.Addr && k != r.Pod.Key {
+			delete(s.pods, k)
+		}
+	}
 	s.pods[r.Pod.Key] = &Allocation{Pod: r.Pod, Addr: r.Addr, ENI: r.ENI, At: r.At}
 	if a := s.address(r.Addr); a != nil {
 		*a = Address{IP: r.Addr, Phase: InUse, Owner: r.Pod.Key}
