@@ -89,19 +89,27 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 		delete(asked, addon.CNI)
 		delete(asked, addon.CoreDNS) // it could not start
 	}
-	for _, change := range asked {
-		if slices.ContainsFunc(w.addons.Addons(), func(a eks.Addon) bool { return a.Name == change.Name }) {
+	// One after the other: a pod that is created before every node is ready lands on those that are.
+	for _, name := range []string{addon.KubeProxy, addon.CNI, addon.CoreDNS} {
+		change, ok := asked[name]
+		if !ok {
+			continue
+		}
+		if slices.ContainsFunc(w.addons.Addons(), func(a eks.Addon) bool { return a.Name == name }) {
 			change.Create = false
 		}
 		if err := w.addons.Apply(change); err != nil {
-			return fmt.Errorf("install add-on %s: %w", change.Name, err)
+			return fmt.Errorf("install add-on %s: %w", name, err)
+		}
+		if err := w.awaitAddon(ctx, name); err != nil {
+			return err
 		}
 	}
-	return w.awaitAddons(ctx)
+	return nil
 }
 
-// awaitAddons waits until every add-on is done, and says which is not healthy.
-func (w *World) awaitAddons(ctx context.Context) error {
+// awaitAddon waits until what was asked for is done, and says why an add-on is not healthy.
+func (w *World) awaitAddon(ctx context.Context, name string) error {
 	done := make(chan struct{})
 	go func() {
 		w.addons.Wait()
@@ -113,9 +121,12 @@ func (w *World) awaitAddons(ctx context.Context) error {
 	case <-done:
 	}
 	for _, a := range w.addons.Addons() {
+		if a.Name != name {
+			continue
+		}
 		if a.Status == eks.Active {
 			w.progress.say("add-on %s %s is %s", a.Name, a.Version, a.Status)
-			continue
+			return nil
 		}
 		var why []string
 		for _, issue := range a.Issues {
@@ -123,7 +134,7 @@ func (w *World) awaitAddons(ctx context.Context) error {
 		}
 		return fmt.Errorf("add-on %s is %s: %s", a.Name, a.Status, strings.Join(why, "; "))
 	}
-	return nil
+	return fmt.Errorf("add-on %s is gone", name)
 }
 
 // backend is the lab as EKS shows it. It is an [eks.Backend].
