@@ -77,17 +77,29 @@ func TestValues(t *testing.T) {
 		without []string
 	}{
 		{"image override", []string{"--set", "image.override=example.org/x:1"}, []string{"image: example.org/x:1\n"}, nil},
-		{"private registry", []string{"--set", "image.account=111122223333", "--set", "image.tag=v1"},
-			[]string{"image: 111122223333.dkr.ecr.us-west-2.amazonaws.com/berth-agent:v1\n", "name: VPC_CNI_VERSION\n          value: \"v1\""}, nil},
-		{"numbers become text", []string{"--set", "env.WARM_IP_TARGET=5", "--set-json", "env.MINIMUM_IP_TARGET=1000000"},
-			[]string{"name: WARM_IP_TARGET\n          value: \"5\"", "name: MINIMUM_IP_TARGET\n          value: \"1000000\""}, nil},
+		{
+			"private registry",
+			[]string{"--set", "image.account=111122223333", "--set", "image.tag=v1"},
+			[]string{"image: 111122223333.dkr.ecr.us-west-2.amazonaws.com/berth-agent:v1\n", "name: VPC_CNI_VERSION\n          value: \"v1\""},
+			nil,
+		},
+		{
+			"numbers become text",
+			[]string{"--set", "env.WARM_IP_TARGET=5", "--set-json", "env.MINIMUM_IP_TARGET=1000000"},
+			[]string{"name: WARM_IP_TARGET\n          value: \"5\"", "name: MINIMUM_IP_TARGET\n          value: \"1000000\""},
+			nil,
+		},
 		{"no node agent, no enforcing mode", []string{"--set", "nodeAgent.enabled=false"}, nil, []string{"NETWORK_POLICY_ENFORCING_MODE"}},
 		{"node agent enabled adds no container", []string{"--set", "nodeAgent.enabled=true"}, []string{"NETWORK_POLICY_ENFORCING_MODE"}, []string{"aws-eks-nodeagent"}},
 		{"right to patch pods only when asked", nil, nil, []string{"verbs: [patch]", "eniconfigs, watch"}},
 		{"annotating pods", []string{"--set", "env.ANNOTATE_POD_IP=true"}, []string{"verbs: [patch]"}, nil},
 		{"selector of EKS", []string{"--set", "originalMatchLabels=true"}, []string{"matchLabels:\n      k8s-app: aws-node\n"}, nil},
-		{"role of the service account", []string{"--set", `serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:x`},
-			[]string{"eks.amazonaws.com/role-arn: arn:x"}, nil},
+		{
+			"role of the service account",
+			[]string{"--set", `serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:x`},
+			[]string{"eks.amazonaws.com/role-arn: arn:x"},
+			nil,
+		},
 		{"extra environment", []string{"--set", "extraEnv[0].name=A,extraEnv[0].value=b"}, []string{"- name: A\n          value: b"}, nil},
 		{"windows", []string{"--set", "enableWindowsIpam=true"}, []string{`enable-windows-ipam: "true"`}, nil},
 	} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -138,7 +137,7 @@ func newWorld(tb testing.TB) *world {
 // start starts the agent; the returned function ends it.
 func (w *world) start() (stop func()) {
 	w.tb.Helper()
-	s, err := server.Listen(w.socket, w.agent, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := server.Listen(w.socket, w.agent, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.tb.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func newResult(req agentapi.Request, added agentapi.Added) *types100.Result {
 	for _, a := range added.Addrs {
 		bits := a.BitLen()
 		r.IPs = append(r.IPs, &types100.IPConfig{
-			Interface: types100.Int(containerIndex),
+			Interface: new(containerIndex),
 			Address:   net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, bits)},
 		})
 	}

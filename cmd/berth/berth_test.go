@@ -53,7 +53,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(problem.String())
 	}
 	var got []string
-	for _, line := range strings.Split(out.String(), "\n") {
+	for line := range strings.SplitSeq(out.String(), "\n") {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	if !strings.Contains(got[1], "node-a ready 2/3 10.0.0.96/27 18 0 1 0 7") || !strings.Contains(got[1], "none of 1 subnets has room") {

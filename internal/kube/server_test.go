@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -152,9 +153,7 @@ func (s *apiServer) event(w http.ResponseWriter, r *http.Request, parts []string
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	for k, v := range body {
-		e[k] = v
-	}
+	maps.Copy(e, body)
 	_ = json.NewEncoder(w).Encode(e)
 }
 

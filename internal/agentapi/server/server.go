@@ -81,7 +81,7 @@ func Listen(path string, handler Handler, build string, log *slog.Logger) (*Serv
 }
 
 func (s *Server) publish(tmp string) error {
-	if err := os.Chmod(tmp, 0o660); err != nil {
+	if err := os.Chmod(tmp, 0o660); err != nil { //nolint:gosec // root and its group, as the existing CNI has it
 		return fmt.Errorf("set mode of socket %s: %w", tmp, err)
 	}
 	self, err := os.Lstat(tmp)

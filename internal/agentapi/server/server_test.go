@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -76,7 +75,7 @@ func (f *fake) Report(context.Context) (json.RawMessage, error) {
 // serve starts a server and returns its socket; stop ends it and waits.
 func serve(t *testing.T, f *fake, path string) (stop func()) {
 	t.Helper()
-	s, err := server.Listen(path, f, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := server.Listen(path, f, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

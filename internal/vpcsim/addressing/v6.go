@@ -3,6 +3,7 @@ package addressing
 import (
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 )
@@ -134,11 +135,7 @@ func (v *V6) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*v = *NewV6(j.CIDR)
-	for a, owner := range j.Addrs {
-		v.addrs[a] = owner
-	}
-	for p, owner := range j.Prefixes {
-		v.prefixes[p] = owner
-	}
+	maps.Copy(v.addrs, j.Addrs)
+	maps.Copy(v.prefixes, j.Prefixes)
 	return nil
 }

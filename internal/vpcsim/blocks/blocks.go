@@ -4,6 +4,7 @@ package blocks
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 )
@@ -102,10 +103,5 @@ func lowTen(have []netip.Prefix, p netip.Prefix) bool {
 	if !tenLow.Overlaps(p) {
 		return false
 	}
-	for _, h := range have {
-		if tenLowest.Overlaps(h) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(have, tenLowest.Overlaps)
 }

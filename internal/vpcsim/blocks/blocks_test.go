@@ -73,7 +73,7 @@ func TestCheckSecondary(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var have []netip.Prefix
-		for _, h := range strings.Fields(tt.have) {
+		for h := range strings.FieldsSeq(tt.have) {
 			have = append(have, netip.MustParsePrefix(h))
 		}
 		if got := code(CheckSecondary(have, netip.MustParsePrefix(tt.add), tt.lax)); got != tt.want {

@@ -40,11 +40,13 @@ func TestEvaluate(t *testing.T) {
 		{"other resource", cniPolicy, "ec2:CreateTags", "arn:aws:ec2:us-west-2:111122223333:subnet/subnet-1", nil, ImplicitDeny},
 		{
 			"tag", scopedPolicy, "ec2:DeleteNetworkInterface", eni,
-			map[string][]string{"aws:resourcetag/cluster.k8s.amazonaws.com/name": {"demo"}}, Allowed,
+			map[string][]string{"aws:resourcetag/cluster.k8s.amazonaws.com/name": {"demo"}},
+			Allowed,
 		},
 		{
 			"other tag value", scopedPolicy, "ec2:DeleteNetworkInterface", eni,
-			map[string][]string{"aws:resourcetag/cluster.k8s.amazonaws.com/name": {"other"}}, ImplicitDeny,
+			map[string][]string{"aws:resourcetag/cluster.k8s.amazonaws.com/name": {"other"}},
+			ImplicitDeny,
 		},
 		{"no tag", scopedPolicy, "ec2:DeleteNetworkInterface", eni, nil, ImplicitDeny},
 		{
@@ -52,15 +54,18 @@ func TestEvaluate(t *testing.T) {
 			map[string][]string{
 				"ec2:createaction": {"CreateNetworkInterface"},
 				"aws:tagkeys":      {"Name", "node.k8s.amazonaws.com/instance_id"},
-			}, Allowed,
+			},
+			Allowed,
 		},
 		{
 			"one value too many", scopedPolicy, "ec2:CreateTags", eni,
-			map[string][]string{"ec2:createaction": {"CreateNetworkInterface"}, "aws:tagkeys": {"Name", "x"}}, ImplicitDeny,
+			map[string][]string{"ec2:createaction": {"CreateNetworkInterface"}, "aws:tagkeys": {"Name", "x"}},
+			ImplicitDeny,
 		},
 		{
 			"denied", scopedPolicy, "ec2:CreateTags", eni,
-			map[string][]string{"ec2:createaction": {"CreateNetworkInterface"}, "aws:requesttag/owner": {"me"}}, ExplicitDeny,
+			map[string][]string{"ec2:createaction": {"CreateNetworkInterface"}, "aws:requesttag/owner": {"me"}},
+			ExplicitDeny,
 		},
 		{"not action", scopedPolicy, "s3:GetObject", "arn:aws:s3:::public", nil, Allowed},
 		{"not resource", scopedPolicy, "s3:GetObject", "arn:aws:s3:::secret", nil, ImplicitDeny},
