@@ -47,7 +47,7 @@ type world struct {
 	metadata node.Metadata
 	vpc      vpc.ID
 	subnet   vpc.SubnetID
-	small    vpc.SubnetID // a /28
+	slash28  vpc.SubnetID
 	instance vpc.InstanceID
 }
 
@@ -61,7 +61,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.vpc = vpc.ID(v.Vpc.VpcId)
-	w.subnet, w.small = w.addSubnet(t, "10.0.0.0/24"), w.addSubnet(t, "10.0.1.0/28")
+	w.subnet, w.slash28 = w.addSubnet(t, "10.0.0.0/24"), w.addSubnet(t, "10.0.1.0/28")
 	one := 1
 	out, err := sim.RunInstances(operator, ec2.RunInstancesInput{ImageId: "ami-0123456789abcdef0", InstanceType: "m5.large", SubnetId: string(w.subnet), MinCount: &one, MaxCount: &one})
 	if err != nil {
@@ -132,82 +132,105 @@ func sorted(enis []vpc.ENI, err error) ([]vpc.ENI, error) {
 	return enis, err
 }
 
-// story drives a cloud through what a node does, and what it does wrong; each step's outcome is a line.
+// notes are the outcomes of a story's steps, a line each.
+type notes struct {
+	*world
+	lines []string
+	inst  vpc.Instance
+}
+
+func (n *notes) note(step string, v any, err error) {
+	n.lines = append(n.lines, step+": "+show(v, err))
+}
+
+// story drives a cloud through what a node does, and what it does wrong.
 func story(t *testing.T, w *world) (lines []string, enis []vpc.ENI) {
 	ctx := t.Context()
-	note := func(step string, v any, err error) {
-		t.Helper()
-		lines = append(lines, step+": "+show(v, err))
-	}
-	inst, err := w.metadata.Instance(ctx)
-	if err != nil {
+	n := &notes{world: w}
+	var err error
+	if n.inst, err = w.metadata.Instance(ctx); err != nil {
 		t.Fatal(err)
 	}
-	note("instance", inst, nil)
+	n.note("instance", n.inst, nil)
 	subnets, err := w.cloud.Subnets(ctx, w.vpc, "us-west-2a")
 	slices.SortFunc(subnets, func(a, b vpc.Subnet) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	note("subnets", subnets, err)
+	n.note("subnets", subnets, err)
 	none, err := w.cloud.Subnets(ctx, w.vpc, "us-west-2b")
-	note("subnets of another zone", len(none), err)
-
-	req := node.CreateENI{
-		Token: "token-1", Subnet: w.subnet, Groups: inst.Groups, Description: vpc.ENIDescriptionPrefix + string(w.instance), Secondary: 3,
-		Tags: vpc.Tags{vpc.TagENIInstance: string(w.instance), vpc.TagENICluster: "demo", "empty": ""},
-	}
-	created, err := w.cloud.CreateENI(ctx, req)
-	note("create", len(created.Secondary), err)
-	again, err := w.cloud.CreateENI(ctx, req)
-	note("create again with the token gives the same", again.ID == created.ID, err)
-	other := req
-	other.Secondary = 4
-	_, err = w.cloud.CreateENI(ctx, other)
-	note("create another with the token", nil, err)
-	available, err := w.cloud.AvailableENIs(ctx, w.vpc, "demo", "")
-	note("available", len(available), err)
-	ofOthers, err := w.cloud.AvailableENIs(ctx, w.vpc, "demo", "i-0ffffffffffffffff")
-	note("available of another instance", len(ofOthers), err)
-
-	attachment, err := w.cloud.AttachENI(ctx, node.AttachENI{ENI: created.ID, Instance: w.instance, DeviceIndex: 1})
-	note("attach", attachment != "", err)
-	_, err = w.cloud.AttachENI(ctx, node.AttachENI{ENI: created.ID, Instance: w.instance, DeviceIndex: 2})
-	note("attach again", nil, err)
-	note("keep with the instance", nil, w.cloud.SetDeleteOnTermination(ctx, created.ID, attachment))
-	note("tag", nil, w.cloud.TagENI(ctx, created.ID, vpc.Tags{"team": "a"}))
-	note("delete while attached", nil, w.cloud.DeleteENI(ctx, created.ID))
-	note("groups", nil, w.cloud.SetGroups(ctx, created.ID, inst.Groups))
-	note("groups that do not exist", nil, w.cloud.SetGroups(ctx, created.ID, []vpc.SecurityGroupID{"sg-0ffffffffffffffff"}))
-
-	assigned, err := w.cloud.AssignAddresses(ctx, created.ID, 6)
-	note("assign", len(assigned), err)
-	_, err = w.cloud.AssignAddresses(ctx, created.ID, 1)
-	note("assign beyond the type's limit", nil, err)
-	note("unassign", nil, w.cloud.UnassignAddresses(ctx, created.ID, assigned[:2]))
-	note("unassign some that are gone", nil, w.cloud.UnassignAddresses(ctx, created.ID, assigned[:3]))
-	note("unassign the primary address", nil, w.cloud.UnassignAddresses(ctx, created.ID, []netip.Addr{created.Primary}))
-	enis, err = sorted(w.cloud.AttachedENIs(ctx, w.instance))
-	note("attached", len(enis), err)
-
-	small, err := w.cloud.CreateENI(ctx, node.CreateENI{Token: "token-2", Subnet: w.small, Groups: inst.Groups, Secondary: 9})
-	note("fill the small subnet", len(small.Secondary), err)
-	_, err = w.cloud.CreateENI(ctx, node.CreateENI{Token: "token-3", Subnet: w.small, Groups: inst.Groups, Secondary: 9})
-	note("create in a full subnet", nil, err)
-	_, err = w.cloud.CreateENI(ctx, node.CreateENI{Token: "token-4", Subnet: "subnet-0ffffffffffffffff", Groups: inst.Groups})
-	note("create in no subnet", nil, err)
-	named, err := w.cloud.ENIs(ctx, []vpc.ENIID{small.ID})
-	note("named", len(named), err)
-	named, err = w.cloud.ENIs(ctx, []vpc.ENIID{"eni-0ffffffffffffffff"})
-	note("named and not there", len(named), err)
-
-	note("detach", nil, w.cloud.DetachENI(ctx, created.ID, attachment))
-	note("detach what is gone", nil, w.cloud.DetachENI(ctx, created.ID, "eni-attach-0fffffffffffffff"))
-	note("delete", nil, w.cloud.DeleteENI(ctx, small.ID))
-	note("delete what is gone", nil, w.cloud.DeleteENI(ctx, small.ID))
-	note("assign to what is gone", nil, assign(ctx, w.cloud, small.ID))
+	n.note("subnets of another zone", len(none), err)
 	limits, err := w.cloud.InstanceLimits(ctx, "m5.large")
-	note("limits", [2]int{limits.ENIs, limits.IPv4PerENI}, err)
+	n.note("limits", [2]int{limits.ENIs, limits.IPv4PerENI}, err)
+
+	created := n.create(ctx)
+	attachment := n.attach(ctx, created)
+	n.addresses(ctx, created)
+	enis, err = sorted(w.cloud.AttachedENIs(ctx, w.instance))
+	n.note("attached", len(enis), err)
 	md, err := w.metadata.ENIs(ctx)
-	note("metadata", md, err)
-	return lines, enis
+	n.note("metadata", md, err)
+	n.small(ctx)
+	n.note("detach", nil, w.cloud.DetachENI(ctx, created.ID, attachment))
+	n.note("detach what is gone", nil, w.cloud.DetachENI(ctx, created.ID, "eni-attach-0fffffffffffffff"))
+	return n.lines, enis
+}
+
+func (n *notes) create(ctx context.Context) vpc.ENI {
+	req := node.CreateENI{
+		Token: "token-1", Subnet: n.subnet, Groups: n.inst.Groups, Description: vpc.ENIDescriptionPrefix + string(n.instance), Secondary: 3,
+		Tags: vpc.Tags{vpc.TagENIInstance: string(n.instance), vpc.TagENICluster: "demo", "empty": ""},
+	}
+	created, err := n.cloud.CreateENI(ctx, req)
+	n.note("create", len(created.Secondary), err)
+	again, err := n.cloud.CreateENI(ctx, req)
+	n.note("create again with the token gives the same", again.ID == created.ID, err)
+	req.Secondary = 4
+	_, err = n.cloud.CreateENI(ctx, req)
+	n.note("create another with the token", nil, err)
+	available, err := n.cloud.AvailableENIs(ctx, n.vpc, "demo", "")
+	n.note("available", len(available), err)
+	ofOthers, err := n.cloud.AvailableENIs(ctx, n.vpc, "demo", "i-0ffffffffffffffff")
+	n.note("available of another instance", len(ofOthers), err)
+	return created
+}
+
+func (n *notes) attach(ctx context.Context, eni vpc.ENI) vpc.AttachmentID {
+	attachment, err := n.cloud.AttachENI(ctx, node.AttachENI{ENI: eni.ID, Instance: n.instance, DeviceIndex: 1})
+	n.note("attach", attachment != "", err)
+	_, err = n.cloud.AttachENI(ctx, node.AttachENI{ENI: eni.ID, Instance: n.instance, DeviceIndex: 2})
+	n.note("attach again", nil, err)
+	n.note("keep with the instance", nil, n.cloud.SetDeleteOnTermination(ctx, eni.ID, attachment))
+	n.note("tag", nil, n.cloud.TagENI(ctx, eni.ID, vpc.Tags{"team": "a"}))
+	n.note("delete while attached", nil, n.cloud.DeleteENI(ctx, eni.ID))
+	n.note("groups", nil, n.cloud.SetGroups(ctx, eni.ID, n.inst.Groups))
+	n.note("groups that do not exist", nil, n.cloud.SetGroups(ctx, eni.ID, []vpc.SecurityGroupID{"sg-0ffffffffffffffff"}))
+	return attachment
+}
+
+func (n *notes) addresses(ctx context.Context, eni vpc.ENI) {
+	assigned, err := n.cloud.AssignAddresses(ctx, eni.ID, 6)
+	n.note("assign", len(assigned), err)
+	n.note("assign beyond the type's limit", nil, assign(ctx, n.cloud, eni.ID))
+	if len(assigned) < 3 {
+		return
+	}
+	n.note("unassign", nil, n.cloud.UnassignAddresses(ctx, eni.ID, assigned[:2]))
+	n.note("unassign some that are gone", nil, n.cloud.UnassignAddresses(ctx, eni.ID, assigned[:3]))
+}
+
+// small fills the /28 and then lets its interface go.
+func (n *notes) small(ctx context.Context) {
+	eni, err := n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-2", Subnet: n.slash28, Groups: n.inst.Groups, Secondary: 9})
+	n.note("fill the small subnet", len(eni.Secondary), err)
+	_, err = n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-3", Subnet: n.slash28, Groups: n.inst.Groups, Secondary: 9})
+	n.note("create in a full subnet", nil, err)
+	_, err = n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-4", Subnet: "subnet-0ffffffffffffffff", Groups: n.inst.Groups})
+	n.note("create in no subnet", nil, err)
+	named, err := n.cloud.ENIs(ctx, []vpc.ENIID{eni.ID})
+	n.note("named", len(named), err)
+	named, err = n.cloud.ENIs(ctx, []vpc.ENIID{"eni-0ffffffffffffffff"})
+	n.note("named and not there", len(named), err)
+	n.note("delete", nil, n.cloud.DeleteENI(ctx, eni.ID))
+	n.note("delete what is gone", nil, n.cloud.DeleteENI(ctx, eni.ID))
+	n.note("assign to what is gone", nil, assign(ctx, n.cloud, eni.ID))
 }
 
 func assign(ctx context.Context, c node.Cloud, eni vpc.ENIID) error {
