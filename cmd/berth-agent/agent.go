@@ -144,7 +144,7 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go("readiness", a.noteReady)
 	if a.cfg.metrics {
 		g.Go("metrics", func(ctx context.Context) error {
-			return telemetry.Serve(ctx, a.opts.metrics, a.pages.metrics(), a.log)
+			return telemetry.Serve(ctx, a.opts.metrics, a.pages.metrics(a.report.report), a.log)
 		})
 	}
 	if a.cfg.introspection {

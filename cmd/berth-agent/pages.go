@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,9 +20,28 @@ func newPages(version string) *pages {
 	return &pages{registry: telemetry.NewRegistry(), version: version}
 }
 
-// metrics serves /metrics; every other path points there.
-func (p *pages) metrics() http.Handler {
+// metrics serves /metrics, and at /v1/status what `berth status` asks every agent for through the API server, which
+// does not reach introspection. The port is open to the whole network: no pod is named there.
+func (p *pages) metrics(report func(context.Context) (agentReport, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", telemetry.MetricsHandler(p.registry))
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		state, err := report(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		writeJSON(w, nameless(state))
+	})
 	return mux
+}
+
+// nameless is a report without pods and their addresses.
+func nameless(r agentReport) agentReport {
+	r.Node.ENIs = slices.Clone(r.Node.ENIs)
+	for i := range r.Node.ENIs {
+		r.Node.ENIs[i].Addresses = nil
+	}
+	r.Node.Waiting, r.Node.Acting = nil, nil
+	return r
 }

@@ -113,7 +113,7 @@ func TestMetrics(t *testing.T) {
 	m.called(aws.Call{Action: "DescribeSubnets", Status: 200, Elapsed: 20 * time.Millisecond})
 	m.called(aws.Call{Action: "DescribeSubnets", Status: 503, Wire: "RequestLimitExceeded", Err: &vpc.Error{Code: vpc.Throttled}})
 	m.ready(300*time.Millisecond, true)
-	_, body := get(t, p.metrics(), "/metrics")
+	_, body := get(t, p.metrics(nil), "/metrics")
 	var lines []string
 	for line := range strings.Lines(body) {
 		if (strings.HasPrefix(line, "awscni_") || strings.HasPrefix(line, "berth_")) && !strings.Contains(line, "_bucket{") && !strings.Contains(line, "goversion") {
@@ -121,4 +121,19 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	golden(t, "metrics.txt", strings.Join(lines, ""))
+}
+
+func TestStatusPageNamesNoPod(t *testing.T) {
+	report := func(context.Context) (agentReport, error) {
+		pod := &ipam.Pod{Namespace: "secret", Name: "secret-pod"}
+		return agentReport{Version: "v1", Node: node.Report{
+			Ready: true, Tally: ipam.Tally{InUse: 1, Waiting: 1},
+			ENIs:    []node.ReportENI{{ID: "eni-1", Addresses: []node.ReportAddress{{Pod: pod}}}},
+			Waiting: []node.ReportWaiting{{Pod: *pod}},
+		}}, nil
+	}
+	_, body := get(t, newPages("v1").metrics(report), "/v1/status")
+	if !strings.Contains(body, `"eni-1"`) || strings.Contains(body, "secret") {
+		t.Error(body)
+	}
 }

@@ -29,11 +29,11 @@ func apiServer(t *testing.T) string {
 		{"metadata":{"name":"aws-node-b","namespace":"kube-system"},"spec":{"nodeName":"node-b"},
 		 "status":{"containerStatuses":[{"name":"aws-node","state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 10s"}}}]}},
 		{"metadata":{"name":"aws-node-a","namespace":"kube-system"},"spec":{"nodeName":"node-a"}}]}`))
-	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-a:61678/proxy/v1/report", answer(`{"ready":true,"maxENIs":3,
+	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-a:61678/proxy/v1/status", answer(`{"version":"v0.1.0","node":{"ready":true,"maxENIs":3,
 		"tally":{"InUse":18,"Free":0,"Cooling":1,"Waiting":7},
 		"enis":[{"id":"eni-1","subnetCidr":"10.0.0.96/27"},{"id":"eni-2","subnetCidr":"10.0.0.96/27"}],
 		"subnets":[{"id":"subnet-1","cidr":"10.0.0.96/27","free":7,"ours":20,"usable":true,"why":"primary"}],
-		"blocked":{"Why":"subnets full","Detail":"none of 1 subnets has room","Hint":"tag a subnet"}}`))
+		"blocked":{"Why":"subnets full","Detail":"none of 1 subnets has room","Hint":"tag a subnet"}}}`))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "kubeconfig")

@@ -30,7 +30,7 @@ const (
 	agentNamespace = "kube-system"
 	agentSelector  = "k8s-app=aws-node"
 	reportPort     = "61678"
-	reportPath     = "v1/report"
+	reportPath     = "v1/status"
 	// askLimit is how long an agent may take to answer; askMany how many are asked at once.
 	askLimit = 10 * time.Second
 	askMany  = 32
@@ -38,9 +38,11 @@ const (
 
 // agent is what one agent said, or why nothing is known of it.
 type agent struct {
-	Node   string       `json:"node"`
-	Report *node.Report `json:"report,omitempty"`
-	Error  string       `json:"error,omitempty"`
+	Node     string       `json:"node"`
+	Version  string       `json:"version,omitempty"`
+	Degraded []string     `json:"degraded,omitempty"`
+	Report   *node.Report `json:"report,omitempty"`
+	Error    string       `json:"error,omitempty"`
 }
 
 // subnetTotal is a subnet as all agents together see it.
@@ -144,13 +146,19 @@ func askAgent(ctx context.Context, client rest.Interface, pod corev1.Pod) agent 
 	defer cancel()
 	data, err := client.Get().Namespace(pod.Namespace).Resource("pods").Name(pod.Name + ":" + reportPort).
 		SubResource("proxy").Suffix(reportPath).Do(ctx).Raw()
+	var said struct {
+		Version  string
+		Degraded []string
+		Node     node.Report
+	}
 	if err == nil {
-		a.Report = new(node.Report)
-		err = json.Unmarshal(data, a.Report)
+		err = json.Unmarshal(data, &said)
 	}
 	if err != nil {
-		a.Report, a.Error = nil, reason(pod, err)
+		a.Error = reason(pod, err)
+		return a
 	}
+	a.Version, a.Report, a.Degraded = said.Version, &said.Node, slices.Concat(said.Node.Degraded, said.Degraded)
 	return a
 }
 
@@ -219,7 +227,7 @@ func (a agent) row() []string {
 	switch {
 	case !r.Ready:
 		state = "starting"
-	case len(r.Degraded) > 0:
+	case len(a.Degraded) > 0:
 		state = "degraded"
 	}
 	var subnets []string
@@ -228,7 +236,7 @@ func (a agent) row() []string {
 			subnets = append(subnets, cidr)
 		}
 	}
-	why := strings.Join(r.Degraded, "; ")
+	why := strings.Join(a.Degraded, "; ")
 	switch {
 	case r.Blocked.Why != "":
 		why = r.Blocked.String()
