@@ -166,6 +166,7 @@ func story(t *testing.T, w *world) (lines []string, enis []vpc.ENI) {
 	enis, err = sorted(w.cloud.AttachedENIs(ctx, w.instance))
 	n.note("attached", len(enis), err)
 	md, err := w.metadata.ENIs(ctx)
+	slices.SortFunc(md, func(a, b vpc.MetadataENI) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	n.note("metadata", md, err)
 	n.small(ctx)
 	n.note("detach", nil, w.cloud.DetachENI(ctx, created.ID, attachment))
