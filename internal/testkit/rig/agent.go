@@ -31,13 +31,24 @@ type Agent struct {
 // Paths below the rig's directory.
 func (r *Rig) socket() string  { return filepath.Join(r.Dir, "s") }
 func (r *Rig) queue() string   { return filepath.Join(r.Dir, "q") }
-func (r *Rig) state() string   { return filepath.Join(r.Dir, "state") }
 func (r *Rig) ipcPath() string { return filepath.Join(r.Dir, "i") }
+
+// State is the directory of the agent's journal.
+func (r *Rig) State() string { return filepath.Join(r.Dir, "state") }
+
+// Journal is the path of the agent's journal.
+func (r *Rig) Journal() string { return filepath.Join(r.State(), "ipam.journal") }
+
+// Conflist is the path of the network configuration that the agent writes.
+func (r *Rig) Conflist() string { return filepath.Join(r.Dir, "conf", "10-aws.conflist") }
+
+// PluginDir is where the agent installs the plugin.
+func (r *Rig) PluginDir() string { return filepath.Join(r.Dir, "bin") }
 
 // StartAgent starts the agent with the manifest's environment and what env changes, and does not wait for it.
 func (r *Rig) StartAgent(env ...string) *Agent {
 	r.TB.Helper()
-	for _, dir := range []string{r.state(), r.queue(), filepath.Join(r.Dir, "bin"), filepath.Join(r.Dir, "conf")} {
+	for _, dir := range []string{r.State(), r.queue(), filepath.Join(r.Dir, "bin"), filepath.Join(r.Dir, "conf")} {
 		r.must("make directory", os.MkdirAll(dir, 0o755))
 	}
 	a := &Agent{rig: r, Log: filepath.Join(r.Dir, fmt.Sprintf("agent-%d.log", time.Now().UnixNano())), exited: make(chan struct{})}
@@ -60,7 +71,7 @@ func (r *Rig) environment() []string {
 		"PATH=" + os.Getenv("PATH"), "MY_NODE_NAME=node", "MY_POD_NAME=aws-node-rig", "CLUSTER_NAME=rig", "AWS_REGION=us-west-2",
 		"AWS_ENDPOINT_URL_EC2=http://" + APIAddress, "AWS_ACCESS_KEY_ID=rig", "AWS_SECRET_ACCESS_KEY=rig",
 		"AWS_VPC_K8S_CNI_LOG_FILE=stderr", "AWS_VPC_K8S_CNI_LOGLEVEL=DEBUG", "ENABLE_IPv4=true", "ENABLE_IPv6=false",
-		"AWS_VPC_K8S_CNI_BACKING_STORE=" + filepath.Join(r.state(), "ipam.json"),
+		"AWS_VPC_K8S_CNI_BACKING_STORE=" + filepath.Join(r.State(), "ipam.json"),
 		"HOST_CNI_BIN_PATH=" + filepath.Join(r.Dir, "bin"), "HOST_CNI_CONFDIR_PATH=" + filepath.Join(r.Dir, "conf"),
 		"INTROSPECTION_BIND_ADDRESS=unix:" + r.ipcPath(),
 	}
@@ -121,17 +132,35 @@ func (a *Agent) RSS() int64 {
 	return 0
 }
 
+// Ended is closed when the process has ended.
+func (a *Agent) Ended() <-chan struct{} { return a.exited }
+
+// ExitCode is how the process ended, -1 when by a signal; it is there once Ended is closed.
+func (a *Agent) ExitCode() int { return a.cmd.ProcessState.ExitCode() }
+
+// Signal sends the process a signal.
+func (a *Agent) Signal(sig os.Signal) error { return a.cmd.Process.Signal(sig) }
+
 // Get reads an introspection page into v.
 func (a *Agent) Get(path string, v any) {
 	a.rig.TB.Helper()
+	a.rig.must("get "+path, a.Fetch(path, v))
+}
+
+// Fetch is Get for callers that expect an error.
+func (a *Agent) Fetch(path string, v any) error {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", a.rig.ipcPath())
 	}}}
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://agent" + path) //nolint:noctx // the client has a timeout
-	a.rig.must("get "+path, err)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	a.rig.must("read "+path, err)
-	a.rig.must("decode "+path, json.NewDecoder(bytes.NewReader(data)).Decode(v))
+	if err != nil {
+		return err
+	}
+	return json.NewDecoder(bytes.NewReader(data)).Decode(v)
 }

@@ -102,17 +102,22 @@ func (r *Rig) Add(p *Pod) Call {
 	if c.Err != nil {
 		return c
 	}
+	c.Err = p.Take(c.Out)
+	return c
+}
+
+// Take takes over the result of an ADD.
+func (p *Pod) Take(data []byte) error {
 	var result struct {
 		IPs []struct {
 			Address netip.Prefix `json:"address"`
 		} `json:"ips"`
 	}
-	if err := json.Unmarshal(c.Out, &result); err != nil || len(result.IPs) == 0 {
-		c.Err = errors.Join(err, errNoAddress)
-		return c
+	if err := json.Unmarshal(data, &result); err != nil || len(result.IPs) == 0 {
+		return errors.Join(err, errNoAddress)
 	}
-	p.Addr, p.Result = result.IPs[0].Address.Addr(), c.Out
-	return c
+	p.Addr, p.Result = result.IPs[0].Address.Addr(), data
+	return nil
 }
 
 // AddUntil repeats ADD as a kubelet would, each interval, until it works or limit is over. It returns the time from the

@@ -1,0 +1,73 @@
+// Package blackbox runs the stories of test/scripts against the real agent and the real plugin, as root, on simulated
+// instances and without Kubernetes. A script is a text archive for testscript; README.md beside them lists the commands.
+//
+//	go test ./test/blackbox -run TestScripts/subnet-full
+package blackbox
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/berth-net/berth/internal/testkit"
+)
+
+// atOnce is how many scripts run side by side: they wait for most of their time.
+const atOnce = "6"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		_ = flag.Set("test.parallel", atOnce)
+	}
+	os.Exit(testkit.RunNetns(m))
+}
+
+type worldKey struct{}
+
+func TestScripts(t *testing.T) {
+	testkit.RequireRoot(t)
+	testkit.RequireProgram(t, "nft")
+	testkit.RequireProgram(t, "ip")
+	testscript.Run(t, testscript.Params{
+		Dir: "../scripts",
+		Setup: func(env *testscript.Env) error {
+			tb := env.T().(testing.TB)
+			env.Values[worldKey{}] = newWorld(tb)
+			return nil
+		},
+		Condition:          chained,
+		RequireUniqueNames: true,
+		Cmds:               commands(),
+	})
+}
+
+type command = func(w *world, neg bool, args []string)
+
+// commands are the scripts' own commands, for which README.md has the words.
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	own := map[string]command{
+		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
+		"outside": cmdOutside, "attach": cmdAttach, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
+		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages,
+		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
+		"ping": cmdPing, "tcp": cmdTCP, "drops": cmdDrops,
+		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "churn": cmdChurn, "chain": cmdChain,
+	}
+	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
+	for name, f := range own {
+		cmds[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			w := ts.Value(worldKey{}).(*world)
+			w.ts = ts
+			if w.rig == nil && name != "vpc" {
+				ts.Fatalf("%s: the script begins with vpc", name)
+			}
+			f(w, neg, args)
+		}
+	}
+	return cmds
+}

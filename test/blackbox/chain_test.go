@@ -1,0 +1,135 @@
+package blackbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/berth-net/berth/internal/testkit"
+	"github.com/berth-net/berth/internal/testkit/rig"
+)
+
+// chainedDir has the chained plugins that `make tools` builds.
+const chainedDir = "../../.cache/bin/cni"
+
+// chained is the condition [chained]: portmap, bandwidth and tuning are there.
+func chained(cond string) (bool, error) {
+	if cond != "chained" {
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+	for _, name := range []string{"portmap", "bandwidth", "tuning"} {
+		if _, err := os.Stat(filepath.Join(chainedDir, name)); err != nil {
+			return false, nil //nolint:nilerr // it is not there
+		}
+	}
+	return true, nil
+}
+
+// chain add POD [HOSTPORT] | check POD | del POD | gc [POD…] | status calls the whole list of plugins that the agent wrote, by libcni as a
+// runtime does, in the node's network namespace. HOSTPORT leads to the pod's port 7000.
+func cmdChain(w *world, neg bool, args []string) {
+	list, err := w.conflist()
+	w.check("read network configuration", err)
+	dir, err := filepath.Abs(chainedDir)
+	w.check("find plugins", err)
+	cni := libcni.NewCNIConfigWithCacheDir([]string{w.rig.PluginDir(), dir}, filepath.Join(w.rig.Dir, "cache"), nil)
+	w.outcome(neg, testkit.TryInNetns(w.nodeSpace(), func() error {
+		switch args[0] {
+		case "add":
+			return w.chainAdd(cni, list, args[1:])
+		case "check":
+			return cni.CheckNetworkList(context.Background(), list, w.runtimeConf(w.pod(args[1]), 0))
+		case "del":
+			defer w.lost(args[1])
+			return cni.DelNetworkList(context.Background(), list, w.runtimeConf(w.pod(args[1]), 0))
+		case "gc":
+			valid := &libcni.GCArgs{}
+			for _, name := range args[1:] {
+				valid.ValidAttachments = append(valid.ValidAttachments, gcAttachment(w.pod(name)))
+			}
+			return cni.GCNetworkList(context.Background(), list, valid)
+		case "status":
+			return cni.GetStatusNetworkList(context.Background(), list)
+		}
+		return fmt.Errorf("unknown: chain %s", args[0])
+	}))
+}
+
+func (w *world) chainAdd(cni *libcni.CNIConfig, list *libcni.NetworkConfigList, args []string) error {
+	p := w.newPod(args[0])
+	port := 0
+	if len(args) > 1 {
+		var err error
+		if port, err = strconv.Atoi(args[1]); err != nil {
+			return err
+		}
+	}
+	result, err := cni.AddNetworkList(context.Background(), list, w.runtimeConf(p, port))
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	w.printf("%s\n", data)
+	if err := p.Take(data); err != nil {
+		return err
+	}
+	return w.gained(args[0], p)
+}
+
+func (w *world) runtimeConf(p *rig.Pod, port int) *libcni.RuntimeConf {
+	rc := &libcni.RuntimeConf{
+		ContainerID: p.Container, NetNS: p.NetNS, IfName: "eth0",
+		Args:           [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", p.Name}},
+		CapabilityArgs: map[string]any{},
+	}
+	if port != 0 {
+		rc.CapabilityArgs["portMappings"] = []map[string]any{{"hostPort": port, "containerPort": servicePort, "protocol": "tcp"}}
+	}
+	return rc
+}
+
+// conflist is the configuration that the agent wrote, with this rig's socket in it: by default all nodes of a machine
+// would share one.
+func (w *world) conflist() (*libcni.NetworkConfigList, error) {
+	data, err := os.ReadFile(w.rig.Conflist())
+	if err != nil {
+		return nil, err
+	}
+	var conf map[string]any
+	if err := json.Unmarshal(data, &conf); err != nil {
+		return nil, err
+	}
+	var own map[string]any
+	if err := json.Unmarshal(w.rig.Conf(nil), &own); err != nil {
+		return nil, err
+	}
+	plugins, ok := conf["plugins"].([]any)
+	if !ok || len(plugins) == 0 {
+		return nil, fmt.Errorf("no plugins in %s", data)
+	}
+	first, ok := plugins[0].(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("no plugin in %s", data)
+	}
+	for _, key := range []string{"berth.socket", "berth.queue", "pluginLogFile"} {
+		first[key] = own[key]
+	}
+	conf["disableCheck"] = false
+	if data, err = json.Marshal(conf); err != nil {
+		return nil, err
+	}
+	return libcni.ConfListFromBytes(data)
+}
+
+func gcAttachment(p *rig.Pod) types.GCAttachment {
+	return types.GCAttachment{ContainerID: p.Container, IfName: "eth0"}
+}
