@@ -29,8 +29,8 @@ type Facts struct {
 	Schedulable bool
 }
 
-// Event is a Kubernetes event on a pod; on the agent's own pod when Pod is empty. Repeats of the same pod and reason are
-// merged.
+// Event is a Kubernetes event on a pod; on the agent's own pod when Pod is empty. Repeats of the same pod, reason
+// and action are merged.
 type Event struct {
 	Namespace, Pod, UID string
 	Warning             bool

@@ -32,7 +32,7 @@ const (
 )
 
 type eventKey struct {
-	namespace, pod, uid, reason string
+	namespace, pod, uid, reason, action string
 }
 
 type pendingEvent struct {
@@ -55,7 +55,7 @@ func (c *Client) Event(e Event) {
 	if e.Pod == "" { // nobody told who we are
 		return
 	}
-	key := eventKey{e.Namespace, e.Pod, e.UID, e.Reason}
+	key := eventKey{e.Namespace, e.Pod, e.UID, e.Reason, e.Action}
 	c.mu.Lock()
 	p := c.pending[key]
 	switch {
