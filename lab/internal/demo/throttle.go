@@ -24,14 +24,13 @@ func (s *Story) Throttle(ctx context.Context) error {
 }
 
 const (
-	few  = 20
-	many = 32
+	few        = 20
+	many       = 32
+	pauseImage = "public.ecr.aws/eks-distro/kubernetes/pause:3.7"
 )
 
-func (t *throttle) scale(ctx context.Context, n int) ([]pod, time.Duration, error) {
-	if _, err := t.run(ctx, "kubectl", "scale", "deployment", "inflate", fmt.Sprintf("--replicas=%d", n)); err != nil {
-		return nil, 0, err
-	}
+// await waits until n pods run.
+func (t *throttle) await(ctx context.Context, n int) ([]pod, time.Duration, error) {
 	var pods []pod
 	took, err := t.until(ctx, 2*time.Minute, func() (bool, string, error) {
 		var err error
@@ -44,10 +43,10 @@ func (t *throttle) scale(ctx context.Context, n int) ([]pod, time.Duration, erro
 
 func (t *throttle) fill(ctx context.Context) error {
 	t.tell("%d pods run", few)
-	if _, err := t.run(ctx, "kubectl", "apply", "-f", "inflate.yaml"); err != nil {
+	if _, err := t.run(ctx, "kubectl", "create", "deployment", "inflate", "--image", pauseImage, fmt.Sprintf("--replicas=%d", few)); err != nil {
 		return err
 	}
-	pods, _, err := t.scale(ctx, few)
+	pods, _, err := t.await(ctx, few)
 	if err != nil {
 		return err
 	}
@@ -85,7 +84,14 @@ func (t *throttle) restart(ctx context.Context) error {
 
 func (t *throttle) more(ctx context.Context) error {
 	t.tell("%d more pods, with the agents' memory gone and EC2 still refusing", many-few)
-	pods, took, err := t.scale(ctx, many)
+	if _, err := t.run(ctx, "kubectl", "scale", "deployment", "inflate", fmt.Sprintf("--replicas=%d", many)); err != nil {
+		return err
+	}
+	pods, took, err := t.await(ctx, many)
+	if err != nil {
+		return err
+	}
+	all, err := t.pods(ctx, "--all-namespaces")
 	if err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (t *throttle) more(ctx context.Context) error {
 			refused += c.Count
 		}
 	}
-	t.tabulate(pods, firstBlock)
+	t.tabulate(all, firstBlock)
 	kept, now := true, identities(pods)
 	for _, line := range strings.Split(t.before, "\n") {
 		kept = kept && strings.Contains(now, line)
@@ -116,7 +122,7 @@ func (t *throttle) more(ctx context.Context) error {
 		{refused > 0, fmt.Sprintf("EC2 refused %d calls of DescribeSubnets meanwhile", refused)},
 		{len(pods) == many, fmt.Sprintf("%d new pods run after %.1f s", many-few, took.Seconds())},
 		{kept, "every pod from before runs on with its address"},
-		{unique(pods), "no address was given twice (the existing CNI: 9 of 9)"},
+		{unique(all), "no address was given twice (the existing CNI: 9 of 9)"},
 	} {
 		if err := t.claim(c.ok, "%s", c.said); err != nil {
 			return err

@@ -103,7 +103,7 @@ func (w *World) buildImages() ([]string, error) {
 		"pause": image.Pause(cache), "agnhost": image.Agnhost(cache),
 	}
 	if !w.options.WithoutCNI {
-		specs["agent"] = w.agent()
+		specs["agent"] = AgentImage(w.paths)
 	}
 	for _, name := range []string{"coredns", "agent", "pause", "agnhost"} {
 		spec, ok := specs[name]
@@ -130,15 +130,15 @@ func names(archives []string) []string {
 	return out
 }
 
-// agent is the image of the DaemonSet aws-node: the agent, the plugin that it installs, the plugins that are chained to
-// it, and nft.
-func (w *World) agent() image.Spec {
-	cache := w.paths.Cache()
+// AgentImage is the image of the DaemonSet aws-node: the agent, the plugin that it installs, the plugins that are
+// chained to it, and nft.
+func AgentImage(p Paths) image.Spec {
+	cache := p.Cache()
 	spec := image.Spec{
 		Names: []string{agentImage},
 		Files: []image.File{
-			{Path: "/app/berth-agent", From: w.paths.Program("berth-agent")},
-			{Path: "/app/berth-cni", From: w.paths.Program("berth-cni")},
+			{Path: "/app/berth-agent", From: p.Program("berth-agent")},
+			{Path: "/app/berth-cni", From: p.Program("berth-cni")},
 		},
 		Dirs:     []string{"/tmp", "/var/run", "/host"},
 		Programs: []image.Program{{Root: cache.NodeRoot(), Path: "/usr/sbin/nft"}},
@@ -150,21 +150,6 @@ func (w *World) agent() image.Spec {
 		spec.Files = append(spec.Files, image.File{Path: "/app/plugins/" + plugin, From: filepath.Join(cache.CNI(), plugin)})
 	}
 	return spec
-}
-
-// Machine is the node of an instance or of a node name, whole or its first label.
-func (w *World) machine(name string) (*machine.Machine, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if m, ok := w.machines[vpc.InstanceID(name)]; ok {
-		return m, nil
-	}
-	for _, m := range w.machines {
-		if short, _, _ := strings.Cut(m.Name(), "."); m.Name() == name || short == name {
-			return m, nil
-		}
-	}
-	return nil, fmt.Errorf("there is no node %q", name)
 }
 
 // stopNodes stops all nodes; their disks stay.
