@@ -94,7 +94,7 @@ func conflist(c config) ([]byte, error) {
 // configuration makes the node Ready. It is never removed: pods that run need it to be deleted.
 func installConf(c config, plugin string, ready <-chan struct{}, log *slog.Logger) func(context.Context) error {
 	step := func(context.Context) error {
-		changed, err := copyFile(plugin, filepath.Join(c.binDir, pluginName), 0o755)
+		changed, err := copyFile(plugin, filepath.Join(c.binDir, pluginName))
 		if err != nil {
 			return fmt.Errorf("install plugin: %w", err)
 		}
@@ -132,8 +132,8 @@ func writeChanged(path string, data []byte, mode os.FileMode) (changed bool, err
 	return true, replaceFile(path, mode, bytes.NewReader(data))
 }
 
-// copyFile replaces a file by a copy of another in one step when the two differ. A plugin that runs keeps its old file.
-func copyFile(from, to string, mode os.FileMode) (changed bool, err error) {
+// copyFile replaces a program by a copy of another in one step when the two differ. A plugin that runs keeps its old file.
+func copyFile(from, to string) (changed bool, err error) {
 	same, err := sameContent(from, to)
 	if err != nil || same {
 		return false, err
@@ -143,7 +143,7 @@ func copyFile(from, to string, mode os.FileMode) (changed bool, err error) {
 		return false, err
 	}
 	defer func() { _ = f.Close() }()
-	return true, replaceFile(to, mode, f)
+	return true, replaceFile(to, 0o755, f)
 }
 
 // sameContent tells whether the second file has the content of the first. A missing second file has not.

@@ -161,12 +161,12 @@ func TestCopyFile(t *testing.T) {
 		want         bool
 	}{{"longer", big + "x", true}, {"same length", big[:len(big)-1] + "x", true}, {"the same", big, false}} {
 		write(t, to, tt.before)
-		changed, err := copyFile(from, to, 0o755)
+		changed, err := copyFile(from, to)
 		if err != nil || changed != tt.want || read(t, to) != big {
 			t.Errorf("%s: changed %t, %v", tt.name, changed, err)
 		}
 	}
-	if _, err := copyFile(filepath.Join(dir, "missing"), to, 0o755); err == nil {
+	if _, err := copyFile(filepath.Join(dir, "missing"), to); err == nil {
 		t.Error("copied what is not there")
 	}
 }

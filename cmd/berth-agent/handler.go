@@ -151,6 +151,7 @@ func codeOf(verb agentapi.Verb, e *node.Error) agentapi.Code {
 		return agentapi.CodeUnknownContainer
 	case node.Broken:
 		return agentapi.CodeMismatch
+	default:
 	}
 	if e.Retry {
 		return agentapi.CodeTryAgainLater

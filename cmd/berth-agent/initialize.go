@@ -73,7 +73,7 @@ func installPlugins(from, to string, out io.Writer) error {
 		if !f.Type().IsRegular() {
 			continue
 		}
-		changed, err := copyFile(filepath.Join(from, f.Name()), filepath.Join(to, f.Name()), 0o755)
+		changed, err := copyFile(filepath.Join(from, f.Name()), filepath.Join(to, f.Name()))
 		if err != nil {
 			return fmt.Errorf("install plugin %s: %w", f.Name(), err)
 		}

@@ -99,6 +99,7 @@ func (m *metrics) Added(elapsed time.Duration, why string) {
 		result = "ok"
 	case ipam.Coming, ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.Unschedulable, ipam.ProvisioningOff, ipam.EC2Throttled, ipam.EC2Denied, ipam.EC2Failing, ipam.AddressesCooling:
 		m.noAddress.Inc()
+	default:
 	}
 	m.addSeconds.WithLabelValues(result).Observe(elapsed.Seconds())
 }

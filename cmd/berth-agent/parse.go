@@ -22,7 +22,7 @@ func boolean(field func(*config) *bool) setter {
 	return func(c *config, value string) error {
 		b, err := strconv.ParseBool(value)
 		if err != nil {
-			return fmt.Errorf("not a boolean")
+			return errors.New("not a boolean")
 		}
 		*field(c) = b
 		return nil
@@ -46,7 +46,7 @@ func only(want bool, feature string) setter {
 	return func(_ *config, value string) error {
 		b, err := strconv.ParseBool(value)
 		if err != nil {
-			return fmt.Errorf("not a boolean")
+			return errors.New("not a boolean")
 		}
 		if b != want {
 			return laterError{feature}

@@ -100,7 +100,7 @@ func overHTTP(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.server.ServeIMDS(ctx, l, w.instance) }()
 	t.Cleanup(func() { cancel(); <-done })

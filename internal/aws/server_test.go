@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -96,7 +95,7 @@ func connect(t *testing.T, answers map[string][]answer) (*Client, *endpoint, *[]
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
 	var mu sync.Mutex
 	calls := &[]Call{}
-	c, err := New(context.Background(), Config{
+	c, err := New(t.Context(), Config{
 		Region: "us-west-2", Endpoint: server.URL, Version: "v9", HTTPTimeout: 5 * time.Second,
 		Observe: func(c Call) {
 			mu.Lock()
