@@ -196,7 +196,9 @@ func totals(agents []agent) []subnetTotal {
 	var out []subnetTotal
 	for _, t := range byID {
 		const reserved = 5 // of every subnet, by EC2
-		t.Others = max(0, 1<<(32-t.CIDR.Bits())-reserved-t.Free-t.Ours)
+		all := 1<<(32-t.CIDR.Bits()) - reserved
+		t.Free = max(0, min(t.Free, all-t.Ours)) // an agent that needs nothing asks EC2 seldom
+		t.Others = all - t.Free - t.Ours
 		out = append(out, *t)
 	}
 	slices.SortFunc(out, func(a, b subnetTotal) int { return a.CIDR.Addr().Compare(b.CIDR.Addr()) })
@@ -205,7 +207,7 @@ func totals(agents []agent) []subnetTotal {
 
 func (s clusterStatus) print(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "NODE\tSTATE\tENIS\tSUBNETS\tIN USE\tFREE\tCOOLING\tHELD\tWAITING\tWHY")
+	_, _ = fmt.Fprintln(t, "NODE\tSTATE\tENIS\tSUBNETS\tIN USE\tFREE\tCOOLING\tHELD\tWAITING")
 	for _, a := range s.Nodes {
 		_, _ = fmt.Fprintln(t, strings.Join(a.row(), "\t"))
 	}
@@ -214,14 +216,35 @@ func (s clusterStatus) print(out io.Writer) error {
 	for _, n := range s.Subnets {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%t\t%s\n", n.ID, n.CIDR, n.Free, n.Ours, n.Others, n.Usable, n.Why)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, a := range s.Nodes {
+		if why := a.why(); why != "" {
+			_, _ = fmt.Fprintf(out, "\n%s: %s\n", a.Node, why)
+		}
+	}
+	return nil
+}
+
+// why says what pods of a node wait for, or what is not as it should be.
+func (a agent) why() string {
+	switch r := a.Report; {
+	case r == nil:
+		return a.Error
+	case r.Blocked.Why != "":
+		return r.Blocked.String()
+	case r.Starting != "":
+		return r.Starting
+	}
+	return strings.Join(a.Degraded, "; ")
 }
 
 // row is a node's line.
 func (a agent) row() []string {
 	r := a.Report
 	if r == nil {
-		return []string{a.Node, "unknown", "-", "-", "-", "-", "-", "-", "-", a.Error}
+		return []string{a.Node, "unknown", "-", "-", "-", "-", "-", "-", "-"}
 	}
 	state := "ready"
 	switch {
@@ -236,16 +259,9 @@ func (a agent) row() []string {
 			subnets = append(subnets, cidr)
 		}
 	}
-	why := strings.Join(a.Degraded, "; ")
-	switch {
-	case r.Blocked.Why != "":
-		why = r.Blocked.String()
-	case r.Starting != "":
-		why = r.Starting
-	}
 	n := func(i int) string { return fmt.Sprint(i) }
 	return []string{
 		a.Node, state, fmt.Sprintf("%d/%d", len(r.ENIs), r.MaxENIs), strings.Join(subnets, ","),
-		n(r.Tally.InUse), n(r.Tally.Free), n(r.Tally.Cooling), n(r.Tally.Held), n(r.Tally.Waiting), cmp.Or(why, "-"),
+		n(r.Tally.InUse), n(r.Tally.Free), n(r.Tally.Cooling), n(r.Tally.Held), n(r.Tally.Waiting),
 	}
 }
