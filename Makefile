@@ -14,7 +14,7 @@ export BERTH_AWS_CLI := $(CURDIR)/.cache/bin/aws
 ROOT := $(if $(filter 0,$(shell id -u)),1)
 
 # Packages whose tests are about the kernel, and tests of the lab that bring up a cluster.
-KERNEL := ./internal/linux/... ./internal/vpcsim/fabric/... ./internal/testkit/...
+KERNEL := ./internal/linux/... ./internal/vpcsim/fabric/... ./internal/testkit/... ./test/blackbox/...
 CLUSTER := ^TestCluster
 LINT := go tool -modfile=$(CURDIR)/go.tools.mod golangci-lint
 FUZZTIME ?= 30s
@@ -42,7 +42,7 @@ test: build tools ## run every test but the cluster's; as root those of the kern
 	cd lab && go test -skip '$(CLUSTER)' ./...
 
 test-root: export BERTH_REQUIRE_ROOT := 1
-test-root: tools ## run the tests of the kernel: links, rules, nftables, the fabric
+test-root: tools ## run the tests of the kernel: links, rules, nftables, the fabric, the agent as a black box
 	go test -count=1 $(KERNEL)
 
 e2e: export BERTH_REQUIRE_ROOT := 1
