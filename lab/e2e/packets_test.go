@@ -1,0 +1,295 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/lab/internal/world"
+)
+
+var (
+	firstBlock  = netip.MustParsePrefix("10.0.0.0/24")
+	secondBlock = netip.MustParsePrefix("10.1.0.0/16")
+)
+
+// web is a Deployment of servers that tell their name, spread over the nodes.
+const web = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web, set: NAME}}
+  template:
+    metadata: {labels: {app: web, set: NAME}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {set: NAME}}}
+      containers:
+      - name: web
+        image: registry.k8s.io/e2e-test-images/agnhost:2.59
+        args: [netexec, --http-port=8080]
+        readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+`
+
+const filler = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: filler}
+spec:
+  replicas: 30
+  selector: {matchLabels: {app: filler}}
+  template:
+    metadata: {labels: {app: filler}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: filler}}}
+      containers:
+      - {name: pause, image: "public.ecr.aws/eks-distro/kubernetes/pause:3.7"}
+`
+
+// TestClusterPackets sends packets between everything that can talk: pods with addresses from the first block and from
+// the one that was found, in both modes of kube-proxy.
+func TestClusterPackets(t *testing.T) {
+	for _, mode := range []string{"iptables", "nftables"} {
+		t.Run(mode, func(t *testing.T) {
+			l := start(t, "--kube-proxy-mode", mode)
+			pods := l.bothBlocks()
+			l.podsReachEachOther(pods)
+			l.podsReachServices(pods)
+			outside := l.outside(pods)
+			if mode == "iptables" {
+				l.wrongInterface(pods, outside)
+			}
+		})
+	}
+}
+
+// bothBlocks fills the first block, adds the second, and returns servers with addresses from either.
+func (l *lab) bothBlocks() []pod {
+	l.Helper()
+	l.apply(strings.ReplaceAll(web, "NAME", "early"))
+	l.ready("set=early", 4)
+	l.apply(filler)
+	l.ready("app=filler", 30) // with CoreDNS's two they are the 36 that two interfaces hold
+	l.run("aws", "ec2", "associate-vpc-cidr-block", "--vpc-id", string(l.status().VPC), "--cidr-block", secondBlock.String())
+	for zone, block := range map[string]string{"a": "10.1.0.0/19", "b": "10.1.32.0/19"} {
+		l.run("aws", "ec2", "create-subnet", "--vpc-id", string(l.status().VPC), "--availability-zone", "us-west-2"+zone,
+			"--cidr-block", block, "--tag-specifications", "ResourceType=subnet,Tags=[{Key=kubernetes.io/role/cni,Value=1}]")
+	}
+	l.apply(strings.ReplaceAll(web, "NAME", "late"))
+	pods := l.ready("app=web", 8)
+	counts := map[string]int{}
+	for _, p := range pods {
+		a := netip.MustParseAddr(p.Status.PodIP)
+		counts[fmt.Sprintf("%s %t", p.Spec.NodeName, firstBlock.Contains(a))]++
+		if !firstBlock.Contains(a) && !secondBlock.Contains(a) {
+			l.Errorf("%s has %s, which is from neither block", p.Metadata.Name, a)
+		}
+	}
+	if len(counts) != 4 {
+		l.Errorf("servers by node and first block: %v, want both on each node", counts)
+	}
+	return pods
+}
+
+func (l *lab) podsReachEachOther(pods []pod) {
+	l.Helper()
+	for _, from := range pods {
+		for _, to := range pods {
+			got, err := l.get(from, "http://"+to.Status.PodIP+":8080/hostname")
+			l.want(from.Status.PodIP+" to "+to.Status.PodIP, to.Metadata.Name, got, err)
+		}
+	}
+}
+
+// podsReachServices tries the API server, a service by its name, and the internet, which sees the NAT gateway.
+func (l *lab) podsReachServices(pods []pod) {
+	l.Helper()
+	for _, p := range pods {
+		got, err := l.get(p, "https://kubernetes.default.svc/healthz")
+		l.want(p.Status.PodIP+" to the API server", "ok", got, err)
+		got, err = l.get(p, "http://web.default.svc.cluster.local/hostname")
+		l.want(p.Status.PodIP+" to a service", "", got, err)
+		got, err = l.get(p, "http://203.0.113.10/")
+		l.want(p.Status.PodIP+" to the internet", "203.0.113.", got, err)
+	}
+}
+
+// outside launches an instance beside the cluster: nothing reaches a pod until the cluster's group lets it, then each
+// pod is reached by its address and by a node port.
+func (l *lab) outside(pods []pod) world.InstanceStatus {
+	l.Helper()
+	fields := strings.Fields(l.run("berth-lab", "run-instance"))
+	id := fields[0]
+	if got, err := l.getOutside(id, "http://"+pods[0].Status.PodIP+":8080/hostname"); err == nil {
+		l.Errorf("an instance outside the cluster's group reaches a pod: %q", got)
+	}
+	group := strings.TrimSpace(l.run("aws", "ec2", "describe-security-groups", "--filters", "Name=group-name,Values=eks-cluster-sg-*",
+		"--query", "SecurityGroups[0].GroupId", "--output", "text"))
+	l.run("aws", "ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "0-65535", "--cidr", firstBlock.String())
+	l.until(10*time.Second, "the rule", func() error {
+		_, err := l.getOutside(id, "http://"+pods[0].Status.PodIP+":8080/hostname")
+		return err
+	})
+	for _, p := range pods {
+		got, err := l.getOutside(id, "http://"+p.Status.PodIP+":8080/hostname")
+		l.want("outside to "+p.Status.PodIP, p.Metadata.Name, got, err)
+	}
+	status := l.status()
+	for _, n := range status.Nodes {
+		for range 6 {
+			got, err := l.getOutside(id, "http://"+n.Address+":30080/hostname")
+			l.want("outside to the node port of "+n.Name, "", got, err)
+		}
+	}
+	for _, i := range status.Instances {
+		if string(i.ID) == id {
+			return i
+		}
+	}
+	l.Fatalf("instance %s is not listed", id)
+	return world.InstanceStatus{}
+}
+
+// wrongInterface takes a pod's rule away while its agent sleeps: its packets leave by the primary interface, where its
+// address is not assigned, and are dropped. The agent, awake, puts the rule back.
+func (l *lab) wrongInterface(pods []pod, outside world.InstanceStatus) {
+	l.Helper()
+	var victim pod
+	for _, p := range pods {
+		if secondBlock.Contains(netip.MustParseAddr(p.Status.PodIP)) {
+			victim = p
+		}
+	}
+	status := l.status()
+	var node world.InstanceStatus
+	for _, n := range status.Nodes {
+		if n.Name == victim.Spec.NodeName {
+			node = n
+		}
+	}
+	agent := l.agentOf(node)
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(agent, s); err != nil {
+			l.Fatalf("signal the agent: %v", err)
+		}
+	}
+	reach := func() error {
+		_, err := l.getOutside(outside.Address, "http://"+victim.Status.PodIP+":8080/hostname")
+		return err
+	}
+	before := l.spoofed(node)
+	signal(syscall.SIGSTOP)
+	asleep := true
+	defer func() {
+		if asleep {
+			signal(syscall.SIGCONT)
+		}
+	}()
+	l.run("berth-lab", "exec", string(node.ID), "--", "ip", "rule", "del", "from", victim.Status.PodIP)
+	if err := reach(); err == nil {
+		l.Error("a pod whose packets leave by the wrong interface is still reached")
+	}
+	if after := l.spoofed(node); after <= before {
+		l.Errorf("the network counted %d packets with a wrong source before and %d after", before, after)
+	}
+	signal(syscall.SIGCONT)
+	asleep = false
+	l.until(15*time.Second, "the agent's repair", reach)
+}
+
+// spoofed is how many packets with a wrong source the network dropped at a node's interfaces.
+func (l *lab) spoofed(node world.InstanceStatus) uint64 {
+	l.Helper()
+	var n uint64
+	for _, i := range l.status().Interfaces {
+		if i.Instance == node.ID {
+			n += i.Drops.AntiSpoof
+		}
+	}
+	return n
+}
+
+// agentOf is the agent's process in a node: the one of that program in the node's network namespace.
+func (l *lab) agentOf(node world.InstanceStatus) int {
+	l.Helper()
+	own, err := os.Stat(node.Namespace)
+	if err != nil {
+		l.Fatal(err)
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, p := range processes {
+		program, err := os.Readlink(p + "/exe")
+		if err != nil || filepath.Base(program) != "berth-agent" {
+			continue
+		}
+		if ns, err := os.Stat(p + "/ns/net"); err == nil && os.SameFile(own, ns) {
+			if pid, err := strconv.Atoi(filepath.Base(p)); err == nil {
+				return pid
+			}
+		}
+	}
+	l.Fatalf("no agent runs in %s", node.Name)
+	return 0
+}
+
+// TestClusterLeavesNothing kills the lab in the middle of its life, brings it up again on what is left, and looks for
+// what remains after a proper end.
+func TestClusterLeavesNothing(t *testing.T) {
+	l := start(t)
+	l.kubectl("create", "configmap", "kept")
+	id, running := world.Running(world.PathsOf(l.repo))
+	if !running {
+		t.Fatal("the lab does not run")
+	}
+	if err := id.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	l.until(10*time.Second, "the lab's end", func() error {
+		if id.Alive() {
+			return errStill
+		}
+		return nil
+	})
+	l.run("berth-lab", "up")
+	l.kubectl("get", "configmap", "kept")
+	l.apply(strings.ReplaceAll(web, "NAME", "again"))
+	l.ready("set=again", 4)
+	l.run("berth-lab", "down")
+	for what, pattern := range map[string]string{
+		"runtime folder": "/run/berth-lab", "node's disk": filepath.Join(l.repo, ".lab/nodes"), "control group": "/sys/fs/cgroup/*/berth-ip-*",
+	} {
+		if left, err := filepath.Glob(pattern); err != nil || len(left) > 0 {
+			t.Errorf("%s is left: %v %v", what, left, err)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), "berth-lab") || strings.Contains(string(mounts), filepath.Join(l.repo, ".lab")) {
+		t.Errorf("mounts are left: %v", err)
+	}
+	if out, err := exec.Command("ps", "-eo", "args").Output(); err != nil || strings.Contains(string(out), "kube-apiserver --") {
+		t.Errorf("a control plane still runs: %v", err)
+	}
+}
