@@ -181,7 +181,10 @@ func (n *Node) step() time.Duration {
 		close(n.ready)
 		n.log.Info("node is ready", run.KeyENI, len(n.state.ENIs()), "provisional", n.state.Provisional())
 	}
-	wake := min(n.plan.Wake.Sub(now), n.host.wake(now), n.nextCIDR.Sub(now))
+	wake := min(n.plan.Wake.Sub(now), n.nextCIDR.Sub(now))
+	if n.state.Ready() {
+		wake = min(wake, n.host.wake(now))
+	}
 	return n.untilDeadline(now, max(wake, time.Millisecond))
 }
 

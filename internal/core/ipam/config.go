@@ -75,6 +75,9 @@ const (
 	planEvery = time.Minute
 	// leakedEvery is the interval of the search for leaked interfaces.
 	leakedEvery = time.Hour
+	// ec2Slow is how long a restart waits for EC2's first answer before it makes do with the journal and metadata: a call may
+	// hang, or be tried again below us while it is throttled.
+	ec2Slow = 500 * time.Millisecond
 	// firstQuiet keeps what can wait away from the first moments of a restart.
 	firstQuiet = 5 * time.Second
 )

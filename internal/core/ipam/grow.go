@@ -53,7 +53,30 @@ func (p *planner) growExisting(need short) int {
 		}
 		rest -= n // also when it waits for its turn: the slot is there
 	}
-	return rest
+	return max(rest-p.comingRoom(), 0)
+}
+
+// comingRoom is how many more addresses the interfaces that are being made can take once they are attached. That is
+// sooner than another interface would be, and spends no slot. One whose making has failed before is not waited for.
+func (p *planner) comingRoom() int {
+	room := 0
+	add := func(sn vpc.SubnetID, slots int) {
+		if free, known := p.room(sn); known {
+			slots = min(slots, free)
+		}
+		room += max(slots, 0)
+	}
+	for token, c := range p.pending {
+		if p.retry["create/"+token].failures == 0 {
+			add(c.Subnet, p.perENI()-c.Secondary)
+		}
+	}
+	for _, e := range p.order {
+		if e.Managed && !e.Barred && (e.Phase == Created || e.Phase == Attaching) && p.retry["attach/"+string(e.ID)].failures == 0 {
+			add(e.Subnet, p.perENI()-len(e.Addresses))
+		}
+	}
+	return room
 }
 
 // assignable is how many addresses can be added to an interface, by its slots and its subnet's room.

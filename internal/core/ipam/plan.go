@@ -64,10 +64,11 @@ func (p *planner) do(a Action) bool {
 func (p *planner) read() {
 	if p.enisRead.IsZero() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Starting})
-		if !p.restored { // tags decide whether the primary subnet may be used at all
+		if !p.restored && p.subnetsRead.IsZero() { // tags decide whether the primary subnet may be used at all
 			p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 		}
-		if p.restored && p.retry[keyReadENIs].failures > 0 && !p.provisional {
+		slow := !p.now.Before(p.startedAt.Add(ec2Slow))
+		if p.restored && !p.provisional && (slow || p.retry[keyReadENIs].failures > 0) {
 			p.readMetadata(time.Second)
 		}
 	}
@@ -279,6 +280,9 @@ func (p *planner) promised() int {
 			n += a.Create.Secondary
 		}
 	}
+	if short := p.tally.Waiting - p.tally.Coming - n; short > 0 { // what interfaces that are being made can still take
+		n += min(short, p.comingRoom())
+	}
 	return n
 }
 
@@ -306,6 +310,7 @@ func (p *planner) wake() {
 			}
 		}
 	}
+	at(p.startedAt.Add(ec2Slow))
 	at(p.startedAt.Add(firstQuiet))
 	at(p.doubtUntil)
 	at(p.startedAt.Add(minENIAge))

@@ -251,6 +251,19 @@ blocked: addresses-coming
 }
 
 // The story: 27 addresses a subnet; two interfaces fill 20, and the last 7 must not cost the third slot.
+// EC2 answers for subnets at once and is slow with interfaces: the subnets are not asked for again and again.
+func TestSubnetsAreReadOnceWhileInterfacesAreSlow(t *testing.T) {
+	w := newWorld(t, nil)
+	plan := w.state.Plan(w.now)
+	for _, a := range plan.Actions {
+		w.state.Begin(a, w.now)
+		if a.Kind == ipam.ReadSubnets {
+			w.state.Finish(a, w.perform(a), w.now)
+		}
+	}
+	w.want("then", w.plan(), "")
+}
+
 func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.96/27"), 26 // the primary address is taken
