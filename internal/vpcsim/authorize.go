@@ -58,6 +58,7 @@ func (s *Sim) evaluate(c Caller, policies []*iam.Policy, r iam.Request) error {
 		return nil
 	case iam.ExplicitDeny:
 		why = "with an explicit deny in an identity-based policy"
+	case iam.ImplicitDeny:
 	}
 	who := c.Principal
 	if who == "" {

@@ -2,6 +2,7 @@ package vpcsim_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -288,7 +289,7 @@ func TestAuthorization(t *testing.T) {
 	want := "You are not authorized to perform this operation. User: arn:aws:sts::111122223333:assumed-role/node-role/" + w.node +
 		" is not authorized to perform: ec2:DeleteNetworkInterface on resource: arn:aws:ec2:us-west-2:111122223333:network-interface/" +
 		other.NetworkInterface.NetworkInterfaceId + " because no identity-based policy allows the ec2:DeleteNetworkInterface action"
-	if e, ok := err.(*vpcsim.APIError); !ok || e.Status != 403 || e.Message != want {
+	if e, ok := errors.AsType[*vpcsim.APIError](err); !ok || e.Status != 403 || e.Message != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	must(t, result(w.DeleteNetworkInterface(node, ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: ours.NetworkInterface.NetworkInterfaceId})))

@@ -237,7 +237,7 @@ func TestInterfaceRefusals(t *testing.T) {
 		}},
 		{"modify, six groups", "SecurityGroupsPerInterfaceLimitExceeded", func(t *testing.T, w *world) error {
 			var ids []string
-			for _, name := range strings.Fields("a b c d e f") {
+			for name := range strings.FieldsSeq("a b c d e f") {
 				g, err := w.CreateSecurityGroup(operator, ec2.CreateSecurityGroupInput{GroupName: name, Description: "x", VpcId: w.vpc})
 				must(t, err)
 				ids = append(ids, g.GroupId)

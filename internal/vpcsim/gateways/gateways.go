@@ -364,7 +364,7 @@ func (s Actions) DescribeAddresses(c world.Caller, in ec2.DescribeAddressesInput
 		return out, err
 	}
 	if len(in.PublicIps) > 0 {
-		in.Filters = append(in.Filters[:len(in.Filters):len(in.Filters)], ec2.Filter{Name: "public-ip", Values: in.PublicIps})
+		in.Filters = append(slices.Clip(in.Filters), ec2.Filter{Name: "public-ip", Values: in.PublicIps})
 	}
 	out.Addresses, err = ec2.Select(all, in.Filters, addressFields, func(a *ec2.Address) []ec2.Tag { return a.Tags })
 	return out, err

@@ -230,8 +230,10 @@ func mergeOptions(into *ec2.InstanceMetadataOptions, in ec2.InstanceMetadataOpti
 		into *string
 		from string
 	}{
-		{&into.HttpEndpoint, in.HttpEndpoint}, {&into.HttpTokens, in.HttpTokens},
-		{&into.HttpProtocolIpv6, in.HttpProtocolIpv6}, {&into.InstanceMetadataTags, in.InstanceMetadataTags},
+		{&into.HttpEndpoint, in.HttpEndpoint},
+		{&into.HttpTokens, in.HttpTokens},
+		{&into.HttpProtocolIpv6, in.HttpProtocolIpv6},
+		{&into.InstanceMetadataTags, in.InstanceMetadataTags},
 	} {
 		if f.from != "" {
 			*f.into = f.from

@@ -166,7 +166,7 @@ func (s Actions) movable(n *world.Subnet, a netip.Addr) error {
 func (s Actions) assignPrefixes(n *world.Subnet, e *world.ENI, names []string) error {
 	before := len(e.Prefixes)
 	for _, text := range names {
-		if _, err := takePrefix(n, e, text); err != nil {
+		if err := takePrefix(n, e, text); err != nil {
 			for _, p := range e.Prefixes[before:] {
 				world.Must(n.V4.ReleasePrefix(p, e.ID, s.State.Now))
 			}

@@ -160,7 +160,7 @@ func (s Actions) fill(e *world.ENI, w Wanted) error {
 		return err
 	}
 	for _, p := range w.Prefixes {
-		if _, err := takePrefix(n, e, p); err != nil {
+		if err := takePrefix(n, e, p); err != nil {
 			return err
 		}
 	}
@@ -226,21 +226,21 @@ func take(n *world.Subnet, e *world.ENI, text string) error {
 	return nil
 }
 
-func takePrefix(n *world.Subnet, e *world.ENI, text string) (netip.Prefix, error) {
+func takePrefix(n *world.Subnet, e *world.ENI, text string) error {
 	p, err := netip.ParsePrefix(text)
 	if err != nil || !p.Addr().Is4() {
-		return p, ec2.Errorf("InvalidParameterValue", "Invalid IPv4 prefix: %s", text)
+		return ec2.Errorf("InvalidParameterValue", "Invalid IPv4 prefix: %s", text)
 	}
 	switch err := n.V4.TakePrefix(p, e.ID); {
 	case errors.Is(err, addressing.ErrOutside):
-		return p, ec2.Errorf("InvalidParameterValue", "Prefix %s is not a /28 within the subnet's address range", p)
+		return ec2.Errorf("InvalidParameterValue", "Prefix %s is not a /28 within the subnet's address range", p)
 	case errors.Is(err, addressing.ErrReserved):
-		return p, ec2.Errorf("InvalidParameterValue", "Prefix %s contains addresses of the subnet's reserved address range", p)
+		return ec2.Errorf("InvalidParameterValue", "Prefix %s contains addresses of the subnet's reserved address range", p)
 	case err != nil:
-		return p, ec2.Errorf("InvalidParameterValue", "Prefix %s contains addresses that are in use", p)
+		return ec2.Errorf("InvalidParameterValue", "Prefix %s contains addresses that are in use", p)
 	}
 	e.Prefixes = append(e.Prefixes, p)
-	return p, nil
+	return nil
 }
 
 // checkGroups tells whether an interface in a VPC may have the groups.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
@@ -90,7 +91,7 @@ func (s Actions) DescribeSecurityGroups(c world.Caller, in ec2.DescribeSecurityG
 		return out, err
 	}
 	if len(in.GroupNames) > 0 {
-		in.Filters = append(in.Filters[:len(in.Filters):len(in.Filters)], ec2.Filter{Name: "group-name", Values: in.GroupNames})
+		in.Filters = append(slices.Clip(in.Filters), ec2.Filter{Name: "group-name", Values: in.GroupNames})
 	}
 	out.SecurityGroups, err = ec2.Select(all, in.Filters, groupFields, func(g *ec2.SecurityGroup) []ec2.Tag { return g.Tags })
 	return out, err

@@ -281,9 +281,9 @@ func (h *history[T]) Put(v T, at, now time.Time) {
 // At tells what is visible at a moment. Lags is false when the history is empty, and the true value is to be shown;
 // visible is false before the first entry becomes visible.
 func (h *history[T]) At(now time.Time) (v T, visible, lags bool) {
-	for i := len(h.Entries) - 1; i >= 0; i-- {
-		if !now.Before(h.Entries[i].At) {
-			return h.Entries[i].Value, true, true
+	for _, e := range slices.Backward(h.Entries) {
+		if !now.Before(e.At) {
+			return e.Value, true, true
 		}
 	}
 	return v, false, len(h.Entries) > 0
