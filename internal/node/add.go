@@ -85,18 +85,31 @@ func (n *Node) Add(ctx context.Context, req AddRequest) (Added, error) {
 	if err := n.ask(ctx, func() { n.beginAdd(c) }); err != nil {
 		r.err = n.stopping(req.Pod, "ADD")
 	} else {
-		select {
-		case r = <-c.reply:
-		case <-n.done:
-			select { // an answer that was given on the way out counts
-			case r = <-c.reply:
-			default:
-				r.err = n.stopping(req.Pod, "ADD")
-			}
-		}
+		r = n.await(ctx, c)
 	}
 	n.meterAdd(n.now().Sub(began), r.err)
 	return r.added, r.err
+}
+
+// await waits for the loop's answer. A caller that leaves is answered at once, unless its pod is being wired.
+func (n *Node) await(ctx context.Context, c *addCall) addReply {
+	gone := ctx.Done()
+	for {
+		select {
+		case r := <-c.reply:
+			return r
+		case <-gone:
+			gone = nil
+			n.tell(func() { n.leave(c) })
+		case <-n.done:
+			select { // an answer that was given on the way out counts
+			case r := <-c.reply:
+				return r
+			default:
+				return addReply{err: n.stopping(c.req.Pod, "ADD")}
+			}
+		}
+	}
 }
 
 func (n *Node) meterAdd(elapsed time.Duration, err error) {
@@ -230,11 +243,19 @@ func (n *Node) expire(now time.Time) {
 		}
 		delete(n.adds, key)
 		n.state.Withdraw(key)
-		b := n.plan.Blocked
+		b := n.state.Explain(n.plan)
 		if b.Why == "" {
 			b.Why = ipam.Coming
 		}
 		c.reply <- addReply{err: &Error{Pod: podName(c.req.Pod), Op: "ADD", Why: b.Why, Detail: b.Detail, Hint: b.Hint, Retry: true}}
+	}
+}
+
+// leave ends an ADD whose caller has gone. One that was granted an address is answered by its wiring.
+func (n *Node) leave(c *addCall) {
+	if !c.granted {
+		c.deadline = n.now()
+		n.expire(c.deadline)
 	}
 }
 

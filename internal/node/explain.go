@@ -12,14 +12,17 @@ const eventAfter = 3 * time.Second
 
 // explain tells the pods that wait for more than what is under way why they wait: an event each, again when the reason changes.
 func (n *Node) explain(now time.Time) {
-	b := n.plan.Blocked
 	waiting := n.state.Waiting()
-	if len(waiting) == 0 || b.Why == "" || b.Why == ipam.Coming {
+	if len(waiting) == 0 || n.plan.Blocked == "" || n.plan.Blocked == ipam.Coming {
 		return
 	}
+	var b ipam.Blocked
 	for _, d := range waiting {
-		if now.Sub(d.Since) < eventAfter || n.said[d.Pod.Key] == b.Why {
+		if now.Sub(d.Since) < eventAfter || n.said[d.Pod.Key] == n.plan.Blocked {
 			continue
+		}
+		if b.Why == "" {
+			b = n.state.Explain(n.plan)
 		}
 		n.said[d.Pod.Key] = b.Why
 		n.log.Warn("pod waits for an address", run.KeyPod, d.Pod.Name, run.KeyNamespace, d.Pod.Namespace, run.KeyWhy, b.Why, "detail", b.Detail)

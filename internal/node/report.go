@@ -94,7 +94,7 @@ func (n *Node) report() Report {
 		return r
 	}
 	s := n.state
-	r.Ready, r.Instance, r.Limits, r.MaxPods, r.Tally, r.Blocked = s.Ready(), s.Instance, s.Limits, s.MaxPods, s.Tally(), n.plan.Blocked
+	r.Ready, r.Instance, r.Limits, r.MaxPods, r.Tally, r.Blocked = s.Ready(), s.Instance, s.Limits, s.MaxPods, s.Tally(), s.Explain(n.plan)
 	r.MaxENIs = s.MaxENIs()
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)

@@ -115,8 +115,8 @@ type Result struct {
 // Plan is what to do now, why pods wait, and when to look again.
 type Plan struct {
 	Actions []Action
-	// Blocked says why pods wait for more than what is under way; its Why is empty when none does.
-	Blocked Blocked
+	// Blocked says why pods wait, empty when none does. Explain puts it into words.
+	Blocked Why
 	// Wake is when to plan again if nothing happens before.
 	Wake time.Time
 }
@@ -128,8 +128,8 @@ func (p Plan) String() string {
 		b.WriteString(a.String())
 		b.WriteByte('\n')
 	}
-	if p.Blocked.Why != "" {
-		fmt.Fprintf(&b, "blocked: %s\n", p.Blocked.Why)
+	if p.Blocked != "" {
+		fmt.Fprintf(&b, "blocked: %s\n", p.Blocked)
 	}
 	return b.String()
 }

@@ -41,71 +41,102 @@ func (b Blocked) String() string {
 	return s
 }
 
-// explain finds why pods wait; its Why is empty when none does. Promised addresses are those about to be added.
-func (s *State) explain(promised int) Blocked {
-	t := s.Tally()
-	t.Coming += promised
+// blocked finds why pods wait, empty when none does. Promised addresses are those about to be added.
+func (s *State) blocked(t Tally, promised int) Why {
+	var why Why
 	switch {
 	case t.Waiting == 0:
-		return Blocked{}
+		return ""
 	case !s.Ready():
-		return s.explainError(Blocked{Why: Starting, Detail: "EC2 was not read yet"})
+		why = Starting
 	case !s.Config.Provision || !s.Config.ReadEC2:
-		return Blocked{Why: ProvisioningOff, Detail: fmt.Sprintf("%d addresses in use, none free", t.InUse),
-			Hint: "assign secondary addresses to the node's interfaces, or unset DISABLE_NETWORK_RESOURCE_PROVISIONING and ENABLE_IMDS_ONLY_MODE"}
+		return ProvisioningOff
 	case s.Unschedulable && !s.Config.ManageUnschedulable:
-		return Blocked{Why: Unschedulable, Detail: "the node is unschedulable and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false",
-			Hint: "uncordon the node or set AWS_MANAGE_ENIS_NON_SCHEDULABLE=true"}
-	case t.Coming >= t.Waiting:
-		return s.explainError(Blocked{Why: Coming, Detail: fmt.Sprintf("EC2 is adding %d addresses", t.Coming)})
+		return Unschedulable
+	case t.Coming+promised >= t.Waiting:
+		why = Coming
+	default:
+		why = s.noRoom(t)
 	}
-	return s.explainError(s.explainRoom(t))
+	switch code := vpc.CodeOf(s.lastErr); {
+	case code == vpc.Throttled:
+		return EC2Throttled
+	case code == vpc.NotAuthorized:
+		return EC2Denied
+	case (code == vpc.Internal || code == vpc.Inconsistent || code == vpc.Invalid) && (why == Coming || why == Starting):
+		return EC2Failing
+	}
+	return why
 }
 
-// explainError lets the cloud's last refusal speak where it is the cause.
-func (s *State) explainError(b Blocked) Blocked {
-	if s.lastErr == nil {
-		return b
+// noRoom finds what limits a node whose pods wait for more than what is coming.
+func (s *State) noRoom(t Tally) Why {
+	slots := s.freeSlots()
+	switch {
+	case slots <= 0 && s.addressSlots() == 0 && t.Cooling > 0:
+		return AddressesCooling
+	case slots <= 0 && s.addressSlots() == 0:
+		return NodeFull
+	case s.subnetsRead.IsZero():
+		return Starting
+	case slots == 1 && s.bestRoom() >= 1:
+		return LastSlotKept
 	}
-	switch vpc.CodeOf(s.lastErr) {
-	case vpc.Throttled:
-		return Blocked{Why: EC2Throttled, Detail: s.lastErr.Error(), Hint: "the agent tries again by itself"}
-	case vpc.NotAuthorized:
-		return Blocked{Why: EC2Denied, Detail: s.lastErr.Error(), Hint: "grant the action to the role of aws-node"}
-	case vpc.Internal, vpc.Inconsistent, vpc.Invalid:
-		if b.Why == Coming || b.Why == Starting {
-			return Blocked{Why: EC2Failing, Detail: s.lastErr.Error(), Hint: "the agent tries again by itself"}
+	return SubnetsFull
+}
+
+// bestRoom is how many pod addresses a new interface could bring at most.
+func (s *State) bestRoom() int {
+	room := 0
+	for _, sn := range s.subnets {
+		if _, full := s.full[sn.ID]; full {
+			continue
 		}
+		if usable, _ := subnet.Judge(s.rules(), sn); usable {
+			room = max(room, s.left(sn)-1)
+		}
+	}
+	return room
+}
+
+// Explain puts a plan's reason into words that name the figures and the next step.
+func (s *State) Explain(p Plan) Blocked {
+	b := Blocked{Why: p.Blocked}
+	t := s.Tally()
+	capacity := max(s.maxENIs()-s.unmanaged(), 0) * s.perENI()
+	switch p.Blocked {
+	case Starting:
+		b.Detail = "EC2 has not answered for the node's interfaces and subnets yet"
+	case Coming:
+		b.Detail = "EC2 is adding addresses"
+	case ProvisioningOff:
+		b.Detail = fmt.Sprintf("%d addresses in use, none free", t.InUse)
+		b.Hint = "assign secondary addresses to the node's interfaces, or unset DISABLE_NETWORK_RESOURCE_PROVISIONING and ENABLE_IMDS_ONLY_MODE"
+	case Unschedulable:
+		b.Detail = "the node is unschedulable and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false"
+		b.Hint = "uncordon the node or set AWS_MANAGE_ENIS_NON_SCHEDULABLE=true"
+	case AddressesCooling:
+		b.Detail = fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", capacity, s.Limits.Type, t.Cooling)
+		b.Hint = "they are free again within IP_COOLDOWN_PERIOD"
+	case NodeFull:
+		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
+		b.Hint = "lower the kubelet's max-pods or use a larger instance type"
+	case LastSlotKept:
+		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.subnetLine())
+		b.Hint = s.subnetHint()
+	case SubnetsFull:
+		b.Detail, b.Hint = s.subnetLine(), s.subnetHint()
+	case EC2Throttled, EC2Failing:
+		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "the agent tries again by itself"
+	case EC2Denied:
+		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "grant the action to the role of aws-node"
 	default:
 	}
 	return b
 }
 
-func (s *State) explainRoom(t Tally) Blocked {
-	slots := s.freeSlots()
-	if slots <= 0 && s.addressSlots() == 0 {
-		if t.Cooling > 0 {
-			return Blocked{Why: AddressesCooling, Detail: fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", s.capacity(), s.Limits.Type, t.Cooling),
-				Hint: "they are free again within IP_COOLDOWN_PERIOD"}
-		}
-		return Blocked{Why: NodeFull, Detail: fmt.Sprintf("all %d address slots of %s are taken", s.capacity(), s.Limits.Type),
-			Hint: "lower the kubelet's max-pods or use a larger instance type"}
-	}
-	if s.subnetsRead.IsZero() {
-		return Blocked{Why: Starting, Detail: "the subnets were not read yet"}
-	}
-	room := 0
-	for _, sn := range subnet.Order(s.rules(), s.subnets) {
-		if _, full := s.full[sn.ID]; !full {
-			room = max(room, s.left(sn)-1)
-		}
-	}
-	hint := fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", s.Instance.Zone, s.Instance.VPC, vpc.TagCNIRole)
-	if slots == 1 && room >= 1 {
-		return Blocked{Why: LastSlotKept, Hint: hint,
-			Detail: fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.subnetLine())}
-	}
-	return Blocked{Why: SubnetsFull, Detail: s.subnetLine(), Hint: hint}
+func (s *State) subnetHint() string {
+	return fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", s.Instance.Zone, s.Instance.VPC, vpc.TagCNIRole)
 }
 
 // addressSlots is how many addresses the attached interfaces could still take by the type's limit.
@@ -118,8 +149,6 @@ func (s *State) addressSlots() int {
 	}
 	return n
 }
-
-func (s *State) capacity() int { return max(s.maxENIs()-s.unmanaged(), 0) * s.perENI() }
 
 // subnetLine names the zone's subnets with their room, or why they are not used.
 func (s *State) subnetLine() string {

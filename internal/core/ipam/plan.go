@@ -46,7 +46,7 @@ func (s *State) Plan(now time.Time) Plan {
 		p.readSubnets()
 		p.readENIs()
 	}
-	p.plan.Blocked = s.explain(p.promised())
+	p.plan.Blocked = s.blocked(p.tally, p.promised())
 	p.wake()
 	return p.plan
 }

@@ -272,7 +272,7 @@ func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 	if tally := w.state.Tally(); tally.InUse != 18 || tally.Waiting != 7 {
 		t.Fatalf("before the fix: %+v", tally)
 	}
-	b := w.state.Plan(w.now).Blocked
+	b := w.state.Explain(w.state.Plan(w.now))
 	if b.Why != ipam.LastSlotKept || !strings.Contains(b.String(), "subnet-primary 10.0.0.96/27 has 7 free") || !strings.Contains(b.Hint, "kubernetes.io/role/cni=1") {
 		t.Errorf("blocked: %s", b)
 	}
@@ -381,7 +381,7 @@ func TestHeldGrowth(t *testing.T) {
 		w.state.MaxPods = 110
 		w.add(0, 30)
 		text := w.settle()
-		if b := w.state.Plan(w.now).Blocked; b.Why != ipam.NodeFull {
+		if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.NodeFull {
 			t.Errorf("blocked %s\n%s", b, text)
 		}
 	})
@@ -391,7 +391,7 @@ func TestHeldGrowth(t *testing.T) {
 		w.refuse[ipam.CreateENI] = vpc.Throttled
 		w.add(0, 12)
 		w.step()
-		if b := w.state.Plan(w.now).Blocked; b.Why != ipam.EC2Throttled {
+		if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.EC2Throttled {
 			t.Errorf("blocked %s", b)
 		}
 	})

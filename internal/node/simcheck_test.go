@@ -1,0 +1,235 @@
+package node_test
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/node"
+)
+
+// pump does what the loop does after each event.
+func (s *simulation) pump() {
+	if s.dead {
+		s.restart(0, false, time.Second)
+	}
+	s.configure()
+	for _, g := range s.state.Satisfy(s.now) {
+		if !s.dead {
+			s.wire(g)
+		}
+	}
+	if s.dead {
+		return
+	}
+	plan := s.state.Plan(s.now)
+	s.wake = plan.Wake
+	for _, a := range plan.Actions {
+		if !s.dead {
+			s.start(a)
+		}
+	}
+	if s.rng.IntN(200) == 0 { // the loop compares with the kernel now and then
+		s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
+	}
+}
+
+// configure marks the interfaces whose link has appeared.
+func (s *simulation) configure() {
+	for _, e := range s.state.ENIs() {
+		if e.Phase == ipam.Attached && !e.Configured {
+			s.state.Configured(e.ID, s.truth()[e.ID].status == "attached")
+		}
+	}
+}
+
+func (s *simulation) start(a ipam.Action) {
+	s.volatile = append(s.volatile, s.state.Begin(a, s.now)...)
+	s.say("begin %s", a)
+	if s.dies("begun " + string(a.Kind)) {
+		return
+	}
+	s.flush() // the call waits for it
+	if s.dies("recorded " + string(a.Kind)) {
+		return
+	}
+	life, asked, inst := s.life, s.now, s.inst
+	what := s.fateOf(a)
+	s.after(s.between(20*time.Millisecond, 400*time.Millisecond), func() {
+		var r ipam.Result
+		if !what.before {
+			r = node.Execute(context.Background(), s.cloud, s.meta, a, inst, s.cfg.Cluster)
+		}
+		if what.code != "" {
+			r = ipam.Result{Err: &vpc.Error{Code: what.code, Op: string(a.Kind)}}
+		}
+		r.AskedAt = asked
+		if life == s.life && s.dies("done "+string(a.Kind)) {
+			return
+		}
+		s.after(s.between(0, 400*time.Millisecond), func() {
+			if life != s.life {
+				return
+			}
+			s.say("end %s: %v", a, r.Err)
+			s.volatile = append(s.volatile, s.state.Finish(a, r, s.now)...)
+			s.dies("finished " + string(a.Kind))
+		})
+	})
+}
+
+// fate is what becomes of a call: an error code instead of its answer, and whether it has an effect before.
+type fate struct {
+	code   vpc.Code
+	before bool // lost or refused before it had an effect
+}
+
+func (s *simulation) fateOf(a ipam.Action) fate {
+	if s.fate != nil {
+		return s.fate(a)
+	}
+	switch p := s.rng.IntN(100); {
+	case !s.faulty || p >= 9:
+		return fate{}
+	case p < 4:
+		return fate{vpc.Throttled, true}
+	case p < 6:
+		return fate{vpc.Internal, true}
+	}
+	return fate{vpc.Internal, false}
+}
+
+// dies tells whether the agent dies at this point. What it would do next in the same step does not happen.
+func (s *simulation) dies(point string) bool {
+	if s.dead {
+		return true
+	}
+	s.dead = s.point != nil && s.point(point)
+	if s.dead {
+		s.say("dies at: %s", point)
+		s.life++
+	}
+	return s.dead
+}
+
+type truth struct {
+	status string
+	addrs  map[netip.Addr]bool
+	ours   bool
+}
+
+// truth is what EC2 really has for this instance, without lag.
+func (s *simulation) truth() map[vpc.ENIID]truth {
+	t := map[vpc.ENIID]truth{}
+	for _, i := range s.sim.Topology().Interfaces {
+		e := truth{addrs: map[netip.Addr]bool{}, ours: i.Instance == s.inst.ID}
+		if e.ours {
+			e.status = "attached"
+		}
+		for _, a := range i.Addresses {
+			e.addrs[a] = true
+		}
+		t[i.ID] = e
+	}
+	return t
+}
+
+// check holds at every moment.
+func (s *simulation) check() {
+	t := s.truth()
+	for addr, k := range s.kernel {
+		found := false
+		for _, e := range t {
+			found = found || (e.ours && e.addrs[addr])
+		}
+		if !found {
+			s.fail("pod %s lives on %s, which is no address of the instance in EC2", k.ContainerID, addr)
+		}
+	}
+	seen := map[netip.Addr]ipam.Key{}
+	for _, a := range s.state.Allocations() {
+		if other, twice := seen[a.Addr]; twice {
+			s.fail("%s is recorded for %s and %s", a.Addr, other.ContainerID, a.Pod.Key.ContainerID)
+		}
+		seen[a.Addr] = a.Pod.Key
+	}
+}
+
+// quiet ends the faults and gives everything time to settle.
+func (s *simulation) quiet() {
+	s.faulty = false
+	for range 80 {
+		s.advance(time.Minute)
+		s.check()
+		s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
+	}
+	if s.err != nil {
+		return
+	}
+	plan := s.state.Plan(s.now)
+	switch plan.Blocked {
+	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept:
+	default:
+		s.fail("pods still wait: %s", s.state.Explain(plan))
+	}
+	orphans := 0 // live pods whose record was lost: their addresses stay held
+	for _, k := range s.kernel {
+		if _, ok := s.state.Allocation(k); !ok {
+			orphans++
+		}
+	}
+	if t := s.state.Tally(); t.Waiting == 0 && (t.Leaving+t.Coming > 0 || t.Held != orphans) {
+		s.fail("not settled, %d pods without a record: %+v", orphans, t)
+	}
+	s.checkLeaks()
+	s.checkTargets(plan)
+}
+
+func (s *simulation) checkLeaks() {
+	all := s.truth()
+	for id, e := range all {
+		known := s.state.ENI(id)
+		if known == nil {
+			s.fail("%s is leaked: attached %t, %v", id, e.ours, slices.Collect(maps.Keys(e.addrs)))
+			continue
+		}
+		for addr := range e.addrs {
+			if addr != known.Primary && known.Addresses[addr] == nil {
+				s.fail("%s of %s is leaked", addr, id)
+			}
+		}
+		for addr := range known.Addresses {
+			if !e.addrs[addr] {
+				s.fail("%s is thought to be on %s", addr, id)
+			}
+		}
+	}
+	for _, e := range s.state.ENIs() {
+		if _, ok := all[e.ID]; !ok {
+			s.fail("%s is thought to exist", e.ID)
+		}
+	}
+}
+
+func (s *simulation) checkTargets(plan ipam.Plan) {
+	t := s.state.Tally()
+	full := len(s.state.ENIs()) >= s.state.MaxENIs() || plan.Blocked != ""
+	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Free < s.state.Limits.MaxPods() && s.roomy() {
+		s.fail("fewer than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
+	}
+	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-1 && t.Free > s.cfg.WarmIP {
+		s.fail("more than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
+	}
+}
+
+// roomy tells whether some usable subnet could fill an interface.
+func (s *simulation) roomy() bool {
+	subnets, _ := s.state.Subnets()
+	return slices.ContainsFunc(subnets, func(sn vpc.Subnet) bool {
+		return sn.Free > s.state.Limits.IPv4PerENI && sn.Tags[vpc.TagCNIRole] != "0"
+	})
+}
