@@ -73,7 +73,7 @@ func (c *cli) root(getenv func(string) string) *cobra.Command {
 		return fmt.Errorf("--output: want json, got %q", output)
 	}
 	root.AddCommand(c.up(), c.serve(), c.down(), c.status(), c.env(), c.logs(), c.shell(), c.exec(), c.pcap(),
-		c.fault(), c.calls(), c.mark(), c.settings(), c.image(), c.snapshot(), c.runInstance(), c.terminateInstance(),
+		c.fault(), c.calls(), c.mark(), c.settings(), c.iam(), c.image(), c.snapshot(), c.runInstance(), c.terminateInstance(),
 		c.demo(), c.demoThrottle())
 	return root
 }

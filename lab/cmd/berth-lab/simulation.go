@@ -212,3 +212,62 @@ func (c *cli) snapshot() *cobra.Command {
 	})
 	return cmd
 }
+
+func (c *cli) iam() *cobra.Command {
+	cmd := &cobra.Command{Use: "iam", Short: "Roles of the simulated AWS, and whether their policies count"}
+	cmd.AddCommand(c.iamRole(), c.iamEnforce())
+	return cmd
+}
+
+func (c *cli) iamRole() *cobra.Command {
+	var files []string
+	var r world.Role
+	cmd := &cobra.Command{
+		Use: "role NAME", Short: "Make a role or replace it; a node's role is in `aws eks describe-nodegroup`", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, file := range files {
+				document, err := os.ReadFile(file)
+				if err != nil {
+					return fmt.Errorf("read policy: %w", err)
+				}
+				if !json.Valid(document) {
+					return fmt.Errorf("policy %s is no JSON", file)
+				}
+				r.Policies = append(r.Policies, document)
+			}
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			arn, err := client.PutRole(cmd.Context(), args[0], r)
+			if err != nil {
+				return err
+			}
+			c.say("%s", arn)
+			return nil
+		},
+	}
+	cmd.Flags().StringSliceVar(&files, "policy", nil, "files of policy documents; none takes every right away")
+	cmd.Flags().StringVar(&r.ServiceAccount, "service-account", "", "namespace/name of the service account that may take the role on")
+	return cmd
+}
+
+func (c *cli) iamEnforce() *cobra.Command {
+	return &cobra.Command{
+		Use: "enforce on|off", Short: "Let the policies count, and verify signatures", Args: cobra.ExactArgs(1), ValidArgs: []string{"on", "off"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] != "on" && args[0] != "off" {
+				return fmt.Errorf("want on or off, got %q", args[0])
+			}
+			client, err := world.Dial(c.paths)
+			if err != nil {
+				return err
+			}
+			on := args[0] == "on"
+			if err := client.VPC(cmd.Context(), http.MethodPut, "signatures", map[string]bool{"verify": on}, nil); err != nil {
+				return err
+			}
+			return client.VPC(cmd.Context(), http.MethodPatch, "settings", map[string]bool{"Authorize": on}, nil)
+		},
+	}
+}

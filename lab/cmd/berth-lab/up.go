@@ -23,6 +23,7 @@ import (
 	"github.com/berth-net/berth/lab/internal/cluster"
 	"github.com/berth-net/berth/lab/internal/controlplane"
 	"github.com/berth-net/berth/lab/internal/machine"
+	"github.com/berth-net/berth/lab/internal/preflight"
 	"github.com/berth-net/berth/lab/internal/proc"
 	"github.com/berth-net/berth/lab/internal/world"
 )
@@ -74,6 +75,9 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 		return c.watch(ctx, proc.Identity{})
 	}
 	if err := c.needPrograms(); err != nil {
+		return err
+	}
+	if err := c.needMachine(ctx, config); err != nil {
 		return err
 	}
 	if err := world.Sweep(ctx, c.paths, false); err != nil {
@@ -131,6 +135,17 @@ func (c *cli) needPrograms() error {
 		}
 	}
 	return nil
+}
+
+// needMachine names what the machine lacks, with its fix.
+func (c *cli) needMachine(ctx context.Context, config cluster.Config) error {
+	nodes := 0
+	for _, g := range config.NodeGroups {
+		nodes += g.Desired
+	}
+	return preflight.Error(preflight.Run(ctx, preflight.Needs{
+		Dir: string(c.paths.Cache()), Nodes: nodes, Path: c.paths.Cache().Bin() + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", Built: true,
+	}))
 }
 
 // detach starts the lab's own process, which outlives this one.

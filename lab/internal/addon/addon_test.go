@@ -257,3 +257,20 @@ func TestErrorsOfProgramsAreShown(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMergeOfValues(t *testing.T) {
+	base := map[string]any{"env": map[string]any{"A": "1", "B": "2"}, "extraEnv": []any{"x"}, "tolerations": []any{"x"}}
+	got := merge(merge(base, webIdentity("arn")), map[string]any{"env": map[string]any{"B": "3"}, "extraEnv": []any{"y"}, "tolerations": []any{"y"}})
+	if env := got["env"].(map[string]any); env["A"] != "1" || env["B"] != "3" {
+		t.Error(env)
+	}
+	if n := len(got["extraEnv"].([]any)); n != 4 {
+		t.Errorf("%d entries of extraEnv, want those of the lab, of the role and of the user", n)
+	}
+	if diff := cmp.Diff([]any{"y"}, got["tolerations"]); diff != "" {
+		t.Error(diff)
+	}
+	if base["env"].(map[string]any)["B"] != "2" {
+		t.Error("the base was changed")
+	}
+}

@@ -19,8 +19,9 @@ type Kind struct {
 	Schema string
 	// Workloads are what must be rolled out for the add-on to be ACTIVE, as kubectl names them.
 	Workloads []string
-	// render returns the manifests for configuration values, which have passed the schema.
-	render func(ctx context.Context, values map[string]any) ([]byte, error)
+	// render returns the manifests for configuration values, which have passed the schema, and the role of the add-on's
+	// service account, if it has one.
+	render func(ctx context.Context, values map[string]any, roleARN string) ([]byte, error)
 }
 
 // Sources are what the catalogue's manifests are made of.
@@ -53,19 +54,19 @@ func Catalogue(s Sources) ([]Kind, error) {
 	kinds := []Kind{
 		{
 			Name: CNI, Version: cniVersion, Workloads: []string{"daemonset/aws-node"},
-			render: func(ctx context.Context, values map[string]any) ([]byte, error) {
-				return s.Helm.Template(ctx, merge(s.CNI, values))
+			render: func(ctx context.Context, values map[string]any, roleARN string) ([]byte, error) {
+				return s.Helm.Template(ctx, merge(merge(s.CNI, webIdentity(roleARN)), values))
 			},
 		},
 		{
 			Name: CoreDNS, Version: corednsVersion, Workloads: []string{"deployment/coredns"},
-			render: func(_ context.Context, values map[string]any) ([]byte, error) {
+			render: func(_ context.Context, values map[string]any, _ string) ([]byte, error) {
 				return renderCoreDNS(s.CoreDNSImage, values)
 			},
 		},
 		{ // Every node runs it as a process, in the mode that the lab was started with.
 			Name: KubeProxy, Version: s.KubeVersion + "-berth.1",
-			render: func(context.Context, map[string]any) ([]byte, error) { return nil, nil },
+			render: func(context.Context, map[string]any, string) ([]byte, error) { return nil, nil },
 		},
 	}
 	for i := range kinds {
@@ -90,17 +91,43 @@ func renderCoreDNS(image string, values map[string]any) ([]byte, error) {
 	return []byte(out), nil
 }
 
-// merge lays over on top of base, mapping by mapping, and changes neither.
+// webIdentity is what EKS's webhook adds to the pods of a service account that has a role: a token for STS, and the
+// variables by which every SDK finds it.
+func webIdentity(roleARN string) map[string]any {
+	if roleARN == "" {
+		return nil
+	}
+	type m = map[string]any
+	const folder = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+	return m{
+		"serviceAccount": m{"annotations": m{"eks.amazonaws.com/role-arn": roleARN}},
+		"extraEnv": []any{
+			m{"name": "AWS_ROLE_ARN", "value": roleARN},
+			m{"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": folder + "/token"},
+		},
+		"extraVolumes": []any{m{"name": "aws-iam-token", "projected": m{"sources": []any{
+			m{"serviceAccountToken": m{"audience": "sts.amazonaws.com", "expirationSeconds": 86400, "path": "token"}},
+		}}}},
+		"extraVolumeMounts": []any{m{"name": "aws-iam-token", "mountPath": folder, "readOnly": true}},
+	}
+}
+
+// merge lays over on top of base, mapping by mapping, list after list, and changes neither.
 func merge(base, over map[string]any) map[string]any {
 	out := make(map[string]any, len(base)+len(over))
 	for k, v := range base {
 		out[k] = v
 	}
 	for k, v := range over {
-		below, isMap := out[k].(map[string]any)
-		above, bothMaps := v.(map[string]any)
-		if isMap && bothMaps {
-			v = merge(below, above)
+		switch above := v.(type) {
+		case map[string]any:
+			if below, ok := out[k].(map[string]any); ok {
+				v = merge(below, above)
+			}
+		case []any:
+			if below, ok := out[k].([]any); ok && strings.HasPrefix(k, "extra") {
+				v = append(append([]any{}, below...), above...)
+			}
 		}
 		out[k] = v
 	}

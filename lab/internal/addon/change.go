@@ -52,7 +52,7 @@ func (s *Store) Apply(change eks.AddonChange) error {
 	}
 	s.addons[change.Name] = &next
 	s.save()
-	s.group.Go(func() { s.roll(kind, values, Conflicts(change.ResolveConflicts), failed) })
+	s.group.Go(func() { s.roll(kind, values, next.ServiceAccountRoleARN, Conflicts(change.ResolveConflicts), failed) })
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (s *Store) uninstall(kind Kind, preserve bool) error {
 	if preserve {
 		return nil
 	}
-	manifests, err := kind.render(s.ctx, nil)
+	manifests, err := kind.render(s.ctx, nil, "")
 	if err != nil || len(manifests) == 0 {
 		return err
 	}
@@ -126,8 +126,8 @@ func (s *Store) uninstall(kind Kind, preserve bool) error {
 }
 
 // roll brings an add-on into the cluster and notes how it went.
-func (s *Store) roll(kind Kind, values map[string]any, conflicts Conflicts, failed eks.AddonStatus) {
-	status, issue := s.install(kind, values, conflicts, failed)
+func (s *Store) roll(kind Kind, values map[string]any, roleARN string, conflicts Conflicts, failed eks.AddonStatus) {
+	status, issue := s.install(kind, values, roleARN, conflicts, failed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.addons[kind.Name]
@@ -138,8 +138,10 @@ func (s *Store) roll(kind Kind, values map[string]any, conflicts Conflicts, fail
 	s.save()
 }
 
-func (s *Store) install(kind Kind, values map[string]any, conflicts Conflicts, failed eks.AddonStatus) (eks.AddonStatus, *eks.Issue) {
-	manifests, err := kind.render(s.ctx, values)
+func (s *Store) install(
+	kind Kind, values map[string]any, roleARN string, conflicts Conflicts, failed eks.AddonStatus,
+) (eks.AddonStatus, *eks.Issue) {
+	manifests, err := kind.render(s.ctx, values, roleARN)
 	if err != nil {
 		return failed, &eks.Issue{Code: "ConfigurationConflict", Message: err.Error()}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,8 +18,15 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/fabric"
 	"github.com/berth-net/berth/internal/vpcsim/wire"
+	"github.com/berth-net/berth/internal/vpcsim/wire/sigv4"
 	"github.com/berth-net/berth/lab/internal/cluster"
 	"github.com/berth-net/berth/lab/internal/dns"
+)
+
+// The operator's key: the account itself, which may do everything.
+const (
+	operatorKey    = "AKIAIOSFODNN7EXAMPLE"
+	operatorSecret = "lab"
 )
 
 // ports are the loopback ports that a lab keeps over restarts, so that a shell's environment stays good.
@@ -54,8 +62,10 @@ type apis struct {
 }
 
 func (w *World) startAPIs(ctx, background context.Context, group *errgroup.Group) error {
+	keys := sigv4.NewStore(time.Now)
+	keys.Add(sigv4.Credential{AccessKey: operatorKey, Secret: operatorSecret, Account: Account})
 	w.apis = &apis{
-		server:  wire.New(w.sim, wire.Options{Log: w.log, EKS: backend{w}}),
+		server:  wire.New(w.sim, wire.Options{Log: w.log, Credentials: keys, EKS: backend{w}, WebIdentity: trusted{w}}),
 		context: background, group: group, served: map[vpc.InstanceID]bool{},
 	}
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.ports.API))
@@ -90,7 +100,7 @@ func (w *World) startAPIs(ctx, background context.Context, group *errgroup.Group
 func (w *World) clientEnv() wire.ClientEnv {
 	return wire.ClientEnv{
 		Endpoint: fmt.Sprintf("127.0.0.1:%d", w.ports.API), Region: w.built.Region, DataPath: w.paths.AWSData(),
-		AccessKey: "AKIAIOSFODNN7EXAMPLE", Secret: "lab",
+		AccessKey: operatorKey, Secret: operatorSecret,
 	}
 }
 

@@ -27,7 +27,9 @@ func Dial(p Paths) (*Client, error) {
 	}
 	var d net.Dialer
 	return &Client{paths: p, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", p.Socket()) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", p.Socket())
+		},
 	}}}, nil
 }
 
@@ -51,6 +53,13 @@ func (c *Client) Terminate(ctx context.Context, id string) error {
 // LoadImage imports an image archive into every node.
 func (c *Client) LoadImage(ctx context.Context, archive string) error {
 	return c.order(ctx, http.MethodPost, "http://lab/images", struct{ Path string }{archive}, nil)
+}
+
+// PutRole makes a role or replaces it, and returns its ARN.
+func (c *Client) PutRole(ctx context.Context, name string, r Role) (string, error) {
+	var made struct{ ARN string }
+	err := c.order(ctx, http.MethodPut, "http://lab/roles/"+name, r, &made)
+	return made.ARN, err
 }
 
 // Capture writes what passes an interface to out, until ctx ends.

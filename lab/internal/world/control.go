@@ -85,6 +85,7 @@ func (w *World) controlMux() http.Handler {
 	handle("DELETE /instances/{id}", w.terminate)
 	handle("POST /images", w.loadImage)
 	handle("GET /pcap/{eni}", w.capture)
+	handle("PUT /roles/{name}", w.putRole)
 	return m
 }
 

@@ -65,6 +65,7 @@ func (p Paths) addons() string    { return filepath.Join(p.Dir, "addons.json") }
 func (p Paths) chart() string     { return filepath.Join(p.Dir, "chart") }
 func (p Paths) images() string    { return filepath.Join(p.Dir, "images") }
 func (p Paths) ports() string     { return filepath.Join(p.Dir, "ports.json") }
+func (p Paths) roles() string     { return filepath.Join(p.Dir, "roles.json") }
 func (p Paths) instances() string { return filepath.Join(p.Dir, "instances.json") }
 
 // Make creates the folders.

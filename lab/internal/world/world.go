@@ -61,6 +61,7 @@ type World struct {
 	mu       sync.Mutex // guards what follows
 	machines map[vpc.InstanceID]*machine.Machine
 	extra    []cluster.Instance // launched by lab run-instance
+	trust    map[string]string  // the service account that a role trusts
 	applied  chan struct{}      // closed, and replaced, after each change that the fabric has made
 	fault    error              // the last error of the fabric
 	ready    bool
@@ -135,6 +136,9 @@ func (w *World) load() error {
 		return err
 	}
 	if err := readJSON(w.paths.ports(), &w.ports); err != nil {
+		return err
+	}
+	if err := readJSON(w.paths.roles(), &w.trust); err != nil {
 		return err
 	}
 	return readJSON(w.paths.instances(), &w.extra)
