@@ -56,8 +56,9 @@ func (p *planner) growExisting(need short) int {
 	return max(rest-p.comingRoom(), 0)
 }
 
-// comingRoom is how many more addresses the interfaces that are being made can take once they are attached. That is
-// sooner than another interface would be, and spends no slot. One whose making has failed before is not waited for.
+// comingRoom is how many more addresses interfaces can take once the call about them that is under way has ended: those
+// that are being made, and those that just get addresses. That is sooner than another interface would be, and spends no
+// slot. One whose making has failed before is not waited for.
 func (p *planner) comingRoom() int {
 	room := 0
 	add := func(sn vpc.SubnetID, slots int) {
@@ -72,8 +73,14 @@ func (p *planner) comingRoom() int {
 		}
 	}
 	for _, e := range p.order {
-		if e.Managed && !e.Barred && (e.Phase == Created || e.Phase == Attaching) && p.retry["attach/"+string(e.ID)].failures == 0 {
-			add(e.Subnet, p.perENI()-len(e.Addresses))
+		if !e.Managed || e.Barred {
+			continue
+		}
+		assign, flying := p.inflight["assign/"+string(e.ID)]
+		switch {
+		case e.Phase == Attached && flying,
+			(e.Phase == Created || e.Phase == Attaching) && p.retry["attach/"+string(e.ID)].failures == 0:
+			add(e.Subnet, p.perENI()-len(e.Addresses)-assign.Count)
 		}
 	}
 	return room

@@ -79,3 +79,19 @@ func TestBurstSpendsNoInterfaceThatAnotherComingOneCanReplace(t *testing.T) {
 		t.Errorf("tally %+v", tally)
 	}
 }
+
+// While EC2 adds one address to an interface with room for eight more, the next pod waits for that call to end.
+func TestBurstMakesNoInterfaceWhileAnAddressIsBeingAdded(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.settle()
+	for i := range 5 {
+		w.add(i, i+1)
+		plan := w.state.Plan(w.now)
+		for _, a := range plan.Actions {
+			if a.Kind == ipam.CreateENI {
+				t.Fatalf("pod %d: an interface is made: %s", i, plan)
+			}
+			w.state.Begin(a, w.now)
+		}
+	}
+}
