@@ -39,7 +39,8 @@ type Journal struct {
 	wake    chan struct{}
 	stopped chan struct{}
 	size    int64
-	broken  error // a write failed: what follows would be out of order
+	broken  error // the last write failed
+	torn    bool  // and left a part of a line behind
 }
 
 type entry struct {
@@ -223,7 +224,7 @@ func (j *Journal) appendFile(data []byte) error {
 	if len(data) == 0 {
 		return j.broken
 	}
-	if j.broken != nil { // a torn line would hide what follows: begin on a line of its own
+	if j.torn { // it would hide what follows: begin on a line of its own
 		data = append([]byte{'\n'}, data...)
 	}
 	if j.file == nil {
@@ -233,15 +234,21 @@ func (j *Journal) appendFile(data []byte) error {
 		}
 		j.file = f
 	}
-	_, err := j.file.Write(data)
-	if err == nil {
+	before, err := j.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		j.broken = fmt.Errorf("find end of journal %s: %w", j.path, err)
+		return j.broken
+	}
+	if _, err = j.file.Write(data); err == nil {
 		err = syscall.Fdatasync(int(j.file.Fd()))
 	}
 	if err != nil {
 		j.broken = fmt.Errorf("append to journal %s: %w", j.path, err)
+		// What is not durable was not done: without its torn end the file is not a damaged one.
+		j.torn = j.torn || j.file.Truncate(before) != nil
 		return j.broken
 	}
-	j.broken = nil
+	j.broken, j.torn = nil, false
 	return nil
 }
 
@@ -261,7 +268,7 @@ func (j *Journal) replaceFile(data []byte) error {
 		_ = j.file.Close()
 		j.file = nil
 	}
-	j.broken = nil
+	j.broken, j.torn = nil, false
 	return nil
 }
 

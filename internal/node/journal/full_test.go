@@ -1,0 +1,73 @@
+package journal_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/node/journal"
+)
+
+// A full disk tears the last line. The agent said so to whoever asked, so the next start must not call the file damaged,
+// hold addresses and look for an interface more. A limit of the process stands for the disk, so the test runs itself.
+func TestJournalIsWholeAfterADiskWasFull(t *testing.T) {
+	const variable = "BERTH_TEST_JOURNAL"
+	if path := os.Getenv(variable); path != "" {
+		fill(t, path)
+		return
+	}
+	path := filepath.Join(t.TempDir(), "ipam.journal")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // this test itself
+	cmd.Env = append(os.Environ(), variable+"="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, damage := journal.Decode(data)
+	if damage != "" || len(records) < 2 {
+		t.Errorf("%d records, damage %q in\n%s", len(records), damage, data)
+	}
+}
+
+func fill(t *testing.T, path string) {
+	t.Helper()
+	j := journal.Open(path)
+	record := []ipam.Record{{Gone: &ipam.GoneRecord{ENI: "eni-1"}}}
+	var whole unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(record)(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := whole
+	small.Cur = uint64(info.Size() + info.Size()/2)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &small); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := j.Append(record)(); err == nil {
+			t.Fatal("a full disk takes a record")
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(record)(); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}
