@@ -44,7 +44,7 @@ func start(t *testing.T, args ...string) *lab {
 	if _, err := os.Stat(filepath.Join(repo, "bin/berth-lab")); err != nil {
 		missing("the lab is not built: make lab")
 	}
-	if _, running := world.Running(world.PathsOf(repo)); running {
+	if _, running := world.Running(); running {
 		t.Fatal("a lab is running: bin/berth-lab down")
 	}
 	t.Cleanup(func() {

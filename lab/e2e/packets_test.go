@@ -260,7 +260,7 @@ func (l *lab) agentOf(node world.InstanceStatus) int {
 func TestClusterLeavesNothing(t *testing.T) {
 	l := start(t)
 	l.kubectl("create", "configmap", "kept")
-	id, running := world.Running(world.PathsOf(l.repo))
+	id, running := world.Running()
 	if !running {
 		t.Fatal("the lab does not run")
 	}

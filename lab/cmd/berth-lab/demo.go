@@ -35,10 +35,10 @@ func (c *cli) play(story func(*demo.Story) error) error {
 	if err := needRoot(); err != nil {
 		return err
 	}
-	if id, running := world.Running(c.paths); running {
-		return fmt.Errorf("a lab is running (process %d) and a story needs one of its own: berth lab down", id.Pid)
+	if r, running := world.Running(); running {
+		return fmt.Errorf("the lab of %s is running (process %d) and a story needs one of its own: berth lab down", r.Repo, r.Pid)
 	}
-	if err := world.Sweep(context.Background(), c.paths, true); err != nil {
+	if err := c.takeDown(context.Background(), true); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "berth-demo-")
@@ -80,7 +80,7 @@ func (s stage) Env(ctx context.Context) ([]string, error) {
 
 // VPC gives an order to the simulated VPC.
 func (s stage) VPC(ctx context.Context, method, path string, in, out any) error {
-	client, err := world.Dial(s.c.paths)
+	client, err := world.Dial()
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (c *cli) pcap() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pcap ENI", Short: "Capture what passes an interface, until interrupted", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (c *cli) image() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -185,7 +185,7 @@ func (c *cli) runInstance() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run-instance", Short: "Launch an instance outside the cluster", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -215,7 +215,7 @@ func (c *cli) terminateInstance() *cobra.Command {
 	return &cobra.Command{
 		Use: "terminate-instance ID", Short: "End an instance that run-instance launched", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}

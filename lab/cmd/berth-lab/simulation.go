@@ -41,7 +41,7 @@ func (c *cli) faultAdd() *cobra.Command {
 			if lasts > 0 {
 				f.Until = time.Now().Add(lasts)
 			}
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func (c *cli) faultList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the faults in force", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ func (c *cli) faultClear() *cobra.Command {
 	return &cobra.Command{
 		Use: "clear [ID]", Short: "End a fault, or all of them", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -123,7 +123,7 @@ func (c *cli) calls() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "calls", Short: "Count the calls to the simulated AWS by action, caller and outcome", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -149,7 +149,7 @@ func (c *cli) mark() *cobra.Command {
 	return &cobra.Command{
 		Use: "mark NAME", Short: "Name this moment in the log of calls", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -163,7 +163,7 @@ func (c *cli) settings() *cobra.Command {
 		Use: "settings [JSON]", Short: "Show the simulated AWS's latency, lag and limits, or change the members that are given",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -186,7 +186,7 @@ func (c *cli) snapshot() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "save FILE", Short: "Write the state to a file", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -203,7 +203,7 @@ func (c *cli) snapshot() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read snapshot: %w", err)
 			}
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -235,7 +235,7 @@ func (c *cli) iamRole() *cobra.Command {
 				}
 				r.Policies = append(r.Policies, document)
 			}
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}
@@ -259,7 +259,7 @@ func (c *cli) iamEnforce() *cobra.Command {
 			if args[0] != "on" && args[0] != "off" {
 				return fmt.Errorf("want on or off, got %q", args[0])
 			}
-			client, err := world.Dial(c.paths)
+			client, err := world.Dial()
 			if err != nil {
 				return err
 			}

@@ -70,15 +70,24 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 	if config.Version != "" && config.Version != minorOf(controlplane.Version) {
 		c.say("warning: metadata.version is %s; the lab's Kubernetes is %s", config.Version, controlplane.Version)
 	}
-	if _, running := world.Running(c.paths); running {
+	left, trace := world.Recorded()
+	if trace && left.Alive() {
+		if left.Repo != c.paths.Repo {
+			return fmt.Errorf("the lab of %s is running, and a machine has room for one: berth lab down", left.Repo)
+		}
 		c.say("the lab is running already")
-		return c.watch(ctx, proc.Identity{})
+		return c.watch(ctx, false)
 	}
 	if err := c.needPrograms(); err != nil {
 		return err
 	}
 	if err := c.needMachine(ctx, config); err != nil {
 		return err
+	}
+	if trace && left.Repo != c.paths.Repo {
+		if err := world.Sweep(ctx, world.PathsOf(left.Repo), false); err != nil {
+			return err
+		}
 	}
 	if err := world.Sweep(ctx, c.paths, false); err != nil {
 		return err
@@ -89,11 +98,10 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 	if err := os.WriteFile(c.paths.Config(), text, 0o644); err != nil {
 		return fmt.Errorf("keep cluster config: %w", err)
 	}
-	id, err := c.detach(with)
-	if err != nil {
+	if err := c.detach(with); err != nil {
 		return err
 	}
-	return c.watch(ctx, id)
+	return c.watch(ctx, true)
 }
 
 // clusterFile reads the file, or the one that the lab has when none is given, and refuses another cluster's.
@@ -149,18 +157,18 @@ func (c *cli) needMachine(ctx context.Context, config cluster.Config) error {
 }
 
 // detach starts the lab's own process, which outlives this one.
-func (c *cli) detach(with choices) (proc.Identity, error) {
+func (c *cli) detach(with choices) error {
 	program, err := os.Executable()
 	if err != nil {
-		return proc.Identity{}, fmt.Errorf("find own program: %w", err)
+		return fmt.Errorf("find own program: %w", err)
 	}
 	log, err := os.OpenFile(c.paths.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return proc.Identity{}, fmt.Errorf("open log: %w", err)
+		return fmt.Errorf("open log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
 	if err := os.WriteFile(c.paths.Progress(), nil, 0o644); err != nil {
-		return proc.Identity{}, fmt.Errorf("begin progress: %w", err)
+		return fmt.Errorf("begin progress: %w", err)
 	}
 	args := []string{"serve", "--kube-proxy-mode", with.Proxy}
 	if with.WithoutCNI {
@@ -172,25 +180,21 @@ func (c *cli) detach(with choices) (proc.Identity, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return proc.Identity{}, fmt.Errorf("start the lab: %w", err)
+		return fmt.Errorf("start the lab: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()
 	id, err := proc.Identify(cmd.Process.Pid)
 	if err != nil {
-		return proc.Identity{}, errors.Join(err, cmd.Process.Kill())
+		return errors.Join(err, cmd.Process.Kill())
 	}
-	data, err := json.Marshal(id)
-	if err == nil {
-		err = os.WriteFile(c.paths.Record(), data, 0o644)
+	if err := (world.Record{Identity: id, Repo: c.paths.Repo}).Write(); err != nil {
+		return errors.Join(fmt.Errorf("record the lab's process: %w", err), cmd.Process.Kill())
 	}
-	if err != nil {
-		return proc.Identity{}, errors.Join(fmt.Errorf("record the lab's process: %w", err), cmd.Process.Kill())
-	}
-	return id, nil
+	return nil
 }
 
 // watch shows the lab's progress until it is up. When this command is interrupted, a lab that it started is ended.
-func (c *cli) watch(ctx context.Context, started proc.Identity) error {
+func (c *cli) watch(ctx context.Context, started bool) error {
 	f, err := os.Open(c.paths.Progress())
 	if err != nil {
 		return fmt.Errorf("follow progress: %w", err)
@@ -210,13 +214,13 @@ func (c *cli) watch(ctx context.Context, started proc.Identity) error {
 		if !errors.Is(err, io.EOF) {
 			return fmt.Errorf("follow progress: %w", err)
 		}
-		if _, running := world.Running(c.paths); !running && len(line) == 0 {
+		if _, running := world.Running(); !running && len(line) == 0 {
 			return fmt.Errorf("the lab has ended: see %s", c.paths.Log())
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if started.Pid == 0 {
+			if !started {
 				return ctx.Err()
 			}
 			c.say("interrupted: taking the lab down")
@@ -284,7 +288,12 @@ func (c *cli) down() *cobra.Command {
 const downLimit = 90 * time.Second
 
 func (c *cli) takeDown(ctx context.Context, disks bool) error {
-	if id, running := world.Running(c.paths); running {
+	paths := c.paths
+	id, trace := world.Recorded()
+	if trace {
+		paths = world.PathsOf(id.Repo)
+	}
+	if trace && id.Alive() {
 		if err := syscall.Kill(id.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("end the lab: %w", err)
 		}
@@ -301,7 +310,7 @@ func (c *cli) takeDown(ctx context.Context, disks bool) error {
 			}
 		}
 	}
-	if err := world.Sweep(ctx, c.paths, disks); err != nil {
+	if err := world.Sweep(ctx, paths, disks); err != nil {
 		return err
 	}
 	c.say("the lab is down")
@@ -333,7 +342,7 @@ func quote(s string) string {
 
 // ask asks the running lab how it is.
 func (c *cli) ask(ctx context.Context) (world.Status, error) {
-	client, err := world.Dial(c.paths)
+	client, err := world.Dial()
 	if err != nil {
 		return world.Status{}, err
 	}

@@ -21,10 +21,12 @@ type Client struct {
 var ErrNotRunning = errors.New("no lab is running: berth lab up -f cluster.yaml")
 
 // Dial returns a client of the running lab.
-func Dial(p Paths) (*Client, error) {
-	if _, ok := Running(p); !ok {
+func Dial() (*Client, error) {
+	r, ok := Running()
+	if !ok {
 		return nil, ErrNotRunning
 	}
+	p := PathsOf(r.Repo)
 	var d net.Dialer
 	return &Client{paths: p, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

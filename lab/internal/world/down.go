@@ -93,10 +93,23 @@ func removeDisk(p Paths) error {
 	return nil
 }
 
-// Running is the process of the running lab; ok is false when none runs.
-func Running(p Paths) (id proc.Identity, ok bool) {
-	if err := readJSON(p.Record(), &id); err != nil || id.Pid == 0 {
-		return id, false
-	}
-	return id, id.Alive()
+// Record says which process is the lab, and which checkout's.
+type Record struct {
+	proc.Identity
+	Repo string `json:"repo"`
 }
+
+// Recorded is the lab that runs or has run last on this machine; ok is false when there is no trace of one.
+func Recorded() (r Record, ok bool) {
+	err := readJSON(PathsOf("").Record(), &r)
+	return r, err == nil && r.Repo != ""
+}
+
+// Running is the lab that runs on this machine; ok is false when none does.
+func Running() (r Record, ok bool) {
+	r, ok = Recorded()
+	return r, ok && r.Alive()
+}
+
+// Write keeps the record.
+func (r Record) Write() error { return writeJSON(PathsOf(r.Repo).Record(), r) }

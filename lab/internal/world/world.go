@@ -232,15 +232,9 @@ func (w *World) save() error {
 	return writeFile(w.paths.snapshot(), data)
 }
 
-// zoneID is the id of the n-th zone of a region, as EC2 abbreviates it: usw2-az1.
+// zoneID is the id of the n-th zone of a region, as EC2 abbreviates it: usw2-az1, apse2-az1.
 func zoneID(region string, n int) string {
-	short := ""
-	for i, part := range strings.Split(region, "-") {
-		if i > 0 && part != "" {
-			part = part[:1]
-		}
-		short += part
-	}
+	short := strings.NewReplacer("north", "n", "south", "s", "east", "e", "west", "w", "central", "c", "-", "").Replace(region)
 	return fmt.Sprintf("%s-az%d", short, n+1)
 }
 
