@@ -103,7 +103,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	}}
 	a.journal = journal.Open(journalPath(c.backingStore))
 	ports.Journal = a.journal
-	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
+	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: bootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
 	q := queue.New(o.queue)
 	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q}
 	a.pages.registry.MustRegister(gauges{report: a.report.report})
