@@ -64,7 +64,8 @@ generate: ## write generated files anew
 	go generate ./...
 	cd lab && go generate ./...
 
-verify: generate ## what must hold before a change goes in: generated files are fresh, formats, linters
+verify: generate ## what must hold before a change goes in: generated files are fresh, modules tidy, formats, linters
+	go mod tidy -diff && cd lab && go mod tidy -diff
 	$(LINT) fmt --diff ./... && cd lab && $(LINT) fmt --diff ./...
 	@$(MAKE) --no-print-directory lint
 	git diff --exit-code
