@@ -203,7 +203,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	case ReadSubnets:
 		s.subnetsDenied = code == vpc.NotAuthorized
 	case DetachENI:
-		if e != nil && (code == vpc.Throttled || code == vpc.NotAuthorized) { // surely not begun
+		if e != nil && a.Why != Unfinished && (code == vpc.Throttled || code == vpc.NotAuthorized) { // surely not begun: this was the first try
 			e.Phase = Attached
 			return []Record{e.record()}
 		}

@@ -359,6 +359,29 @@ delete-eni eni-1: unfinished
 	}
 }
 
+// EC2 takes the detachment, reads lag, the repetition is throttled: the interface is still on its way out.
+func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) {
+	w := newWorld(t, nil)
+	w.add(0, 15)
+	w.settle()
+	w.settle()
+	w.del(0, 15)
+	w.now = w.now.Add(2 * time.Minute)
+	w.step()
+	stale := *w.eni("eni-2").Attachment
+	w.want("first try", w.step(), "detach-eni eni-2: interface-empty\n")
+	w.eni("eni-2").Attachment = &stale // what a lagging read shows
+	w.step()
+	w.now = w.now.Add(10 * time.Second)
+	w.refuse[ipam.DetachENI] = vpc.Throttled
+	if text := w.step(); !strings.Contains(text, "detach-eni eni-2: unfinished") {
+		t.Fatalf("no repetition: %s", text)
+	}
+	if phase := w.state.ENI("eni-2").Phase; phase != ipam.Detaching {
+		t.Errorf("the interface is %s", phase)
+	}
+}
+
 func TestHeldGrowth(t *testing.T) {
 	t.Run("unschedulable", func(t *testing.T) {
 		w := newWorld(t, nil)
