@@ -107,20 +107,24 @@ func (w *world) facts() (map[string]string, error) {
 		"ready": strconv.FormatBool(r.Node.Ready), "starting": r.Node.Starting, "blocked": r.Node.Blocked.String(),
 		"degraded": strings.Join(append(r.Node.Degraded, r.Degraded...), "; "),
 	}
-	managed := 0
+	managed, barred := 0, 0
 	for _, e := range r.Node.ENIs {
+		if e.Barred {
+			barred++
+		}
 		if e.Managed && e.Phase == ipam.Attached {
 			managed++
 		}
 	}
 	numbers := map[string]int{
 		"free": t.Free, "used": t.InUse, "cooling": t.Cooling, "held": t.Held, "leaving": t.Leaving, "coming": t.Coming, "waiting": t.Waiting,
-		"total": t.Total(), "enis": managed, "queued": r.QueuedDeletes, "acting": len(r.Node.Acting), "max-enis": r.Node.MaxENIs,
+		"total": t.Total(), "enis": managed, "barred": barred, "queued": r.QueuedDeletes, "acting": len(r.Node.Acting), "max-enis": r.Node.MaxENIs,
 	}
 	ec2 := w.nodeInterfaces()
 	numbers["ec2-enis"], numbers["ec2-loose"] = len(ec2), w.loose()
 	for _, e := range ec2 {
 		numbers["ec2-addresses"] += len(e.PrivateIpAddresses) - 1
+		numbers[fmt.Sprintf("ec2-addresses-%d", e.Attachment.DeviceIndex)] = len(e.PrivateIpAddresses) - 1
 	}
 	pods := w.livePods()
 	numbers["pods"] = len(pods)

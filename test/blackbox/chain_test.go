@@ -34,8 +34,17 @@ func chained(cond string) (bool, error) {
 // chain add POD [HOSTPORT] | check POD | del POD | gc [POD…] | status calls the whole list of plugins that the agent wrote, by libcni as a
 // runtime does, in the node's network namespace. HOSTPORT leads to the pod's port 7000.
 func cmdChain(w *world, neg bool, args []string) {
-	list, err := w.conflist()
-	w.check("read network configuration", err)
+	var list *libcni.NetworkConfigList
+	missing := eventually(patience, func() string { // the agent writes it once it is ready
+		var err error
+		if list, err = w.conflist(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if missing != "" {
+		w.fail("read network configuration: %s", missing)
+	}
 	dir, err := filepath.Abs(chainedDir)
 	w.check("find plugins", err)
 	cni := libcni.NewCNIConfigWithCacheDir([]string{w.rig.PluginDir(), dir}, filepath.Join(w.rig.Dir, "cache"), nil)

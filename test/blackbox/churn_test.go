@@ -18,7 +18,7 @@ const (
 	perSlot  = 3 // pods of one churner at most
 )
 
-// churn DURATION SEED [VARIABLE=value …] lets pods come and go while the agent is killed at random moments and started
+// churn DURATION SEED TARGET [VARIABLE=value …] lets pods come and go while the agent is killed at random moments and started
 // again. It fails when a pod that lives loses its address to another one, or its network.
 func cmdChurn(w *world, _ bool, args []string) {
 	limit, err := time.ParseDuration(args[0])
@@ -28,12 +28,12 @@ func cmdChurn(w *world, _ bool, args []string) {
 	w.check("churn", err)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	c := churn{world: w, target: w.target("outside")}
+	c := churn{world: w, target: w.target(args[2])}
 	var wg sync.WaitGroup
 	for i := range churners {
 		wg.Go(func() { c.run(ctx, i, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // a test's dice
 	}
-	kills := c.kill(ctx, rand.New(rand.NewPCG(seed, churners)), args[2:]) //nolint:gosec // a test's dice
+	kills := c.kill(ctx, rand.New(rand.NewPCG(seed, churners)), args[3:]) //nolint:gosec // a test's dice
 	wg.Wait()
 	w.printf("%d kills, %d pods added, %d deleted, %d live\n", kills, c.added, c.deleted, len(w.livePods()))
 	if len(c.troubles) > 0 {

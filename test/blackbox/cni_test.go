@@ -16,7 +16,7 @@ import (
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
 
-const cniUsage = `cni add [-within LIMIT] [-background] POD… | wait POD… | again POD | sandbox POD | del POD… | check POD | gc [POD…] | status | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
+const cniUsage = `cni add [-within LIMIT] [-background] POD… | wait POD… | again POD | sandbox POD | del POD… | result POD | check POD | gc [POD…] | status | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
 
 // cni runs the plugin; cniUsage has its verbs. What the plugin prints is on stdout.
 func cmdCNI(w *world, neg bool, args []string) {
@@ -37,6 +37,8 @@ func cmdCNI(w *world, neg bool, args []string) {
 		w.ask(neg, verb, args[1:])
 	case "raw":
 		w.raw(neg, args[1:])
+	case "result":
+		w.printf("%s\n", w.pod(args[1]).Result)
 	default:
 		w.fail("%s", cniUsage)
 	}
@@ -101,7 +103,13 @@ func (w *world) wait(neg bool, args []string) {
 		}
 		c := <-done
 		delete(w.waiting, name)
-		w.printf("%s: %s\n", name, describe(c))
+		if c.Err == nil {
+			addr := w.pod(name).Addr
+			w.ts.Setenv(strings.ReplaceAll(name, "-", "_"), addr.String())
+			w.printf("%s: has %s\n", name, addr)
+		} else {
+			w.printf("%s: %s\n", name, describe(c))
+		}
 		w.outcome(neg, c.Err)
 	}
 }
@@ -113,7 +121,7 @@ func describe(c rig.Call) string {
 	if c.Err != nil {
 		return fmt.Sprintf("%v: %s", c.Err, c.Out)
 	}
-	return string(c.Out)
+	return "ok"
 }
 
 // again repeats the ADD of a pod (again), or adds a second sandbox of the same pod in a namespace of its own (sandbox),
@@ -127,6 +135,9 @@ func (w *world) again(neg bool, verb, name string) {
 	c := w.addOne(name, &p, 0)
 	w.printf("%s: %s\n", name, describe(c))
 	w.outcome(neg, c.Err)
+	if c.Err == nil {
+		w.printf("%s: has %s\n", name, p.Addr)
+	}
 }
 
 func (w *world) del(neg bool, args []string) {

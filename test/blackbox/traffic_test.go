@@ -19,14 +19,24 @@ import (
 
 const servicePort = 7000
 
+// within takes "-within LIMIT" from the arguments.
+func (w *world) within(args []string) (time.Duration, []string) {
+	if args[0] != "-within" {
+		return patience, args
+	}
+	d, err := time.ParseDuration(args[1])
+	w.check("-within", err)
+	return d, args[2:]
+}
+
 // expect repeats what must work until it does; what must not work is tried once.
-func (w *world) expect(neg bool, try func(time.Duration) error) {
+func (w *world) expect(neg bool, limit time.Duration, try func(time.Duration) error) {
 	if neg {
 		w.outcome(true, try(impatience))
 		return
 	}
 	var last error
-	if eventually(patience, func() string {
+	if eventually(limit, func() string {
 		if last = try(3 * time.Second); last != nil {
 			return last.Error()
 		}
@@ -36,13 +46,17 @@ func (w *world) expect(neg bool, try func(time.Duration) error) {
 	}
 }
 
-// tcp FROM TO[:PORT] connects, and prints who the other end saw. TO may be internet, which tells, too.
+// tcp [-within LIMIT] FROM TO[:PORT] [WHO] connects, and prints who the other end saw, until that is WHO. TO may be
+// internet, which tells, too.
 func cmdTCP(w *world, neg bool, args []string) {
+	limit, args := w.within(args)
 	_, from := w.place(args[0])
 	target := w.target(args[1])
 	var saw netip.Addr
-	w.expect(neg, func(limit time.Duration) (err error) {
-		saw, err = dial(from, target, limit)
+	w.expect(neg, limit, func(limit time.Duration) (err error) {
+		if saw, err = dial(from, target, limit); err == nil && len(args) > 2 && w.who(saw) != args[2] {
+			err = fmt.Errorf("seen as %s", w.who(saw))
+		}
 		return err
 	})
 	if saw.IsValid() {
@@ -112,11 +126,12 @@ func dial(space string, to netip.AddrPort, limit time.Duration) (netip.Addr, err
 	return saw.Addr(), err
 }
 
-// ping FROM TO
+// ping [-within LIMIT] FROM TO
 func cmdPing(w *world, neg bool, args []string) {
+	limit, args := w.within(args)
 	_, from := w.place(args[0])
 	to, _ := w.place(args[1])
-	w.expect(neg, func(limit time.Duration) error { return ping(from, to, limit) })
+	w.expect(neg, limit, func(limit time.Duration) error { return ping(from, to, limit) })
 }
 
 // ping sends one ICMP echo request and waits for its reply.

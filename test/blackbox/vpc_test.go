@@ -209,11 +209,12 @@ func cmdMark(w *world, _ bool, args []string) {
 func cmdCalls(w *world, _ bool, args []string) {
 	changes := len(args) == 2 && args[0] == "-changes"
 	counts := w.rig.Calls(args[len(args)-1])
+	w.printf("since %s:\n", args[len(args)-1])
 	for _, action := range slices.Sorted(maps.Keys(counts)) {
 		if strings.HasPrefix(action, "imds:") || changes && strings.HasPrefix(action, "Describe") {
 			continue
 		}
-		w.printf("%s %d\n", action, counts[action])
+		w.printf("- %s %d\n", action, counts[action])
 	}
 }
 
