@@ -151,9 +151,8 @@ func (c *cli) needMachine(ctx context.Context, config cluster.Config) error {
 	for _, g := range config.NodeGroups {
 		nodes += g.Desired
 	}
-	return preflight.Error(preflight.Run(ctx, preflight.Needs{
-		Dir: string(c.paths.Cache()), Nodes: nodes, Path: c.paths.Cache().Bin() + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", Built: true,
-	}))
+	results := preflight.Run(ctx, preflight.Needs{Dir: string(c.paths.Cache()), Nodes: nodes, Built: true})
+	return preflight.Error(slices.DeleteFunc(results, func(r preflight.Result) bool { return r.Name == "programs" })) // they are for building
 }
 
 // detach starts the lab's own process, which outlives this one.
