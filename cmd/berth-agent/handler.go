@@ -41,8 +41,9 @@ func podOf(req agentapi.Request) ipam.Pod {
 	return ipam.Pod{Key: ipam.Key(req.Attachment), Namespace: req.Pod.Namespace, Name: req.Pod.Name, UID: req.Pod.UID}
 }
 
-// Add implements server.Handler.
+// Add implements server.Handler. A DEL of the attachment that still waits on disk is older, and must not come after.
 func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) (agentapi.Added, error) {
+	h.forget(req)
 	added, err := h.node.Add(ctx, node.AddRequest{Pod: podOf(req), NetNS: netns})
 	if err != nil {
 		return agentapi.Added{}, asError(req, err)
@@ -65,7 +66,15 @@ func (h handler) Del(ctx context.Context, req agentapi.Request) error {
 	if err != nil {
 		return asError(req, err)
 	}
+	h.forget(req)
 	return nil
+}
+
+// forget takes a request out of the queue that has been done or overtaken.
+func (h handler) forget(req agentapi.Request) {
+	if err := h.queue.Remove(req.Attachment); err != nil {
+		h.log.Warn("request on disk stays", run.KeyPod, req.Pod.Name, run.KeyNamespace, req.Pod.Namespace, run.KeyErr, err)
+	}
 }
 
 // Check implements server.Handler.

@@ -227,3 +227,35 @@ func TestDelWhileStarting(t *testing.T) {
 		t.Errorf("%d requests are left", len(entries))
 	}
 }
+
+// The plugin leaves a DEL on disk because no agent answers, then asks the one that just starts. That one leaves it on disk,
+// too, and its success must not be the end of the request: the pod's address was lost until the node's end.
+func TestDelThatMeetsAStartingAgentIsNotForgotten(t *testing.T) {
+	h, l := newHandler(t)
+	waits := func() int {
+		t.Helper()
+		entries, err := h.queue.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.refuse = &node.Error{Op: "DEL", Why: ipam.Starting, Retry: true}
+	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil || waits() != 1 {
+		t.Errorf("%v, %d requests wait", err, waits())
+	}
+	l.refuse = nil
+	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil || waits() != 0 {
+		t.Errorf("once it is done: %v, %d requests wait", err, waits())
+	}
+	// A DEL that waits is older than an ADD of the same attachment, and does not take its network away.
+	if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Add(t.Context(), request(agentapi.Add), nil); err != nil || waits() != 0 {
+		t.Errorf("after ADD: %v, %d requests wait", err, waits())
+	}
+}

@@ -78,16 +78,14 @@ func (p plugin) del(args *skel.CmdArgs, log *slog.Logger) error {
 }
 
 // queueDel stores the request and asks once more: an agent that began to listen in between may have read the queue before
-// the request was in it.
+// the request was in it. Only the agent takes it out again, since its success may mean that it, too, left it there.
 func (p plugin) queueDel(c conf, req agentapi.Request) error {
 	q := queue.New(c.Queue)
 	req.Version, req.Plugin = agentapi.Version, p.build
 	if err := q.Put(req, time.Now()); err != nil {
 		return cniError(agentapi.CodeIO, fmt.Sprintf("%s: the agent does not answer and the request cannot be left on disk: %v", subject(req), err), agentDownHint)
 	}
-	if _, err := p.client(c).Do(req, nil, time.Second); err == nil {
-		_ = q.Remove(req.Attachment) // otherwise the agent does it again, without effect
-	}
+	_, _ = p.client(c).Do(req, nil, time.Second)
 	return nil
 }
 
