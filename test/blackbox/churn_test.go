@@ -113,7 +113,7 @@ func (c *churn) addWhile(ctx context.Context, name string, p *rig.Pod) bool {
 			}
 			return true
 		}
-		c.rig.Plugin("DEL", *p)
+		c.drop(p)
 		p.Container += "x"
 	}
 	return false
@@ -122,8 +122,18 @@ func (c *churn) addWhile(ctx context.Context, name string, p *rig.Pod) bool {
 func (c *churn) remove(name string) bool {
 	p := c.livePods()[name]
 	c.lost(name) // from the moment on that the runtime asks, the address may be another's
-	if call := c.rig.Plugin("DEL", *p); call.Err != nil {
-		c.trouble("DEL %s: %s", name, describe(call))
+	return c.drop(p)
+}
+
+// drop deletes a pod, as often as it takes.
+func (c *churn) drop(p *rig.Pod) bool {
+	if last := eventually(20*time.Second, func() string {
+		if call := c.rig.Plugin("DEL", *p); call.Err != nil {
+			return describe(call)
+		}
+		return ""
+	}); last != "" {
+		c.trouble("DEL %s: %s", p.Name, last)
 		return false
 	}
 	return true

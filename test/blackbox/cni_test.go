@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
@@ -251,7 +252,25 @@ func cmdLeaks(w *world, _ bool, _ []string) {
 	})
 	if missing != "" {
 		cmdFacts(w, false, nil)
+		w.printStrangers()
 		w.fail("still not so after %s: %s", patience, missing)
+	}
+}
+
+// printStrangers prints the pods that the agent has and the script has not.
+func (w *world) printStrangers() {
+	var r report
+	w.check("report", w.agent.Fetch("/v1/berth", &r))
+	live := map[string]bool{}
+	for _, p := range w.livePods() {
+		live[p.Container] = true
+	}
+	for _, e := range r.Node.ENIs {
+		for _, a := range e.Addresses {
+			if a.Phase == ipam.Held || a.Pod != nil && !live[a.Pod.Key.ContainerID] {
+				w.printf("stranger: %s %s %+v\n", a.IP, a.Phase, a.Pod)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +45,19 @@ func cmdVPC(w *world, _ bool, args []string) {
 	w.tb.Cleanup(func() { // before the rig's directory goes
 		if w.tb.Failed() && w.agent != nil {
 			w.tb.Logf("the agent's log ends with:\n%s", w.agent.Tail())
+			w.keepLogs()
 		}
 	})
+}
+
+// keepLogs copies all agents' logs to where go test -artifacts keeps them.
+func (w *world) keepLogs() {
+	logs, _ := filepath.Glob(filepath.Join(w.rig.Dir, "*.log"))
+	for _, path := range logs {
+		if data, err := os.ReadFile(path); err == nil {
+			_ = os.WriteFile(filepath.Join(w.tb.ArtifactDir(), filepath.Base(path)), data, 0o600)
+		}
+	}
 }
 
 // settings changes delays of the simulated EC2: latency, attach, detach, block, describe, metadata.
