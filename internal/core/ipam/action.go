@@ -77,6 +77,16 @@ type Action struct {
 	Create     *Pending
 }
 
+// excludes tells whether two actions must not run side by side: the same one, or an assignment and an unassignment on one
+// interface. EC2 gives out an address again as soon as it is free; a repeated unassignment would take it from its new pod.
+func (a Action) excludes(b Action) bool {
+	if a.Key == b.Key {
+		return true
+	}
+	moves := func(k Kind) bool { return k == AssignAddresses || k == UnassignAddresses }
+	return a.ENI == b.ENI && moves(a.Kind) && moves(b.Kind)
+}
+
 // String is one line for logs and golden tests.
 func (a Action) String() string {
 	var b strings.Builder

@@ -51,10 +51,15 @@ func (s *State) Plan(now time.Time) Plan {
 	return p.plan
 }
 
-// do adds an action unless its key is in flight or has to wait.
+// do adds an action unless it is in flight, has to wait, or must not run beside another.
 func (p *planner) do(a Action) bool {
-	if !p.mayTry(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, func(b Action) bool { return b.Key == a.Key }) {
+	if !p.mayTry(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, a.excludes) {
 		return false
+	}
+	for _, b := range p.inflight {
+		if a.excludes(b) {
+			return false
+		}
 	}
 	p.plan.Actions = append(p.plan.Actions, a)
 	return true

@@ -382,6 +382,29 @@ func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) 
 	}
 }
 
+// An unassignment whose outcome a crash hid is repeated. Meanwhile EC2 may have given the address out again.
+func TestAssignAndUnassignOfAnInterfaceTakeTurns(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmIP = 1 })
+	w.add(0, 6)
+	w.settle()
+	w.del(0, 6)
+	w.now = w.now.Add(31 * time.Second)
+	w.step()
+	plan := w.state.Plan(w.now)
+	if len(plan.Actions) != 1 || plan.Actions[0].Kind != ipam.UnassignAddresses {
+		t.Fatalf("plan: %s", plan)
+	}
+	w.state.Begin(plan.Actions[0], w.now)
+	w.add(6, 9)
+	if text := w.plan(); strings.Contains(text, "assign-addresses") {
+		t.Errorf("while it runs: %s", text)
+	}
+	w.state.Finish(plan.Actions[0], w.perform(plan.Actions[0]), w.now)
+	if text := w.plan(); !strings.Contains(text, "assign-addresses eni-primary +3") {
+		t.Errorf("after it: %s", text)
+	}
+}
+
 func TestHeldGrowth(t *testing.T) {
 	t.Run("unschedulable", func(t *testing.T) {
 		w := newWorld(t, nil)
