@@ -55,7 +55,7 @@ func (r *Rig) StartAgent(env ...string) *Agent {
 	out, err := os.Create(a.Log)
 	r.must("create log", err)
 	defer func() { _ = out.Close() }()
-	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent"), "-socket", r.socket(), "-queue", r.queue(), "-metrics", "unix:"+filepath.Join(r.Dir, "m")) //nolint:gosec,noctx // our own program, ended by Stop
+	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent"), "-socket", r.socket(), "-queue", r.queue(), "-metrics", "unix:"+filepath.Join(r.Dir, "m"))
 	a.cmd.Stdout, a.cmd.Stderr = out, out
 	a.cmd.Env = append(r.environment(), env...)
 	a.Started = time.Now()
@@ -153,7 +153,7 @@ func (a *Agent) Fetch(path string, v any) error {
 		return new(net.Dialer).DialContext(ctx, "unix", a.rig.ipcPath())
 	}}}
 	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://agent" + path) //nolint:noctx // the client has a timeout
+	resp, err := client.Get("http://agent" + path)
 	if err != nil {
 		return err
 	}

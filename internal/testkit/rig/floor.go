@@ -31,7 +31,7 @@ func (r *Rig) Floor(n int) time.Duration {
 	began := time.Now()
 	for i := range n {
 		wg.Go(func() {
-			cmd := exec.Command(filepath.Join(r.Bin, "berth-cni")) //nolint:gosec,noctx // our own program
+			cmd := exec.Command(filepath.Join(r.Bin, "berth-cni"))
 			cmd.Env = []string{"CNI_COMMAND=VERSION"}
 			if errs[i] = cmd.Run(); errs[i] == nil {
 				errs[i] = bareWire(spaces[i], int(host), i)

@@ -73,7 +73,7 @@ func (r *Rig) Plugin(verb string, p Pod) Call {
 
 // PluginWith runs the plugin with a configuration of the caller's.
 func (r *Rig) PluginWith(verb string, p Pod, conf []byte) Call {
-	cmd := exec.Command(filepath.Join(r.Bin, "berth-cni")) //nolint:gosec,noctx // our own program; it has a deadline of its own
+	cmd := exec.Command(filepath.Join(r.Bin, "berth-cni"))
 	cmd.Env = []string{
 		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + p.Container, "CNI_NETNS=" + p.NetNS, "CNI_IFNAME=eth0", "CNI_PATH=" + r.Bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.Name,

@@ -136,8 +136,10 @@ func (r *Rig) AddSubnet(block, cidr, role string) string {
 		_, err := r.Sim.AssociateVpcCidrBlock(c, ec2.AssociateVpcCidrBlockInput{VpcId: r.VPC, CidrBlock: block})
 		r.must("associate block", err)
 	}
-	sn, err := r.Sim.CreateSubnet(c, ec2.CreateSubnetInput{VpcId: r.VPC, CidrBlock: cidr, AvailabilityZone: "us-west-2a",
-		TagSpecifications: []ec2.TagSpecification{{ResourceType: "subnet", Tags: []ec2.Tag{{Key: vpc.TagCNIRole, Value: role}}}}})
+	sn, err := r.Sim.CreateSubnet(c, ec2.CreateSubnetInput{
+		VpcId: r.VPC, CidrBlock: cidr, AvailabilityZone: "us-west-2a",
+		TagSpecifications: []ec2.TagSpecification{{ResourceType: "subnet", Tags: []ec2.Tag{{Key: vpc.TagCNIRole, Value: role}}}},
+	})
 	r.must("create subnet", err)
 	return sn.Subnet.SubnetId
 }

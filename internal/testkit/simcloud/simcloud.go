@@ -45,7 +45,8 @@ func (c Cloud) ENIs(_ context.Context, ids []vpc.ENIID) ([]vpc.ENI, error) {
 // AvailableENIs implements node.CloudReader.
 func (c Cloud) AvailableENIs(_ context.Context, id vpc.ID, cluster string, instance vpc.InstanceID) ([]vpc.ENI, error) {
 	filters := []ec2.Filter{
-		{Name: "vpc-id", Values: []string{string(id)}}, {Name: "status", Values: []string{"available"}},
+		{Name: "vpc-id", Values: []string{string(id)}},
+		{Name: "status", Values: []string{"available"}},
 		{Name: "tag-key", Values: []string{vpc.TagENIInstance}},
 	}
 	if cluster != "" {

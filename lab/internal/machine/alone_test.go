@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/lab/internal/cgroup"
+	"github.com/berth-net/berth/lab/internal/machine"
 )
 
 const staticPod = `
@@ -68,16 +69,7 @@ func TestClusterLimits(t *testing.T) {
 	if len(found) < 2 {
 		t.Fatalf("no limits of 32 MiB for pod and container, only %q", found)
 	}
-	for i := 0; ; i++ {
-		out, err := m.Exec(t.Context(), "ctr", "-n", "k8s.io", "task", "ls")
-		if err == nil && strings.Count(out, "RUNNING") == 2 {
-			break
-		}
-		if i == 300 {
-			t.Fatalf("containers are\n%s%v", out, err)
-		}
-		<-tick.C
-	}
+	awaitRunning(t, m, tick.C)
 	stopped = true
 	if err := m.Stop(true); err != nil {
 		t.Error(err)
@@ -88,6 +80,21 @@ func TestClusterLimits(t *testing.T) {
 	n.ip("netns", "del", n.name("alone"))
 	n.ip("netns", "del", n.name("router"))
 	unchanged(t, before)
+}
+
+// awaitRunning waits until the sandbox and the container run.
+func awaitRunning(t *testing.T, m *machine.Machine, tick <-chan time.Time) {
+	t.Helper()
+	for i := 0; ; i++ {
+		out, err := m.Exec(t.Context(), "ctr", "-n", "k8s.io", "task", "ls")
+		if err == nil && strings.Count(out, "RUNNING") == 2 {
+			return
+		}
+		if i == 300 {
+			t.Fatalf("containers are\n%s%v", out, err)
+		}
+		<-tick
+	}
 }
 
 // limits are the control groups below a node's that have the pod's limit of memory, in either version.
