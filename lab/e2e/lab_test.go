@@ -51,12 +51,12 @@ func start(t *testing.T, args ...string) *lab {
 		if t.Failed() {
 			l.keepLogs()
 		}
-		if out, err := l.try(context.Background(), "berth-lab", "down"); err != nil {
+		if out, err := l.try(context.WithoutCancel(t.Context()), "berth-lab", "down"); err != nil {
 			t.Errorf("lab down: %v\n%s", err, out)
 		}
 	})
 	l.run("berth-lab", append([]string{"up", "-f", "../internal/demo/cluster.yaml"}, args...)...)
-	for _, line := range strings.Split(strings.TrimSpace(l.run("berth-lab", "env")), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(l.run("berth-lab", "env")), "\n") {
 		l.env = append(l.env, strings.ReplaceAll(strings.TrimPrefix(line, "export "), "'", ""))
 	}
 	return l

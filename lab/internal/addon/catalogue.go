@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -115,9 +116,7 @@ func webIdentity(roleARN string) map[string]any {
 // merge lays over on top of base, mapping by mapping, list after list, and changes neither.
 func merge(base, over map[string]any) map[string]any {
 	out := make(map[string]any, len(base)+len(over))
-	for k, v := range base {
-		out[k] = v
-	}
+	maps.Copy(out, base)
 	for k, v := range over {
 		switch above := v.(type) {
 		case map[string]any:

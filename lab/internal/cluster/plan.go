@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -69,7 +70,7 @@ func NewPlan(c Config) (Plan, error) {
 func (p *Plan) spread(index int, group NodeGroup) {
 	var subnets []int
 	for i, s := range p.Subnets {
-		if s.Public != group.Private && (len(group.Zones) == 0 || contains(group.Zones, s.Zone)) {
+		if s.Public != group.Private && (len(group.Zones) == 0 || slices.Contains(group.Zones, s.Zone)) {
 			subnets = append(subnets, i)
 		}
 	}
@@ -90,15 +91,6 @@ func (p *Plan) planned(s Subnet) int {
 		}
 	}
 	return used
-}
-
-func contains(zones []vpc.ZoneName, zone vpc.ZoneName) bool {
-	for _, z := range zones {
-		if z == zone {
-			return true
-		}
-	}
-	return false
 }
 
 // free is how many addresses of a subnet can be used: EC2 keeps five.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -103,13 +104,13 @@ func (s *Story) tabulate(pods []pod, blocks ...netip.Prefix) {
 	byNode := addressed(pods)
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	header := "NODE\tPOD ADDRESSES"
+	header := []string{"NODE", "POD ADDRESSES"}
 	for _, b := range blocks {
-		header += "\tFROM " + b.String()
+		header = append(header, "FROM "+b.String())
 	}
-	_, _ = fmt.Fprintln(t, header)
+	_, _ = fmt.Fprintln(t, strings.Join(header, "\t"))
 	for _, node := range slices.Sorted(maps.Keys(byNode)) {
-		row := fmt.Sprintf("%s\t%d", node, len(byNode[node]))
+		row := []string{node, strconv.Itoa(len(byNode[node]))}
 		for _, b := range blocks {
 			n := 0
 			for _, a := range byNode[node] {
@@ -117,9 +118,9 @@ func (s *Story) tabulate(pods []pod, blocks ...netip.Prefix) {
 					n++
 				}
 			}
-			row += fmt.Sprintf("\t%d", n)
+			row = append(row, strconv.Itoa(n))
 		}
-		_, _ = fmt.Fprintln(t, row)
+		_, _ = fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	_ = t.Flush() // into memory
 	s.print(indent(text.String()))

@@ -107,7 +107,7 @@ func (t *throttle) more(ctx context.Context) error {
 	}
 	t.tabulate(all, firstBlock)
 	kept, now := true, identities(pods)
-	for _, line := range strings.Split(t.before, "\n") {
+	for line := range strings.SplitSeq(t.before, "\n") {
 		kept = kept && strings.Contains(now, line)
 	}
 	for _, p := range pods {

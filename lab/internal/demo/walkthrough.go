@@ -176,7 +176,7 @@ func (w *walkthrough) recovered(ctx context.Context) error {
 	}
 	now := identities(pods)
 	same := true
-	for _, line := range strings.Split(w.before, "\n") {
+	for line := range strings.SplitSeq(w.before, "\n") {
 		same = same && strings.Contains(now, line)
 	}
 	for _, c := range []struct {
@@ -210,9 +210,11 @@ func unique(pods []pod) bool {
 
 func (w *walkthrough) look(ctx context.Context) error {
 	w.tell("The interfaces, in both blocks")
-	filters := []string{"aws", "ec2", "describe-network-interfaces", "--region", region,
+	filters := []string{
+		"aws", "ec2", "describe-network-interfaces", "--region", region,
 		"--query", "NetworkInterfaces[*].{ID:NetworkInterfaceId,DNSName:PrivateDnsName,PrimaryIP:PrivateIpAddress,SecondaryIPs:PrivateIpAddresses[].PrivateIpAddress}",
-		"--filters", "Name=tag:cluster.k8s.amazonaws.com/name,Values=" + clusterName, "--output"}
+		"--filters", "Name=tag:cluster.k8s.amazonaws.com/name,Values=" + clusterName, "--output",
+	}
 	if _, err := w.run(ctx, append(filters, "table")...); err != nil {
 		return err
 	}
@@ -244,7 +246,7 @@ func (w *walkthrough) settings(ctx context.Context) error {
 	}
 	w.print("$ kubectl describe ds aws-node -n kube-system | grep ENABLE_SUBNET_DISCOVERY")
 	on := false
-	for _, l := range strings.Split(out, "\n") {
+	for l := range strings.SplitSeq(out, "\n") {
 		if strings.Contains(l, "ENABLE_SUBNET_DISCOVERY") {
 			w.print(indent(l))
 			on = strings.HasSuffix(strings.TrimSpace(l), "true")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,10 +152,8 @@ type resolver struct{ w *World }
 
 func (r resolver) used(address netip.Addr) bool {
 	for _, i := range r.w.sim.Topology().Interfaces {
-		for _, a := range i.Addresses {
-			if a == address {
-				return true
-			}
+		if slices.Contains(i.Addresses, address) {
+			return true
 		}
 	}
 	return false

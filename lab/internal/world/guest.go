@@ -31,11 +31,11 @@ func configure(namespace string, i cluster.Instance) error {
 		return fmt.Errorf("enter namespace of %s: %w", i.ID, err)
 	}
 	defer h.Close()
-	primary, err := byMAC(h, i.MAC)
+	primary, err := find(h, "the link with address "+i.MAC, func(a *netlink.LinkAttrs) bool { return a.HardwareAddr.String() == i.MAC })
 	if err != nil {
 		return fmt.Errorf("find primary interface of %s: %w", i.ID, err)
 	}
-	lo, err := h.LinkByName("lo")
+	lo, err := find(h, "the loopback", func(a *netlink.LinkAttrs) bool { return a.Name == "lo" })
 	if err != nil {
 		return fmt.Errorf("find loopback of %s: %w", i.ID, err)
 	}
@@ -58,17 +58,25 @@ func configure(namespace string, i cluster.Instance) error {
 	return forwarding(namespace)
 }
 
-func byMAC(h *netlink.Handle, mac string) (netlink.Link, error) {
-	links, err := h.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	for _, l := range links {
-		if l.Attrs().HardwareAddr.String() == mac {
-			return l, nil
+// find finds a link of a namespace. A dump that was interrupted by a change is taken again.
+func find(h *netlink.Handle, what string, is func(*netlink.LinkAttrs) bool) (netlink.Link, error) {
+	const tries = 10
+	for range tries {
+		links, err := h.LinkList() //nolint:forbidigo // interrupted dumps are taken again below
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		for _, l := range links {
+			if is(l.Attrs()) {
+				return l, nil
+			}
+		}
+		return nil, fmt.Errorf("%s is not there", what)
 	}
-	return nil, fmt.Errorf("no link has the address %s", mac)
+	return nil, fmt.Errorf("list links: interrupted %d times", tries)
 }
 
 // forwarding lets the instance forward, as EKS's machine image does for its pods.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -56,9 +57,7 @@ func (w *World) startNode(ctx context.Context, i cluster.Instance, archives []st
 		"topology.kubernetes.io/region": w.built.Region, "topology.kubernetes.io/zone": string(i.Zone),
 		"node.kubernetes.io/instance-type": i.Type,
 	}
-	for k, v := range i.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, i.Labels)
 	m, err := machine.Start(ctx, machine.Config{
 		Name: i.Name, Dir: w.nodeDir(i), NetNS: w.fabric.Namespace(i.ID), Addr: i.Address,
 		ProviderID: fmt.Sprintf("aws:///%s/%s", i.Zone, i.ID), Labels: labels, MaxPods: i.MaxPods,

@@ -209,7 +209,7 @@ func (w *World) follow(ctx context.Context) error {
 		again = nil
 		err := errors.Join(w.fabric.Apply(ctx, w.sim.Topology()), w.save())
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end: what was cut off is not an error
 		}
 		if err != nil {
 			w.log.Error("change of the VPC is not carried out", "err", err)

@@ -2,7 +2,6 @@ package world
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/netip"
@@ -101,7 +100,7 @@ func TestZoneIDs(t *testing.T) {
 }
 
 func TestWebIdentityNeedsACluster(t *testing.T) {
-	if _, err := (trusted{built(t)}).VerifyWebIdentity(context.Background(), "x.y.z", "arn:aws:iam::111122223333:role/x"); err == nil {
+	if _, err := (trusted{built(t)}).VerifyWebIdentity(t.Context(), "x.y.z", "arn:aws:iam::111122223333:role/x"); err == nil {
 		t.Error("a token is accepted before there is a cluster")
 	}
 }
