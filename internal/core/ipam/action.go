@@ -148,4 +148,6 @@ func (p Plan) String() string {
 type backoff struct {
 	failures int
 	until    time.Time
+	// definite: the refusal was no matter of time.
+	definite bool
 }

@@ -53,6 +53,8 @@ const (
 	settle = 60 * time.Second
 	// missingFor is how long EC2 must leave an address or interface out, in two reads, before it is believed gone.
 	missingFor = 30 * time.Second
+	// forgetAfter is how long it is remembered that an address or interface was given back; metadata may still show it.
+	forgetAfter = 10 * time.Minute
 	// reattachAfter is how long an interface whose attachment had no known outcome may be unlisted before it is tried again.
 	reattachAfter = 5 * time.Second
 	// shrinkEvery is the least time between two releases of excess addresses.
@@ -70,7 +72,8 @@ const (
 	// fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
 	fullFor = 30 * time.Second
 	// metadataEvery is the interval of walks of the metadata service.
-	metadataEvery = time.Minute
+	metadataEvery   = time.Minute
+	metadataWaiting = 5 * time.Second
 	// planEvery is the longest time between two plans.
 	planEvery = time.Minute
 	// leakedEvery is the interval of the search for leaked interfaces.

@@ -63,8 +63,11 @@ func (s *State) blocked(t Tally, promised int) Why {
 		return EC2Throttled
 	case code == vpc.NotAuthorized:
 		return EC2Denied
-	case (code == vpc.Internal || code == vpc.Inconsistent || code == vpc.Invalid) && (why == Coming || why == Starting):
-		return EC2Failing
+	case code == vpc.Internal || code == vpc.Inconsistent || code == vpc.Invalid || code == vpc.LimitReached:
+		// A refused creation hides behind the subnets, which have room.
+		if why == Coming || why == Starting || s.retry[keyGrow].failures > 0 {
+			return EC2Failing
+		}
 	}
 	return why
 }
@@ -77,7 +80,7 @@ func (s *State) noRoom(t Tally) Why {
 		return AddressesCooling
 	case slots <= 0 && s.addressSlots() == 0:
 		return NodeFull
-	case s.subnetsRead.IsZero():
+	case s.subnetsRead.IsZero() && !s.subnetsDenied:
 		return Starting
 	case slots == 1 && s.bestRoom() >= 1:
 		return LastSlotKept
@@ -128,6 +131,9 @@ func (s *State) Explain(p Plan) Blocked {
 		b.Detail, b.Hint = s.subnetLine(), s.subnetHint()
 	case EC2Throttled, EC2Failing:
 		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "the agent tries again by itself"
+		if vpc.CodeOf(s.lastErr) == vpc.LimitReached {
+			b.Hint = "raise the account's quota of network interfaces, or delete some that nothing uses; " + b.Hint
+		}
 	case EC2Denied:
 		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "grant the action to the role of aws-node"
 	default:
@@ -164,6 +170,9 @@ func (s *State) subnetLine() string {
 		default:
 			parts = append(parts, fmt.Sprintf("%s %s is not used (%s)", sn.ID, sn.CIDR, why))
 		}
+	}
+	if s.subnetsDenied {
+		parts = append(parts, "IAM denies ec2:DescribeSubnets, so that only "+string(s.Instance.Subnet)+" is tried")
 	}
 	if len(parts) == 0 {
 		return "no subnet in " + string(s.Instance.Zone)

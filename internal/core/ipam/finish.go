@@ -23,15 +23,14 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 		s.taken[e.Subnet] += a.Count
 		return nil
 	case CreateENI:
-		if s.pending[a.Create.Token] != nil {
-			return nil
-		}
-		s.taken[a.Create.Subnet] += a.Create.Secondary + 1
-		s.pending[a.Create.Token] = a.Create
-		s.seq++
+		if s.pending[a.Create.Token] == nil {
+			s.taken[a.Create.Subnet] += a.Create.Secondary + 1
+			s.pending[a.Create.Token] = a.Create
+			s.seq++
+		} // a repetition is recorded again: the first record may not have become durable
 		return []Record{{Pending: a.Create}}
 	case AttachENI:
-		e.Phase, e.DeviceIndex, e.Card = Attaching, a.Device, a.Card
+		e.Phase, e.DeviceIndex, e.Card, e.looks = Attaching, a.Device, a.Card, 0
 		s.resort()
 		return []Record{e.record()}
 	case UnassignAddresses:
@@ -43,7 +42,9 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 		s.shrunkAt = now
 		return []Record{e.record()}
 	case DetachENI:
-		e.Phase = Detaching
+		if e.Phase != Detaching {
+			e.Phase, e.looks = Detaching, 0
+		}
 		s.resort()
 		return []Record{e.record()}
 	default:
@@ -67,17 +68,17 @@ func (s *State) Finish(a Action, r Result, now time.Time) []Record {
 		s.lastErr = nil
 	}
 	if !a.Kind.Mutates() {
-		return s.finishRead(a, r, now)
+		return s.finishRead(a, e, r, now)
 	}
 	return s.finishWrite(a, e, r, now)
 }
 
-func (s *State) finishRead(a Action, r Result, now time.Time) []Record {
+func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 	switch a.Kind {
 	case ReadENIs:
 		return s.observeENIs(r.ENIs, r.AskedAt)
 	case ReadENI:
-		s.postpone(a.Key, now, 2*time.Second) // the next look at it, if it still matters then
+		s.postpone(a.Key, now, s.nextLook(e)) // if it still matters then
 		return s.observeOne(a.ENI, r.ENIs, r.AskedAt)
 	case ReadSubnets:
 		return s.observeSubnets(r.Subnets, r.AskedAt)
@@ -146,11 +147,15 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 
 func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	delete(s.pending, p.Token)
+	delete(s.retry, keyGrow)
 	e := s.enis[seen.ID]
 	if e == nil {
 		e = &ENI{
 			ENI: seen, Phase: Created, SubnetCIDR: p.SubnetCIDR, Managed: true, Tagged: true,
 			Addresses: make(map[netip.Addr]*Address), SeenAt: now, WroteAt: now, finishedAt: now,
+		}
+		if len(e.Tags) == 0 {
+			e.Tags = p.Tags
 		}
 		if e.Type == "" {
 			e.Type = vpc.ENITypeInterface
@@ -203,7 +208,8 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	case ReadSubnets:
 		s.subnetsDenied = code == vpc.NotAuthorized
 	case DetachENI:
-		if e != nil && a.Why != Unfinished && (code == vpc.Throttled || code == vpc.NotAuthorized) { // surely not begun: this was the first try
+		// Surely not begun: this was the first try, and nothing came before the denial, as it may before a throttle.
+		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized {
 			e.Phase = Attached
 			return []Record{e.record()}
 		}
@@ -212,11 +218,32 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 			s.dropENI(e, now)
 			return []Record{{Gone: &GoneRecord{ENI: a.ENI, At: now}}}
 		}
-	case DeleteLeaked:
-		s.forgetLeaked(a.ENI)
+		if code == vpc.InUse && e != nil && e.Phase == Detached { // not detached after all: look again
+			e.Phase = Detaching
+			return []Record{e.record()}
+		}
+	case DeleteLeaked, TagENI:
+		if e == nil { // the next search may find it again
+			s.forgetLeaked(a.ENI)
+		}
+	case UnassignAddresses:
+		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized { // surely not begun, as above
+			return s.keep(e)
+		}
 	default:
 	}
 	return nil
+}
+
+// keep takes an unassignment back that IAM denies: the addresses serve pods again. They are not tried at once again, and
+// a read that leaves one out takes it away.
+func (s *State) keep(e *ENI) []Record {
+	for _, a := range e.Addresses {
+		if a.Phase == Leaving {
+			a.Phase = Free
+		}
+	}
+	return []Record{e.record()}
 }
 
 func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
@@ -291,11 +318,22 @@ func (s *State) fail(key string, code vpc.Code, now time.Time) {
 		wait = time.Minute
 	}
 	b.failures++
+	b.definite = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(string(s.Instance.ID) + key))
 	spread := time.Duration(h.Sum32()%512) * wait / 1024
 	b.until = now.Add(min(wait, time.Minute)/2 + spread + wait/4)
 	s.retry[key] = b
+}
+
+// nextLook is when an interface is looked at again: every two seconds while that usually helps, then more seldom. A
+// detachment can hang for hours.
+func (s *State) nextLook(e *ENI) time.Duration {
+	if e == nil {
+		return 2 * time.Second
+	}
+	e.looks++
+	return 2 * time.Second << min(max(e.looks-10, 0), 5)
 }
 
 func (s *State) postpone(key string, now time.Time, d time.Duration) {

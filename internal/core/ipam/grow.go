@@ -43,15 +43,20 @@ func (p *planner) growExisting(need short) int {
 		if !need.fill {
 			n = min(room, rest)
 		}
+		refused := p.retry["assign/"+string(e.ID)].definite // it is tried again, but nothing relies on it
 		if e.Dirty {
 			p.needRead = AfterDoubt
-			rest -= n
+			if !refused {
+				rest -= n
+			}
 			continue
 		}
 		if p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: need.why, ENI: e.ID, Count: n}) {
 			p.planned[e.Subnet] += n
 		}
-		rest -= n // also when it waits for its turn: the slot is there
+		if !refused {
+			rest -= n // also when it waits for its turn: the slot is there
+		}
 	}
 	return max(rest-p.comingRoom(), 0)
 }
@@ -111,17 +116,24 @@ func (p *planner) room(id vpc.SubnetID) (free int, known bool) {
 			p.wantSubnets()
 			return 0, true
 		}
-		if _, full := p.full[id]; full || sn.Free == 0 {
+		if p.isFull(id) || sn.Free == 0 {
 			p.wantSubnets()
 			return 0, true
 		}
 		return max(p.left(sn)-p.planned[id], 0), true
 	}
-	if _, full := p.full[id]; full {
+	if p.isFull(id) {
 		p.wantSubnets()
 		return 0, true
 	}
 	return 0, false
+}
+
+// isFull tells whether EC2's word that a subnet is full still stands. Normally a later read of the subnets ends it; where
+// none is allowed, time does.
+func (p *planner) isFull(id vpc.SubnetID) bool {
+	mark, full := p.full[id]
+	return full && (!p.subnetsDenied || p.now.Sub(mark.at) < fullFor)
 }
 
 // left is a subnet's free count less what was begun since it was read.
@@ -211,14 +223,14 @@ func (s *State) wholeENI(rest int) int {
 // of permission, or discovery is off and they were not read, the primary subnet is tried with unknown room.
 func (p *planner) candidates() []vpc.Subnet {
 	if p.subnetsRead.IsZero() {
-		if p.subnetsDenied || !p.Config.Discovery {
+		if (p.subnetsDenied || !p.Config.Discovery) && !p.isFull(p.Instance.Subnet) {
 			return []vpc.Subnet{{ID: p.Instance.Subnet, VPC: p.Instance.VPC, Zone: p.Instance.Zone, CIDR: p.primaryCIDR(), Free: -1}}
 		}
 		return nil
 	}
 	var list []vpc.Subnet
 	for _, sn := range subnet.Order(p.rules(), p.subnets) {
-		if _, full := p.full[sn.ID]; !full {
+		if !p.isFull(sn.ID) {
 			list = append(list, sn)
 		}
 	}

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,7 +36,16 @@ func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
 	}
 	s.enisRead = askedAt
 	s.resort()
+	s.forget(askedAt)
 	return records
+}
+
+// forget drops what is too old to matter: an agent lives for months, and each record of its journal counts.
+func (s *State) forget(now time.Time) {
+	old := now.Add(-forgetAfter)
+	maps.DeleteFunc(s.removed, func(_ netip.Addr, at time.Time) bool { return at.Before(old) })
+	maps.DeleteFunc(s.gone, func(_ vpc.ENIID, at time.Time) bool { return at.Before(old) })
+	maps.DeleteFunc(s.retry, func(_ string, b backoff) bool { return b.until.Before(old) })
 }
 
 func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
@@ -61,7 +71,7 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	if askedAt.After(e.WroteAt) {
 		e.Dirty = false
 	}
-	changed = s.observeAttachment(e, seen.Attachment) || changed
+	changed = s.observeAttachment(e, seen.Attachment, askedAt) || changed
 	managed := s.manages(e)
 	changed = changed || managed != e.Managed
 	e.Managed = managed
@@ -71,7 +81,7 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	return e, s.observeAddresses(e, seen.Secondary, askedAt) || changed
 }
 
-func (s *State) observeAttachment(e *ENI, a *vpc.Attachment) bool {
+func (s *State) observeAttachment(e *ENI, a *vpc.Attachment, askedAt time.Time) bool {
 	if a == nil {
 		return false
 	}
@@ -81,6 +91,7 @@ func (s *State) observeAttachment(e *ENI, a *vpc.Attachment) bool {
 	}
 	e.DeleteOnTermination = a.DeleteOnTermination
 	switch {
+	case e.Phase == Detached && askedAt.Before(e.WroteAt.Add(settle)): // a lagging read
 	case e.Phase == Detaching: // ours to finish, whatever a lagging read says; once more if it seems not begun
 		e.Dirty = e.Dirty || a.State == vpc.Attached
 	case a.State == vpc.Detaching:
@@ -176,7 +187,7 @@ func (s *State) observeAbsent(e *ENI, askedAt time.Time) []Record {
 		return nil
 	}
 	if e.Phase == Detaching {
-		e.Phase = Detached
+		e.Phase, e.Configured = Detached, false
 		return []Record{e.record()}
 	}
 	if e.Phase == Attaching {
@@ -215,9 +226,9 @@ func (s *State) observeOne(id vpc.ENIID, list []vpc.ENI, askedAt time.Time) []Re
 	before := e.Phase
 	switch {
 	case e.Phase == Detaching && unattached:
-		e.Phase, e.Attachment = Detached, nil
+		e.Phase, e.Attachment, e.Configured = Detached, nil, false
 	case e.Phase == Detaching:
-		e.Dirty = seen.Attachment.State == vpc.Attached // once more
+		e.Attachment, e.Dirty = seen.Attachment, seen.Attachment.State == vpc.Attached // once more
 	case e.Phase == Attaching && unattached:
 		s.unlisted(e, askedAt)
 	case (e.Phase == Attaching || e.Phase == Created) && !unattached && seen.Attachment.Instance == s.Instance.ID:
@@ -227,6 +238,7 @@ func (s *State) observeOne(id vpc.ENIID, list []vpc.ENI, askedAt time.Time) []Re
 	if e.Phase == before {
 		return nil
 	}
+	e.looks = 0
 	s.resort()
 	return []Record{e.record()}
 }

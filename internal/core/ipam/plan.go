@@ -34,7 +34,7 @@ type planner struct {
 func (s *State) Plan(now time.Time) Plan {
 	s.thaw(now)
 	p := &planner{State: s, now: now, tally: s.Tally(), planned: make(map[vpc.SubnetID]int)}
-	p.readMetadata(metadataEvery)
+	p.readMetadata(p.metadataInterval())
 	if s.Config.ReadEC2 {
 		p.read()
 		if s.Config.Provision && s.Ready() {
@@ -87,12 +87,20 @@ func (p *planner) read() {
 // readMetadata asks for metadata when the last answer is as old as every; the first one can wait where EC2 is read.
 func (p *planner) readMetadata(every time.Duration) {
 	since := p.metadataRead
-	if since.IsZero() && p.Config.ReadEC2 && every >= metadataEvery {
+	if since.IsZero() && p.Config.ReadEC2 && every >= metadataWaiting {
 		since = p.startedAt
 	}
 	if since.IsZero() || p.now.Sub(since) >= every {
 		p.do(Action{Kind: ReadMetadata, Key: keyReadMetadata, Why: Resync})
 	}
+}
+
+// metadataInterval is shorter while pods wait for addresses that somebody else has to assign.
+func (p *planner) metadataInterval() time.Duration {
+	if p.tally.Waiting > 0 && !p.Config.Provision {
+		return metadataWaiting
+	}
+	return metadataEvery
 }
 
 // finishBegun completes what an earlier plan, perhaps of an earlier process, began.
@@ -170,7 +178,8 @@ func (p *planner) complete(e *ENI) {
 		return
 	}
 	id := string(e.ID)
-	if !e.DeleteOnTermination && e.Attachment != nil && !e.primary {
+	ours := e.Tags[vpc.TagENICreatedAt] != "" // one that somebody attached may have to outlive the instance
+	if ours && !e.DeleteOnTermination && e.Attachment != nil && !e.primary {
 		p.do(Action{Kind: KeepENI, Key: "keep/" + id, Why: Unfinished, ENI: e.ID, Attachment: e.Attachment.ID})
 	}
 	if !e.Tagged {
@@ -271,9 +280,30 @@ func (p *planner) readENIs() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
 	case p.enisRead.Before(p.doubtUntil) && !p.now.Before(p.doubtUntil):
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
+	case p.unconfirmed():
+		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
 	case p.now.Sub(p.enisRead) >= resyncEvery:
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Resync})
 	}
+}
+
+// unconfirmed tells whether something that EC2 left out waits for the second read that decides.
+func (p *planner) unconfirmed() bool {
+	due := func(since time.Time) bool {
+		at := since.Add(missingFor)
+		return !since.IsZero() && p.enisRead.Before(at) && !p.now.Before(at)
+	}
+	for _, e := range p.order {
+		if due(e.MissingSince) {
+			return true
+		}
+		for _, a := range e.Addresses {
+			if due(a.MissingSince) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // promised is how many addresses the plan itself adds.
@@ -306,6 +336,9 @@ func (p *planner) wake() {
 	}
 	for _, e := range p.order {
 		at(e.SeenAt.Add(minENIAge))
+		if !e.MissingSince.IsZero() {
+			at(e.MissingSince.Add(missingFor))
+		}
 		for _, a := range e.Addresses {
 			if a.Phase == Cooling {
 				at(a.Until)
@@ -314,6 +347,10 @@ func (p *planner) wake() {
 				at(a.MissingSince.Add(missingFor))
 			}
 		}
+	}
+	at(p.metadataRead.Add(p.metadataInterval()))
+	for _, mark := range p.full {
+		at(mark.at.Add(fullFor))
 	}
 	at(p.startedAt.Add(ec2Slow))
 	at(p.startedAt.Add(firstQuiet))

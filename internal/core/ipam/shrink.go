@@ -35,7 +35,7 @@ func (p *planner) shrink() {
 // releaseBarred gives back the free addresses of interfaces whose subnet was excluded.
 func (p *planner) releaseBarred() bool {
 	for _, e := range p.order {
-		if e.Managed && e.Barred && e.Phase == Attached && p.release(e, len(e.Addresses), SubnetExcluded) > 0 {
+		if e.Managed && e.Barred && e.Phase == Attached && e.MissingSince.IsZero() && p.release(e, len(e.Addresses), SubnetExcluded) > 0 {
 			return true
 		}
 	}

@@ -100,6 +100,8 @@ type ENI struct {
 	// Dirty: a write ended without a known outcome; nothing more is assigned before a read.
 	Dirty        bool
 	MissingSince time.Time
+	// looks counts the reads of this one interface since its phase changed.
+	looks int
 	// Tagged and KeptOnTermination say that these finishing writes are done.
 	Tagged              bool
 	DeleteOnTermination bool
@@ -196,13 +198,13 @@ func (s *State) rules() subnet.Rules {
 // perENI is how many pod addresses an interface holds.
 func (s *State) perENI() int { return max(s.Limits.IPv4PerENI-1, 0) }
 
-// MaxENIs is how many interfaces the node may have by its type and MAX_ENI, the unmanaged ones included.
+// MaxENIs is how many interfaces the node may have by its type and MAX_ENI. The unmanaged ones count, as they always did.
 func (s *State) MaxENIs() int { return s.maxENIs() }
 
 // maxENIs is how many interfaces the node may have, the unmanaged ones included.
 func (s *State) maxENIs() int {
 	if s.Config.MaxENI >= 1 {
-		return min(s.Config.MaxENI+s.unmanaged(), s.Limits.ENIs)
+		return min(s.Config.MaxENI, s.Limits.ENIs)
 	}
 	return s.Limits.ENIs
 }
