@@ -16,7 +16,8 @@ import (
 )
 
 // agent start [VARIABLE=value …] starts the agent and waits until it serves pods. agent launch does not wait.
-// agent stop (SIGTERM), kill (SIGKILL), pause and resume; agent ends waits until it ends by itself.
+// agent stop (SIGTERM), kill (SIGKILL), pause and resume; agent ends waits until it ends by itself. agent beside launches
+// another one while the first runs, which agent kill-first ends.
 func cmdAgent(w *world, neg bool, args []string) {
 	if len(args) == 0 {
 		w.fail("agent start | launch | stop | kill | pause | resume | ends")
@@ -31,6 +32,11 @@ func cmdAgent(w *world, neg bool, args []string) {
 		if args[0] == "start" {
 			w.outcome(neg, w.ready())
 		}
+	case "beside":
+		w.first = w.agent
+		w.agent = w.rig.StartAgent(args[1:]...)
+	case "kill-first":
+		w.first.Kill()
 	case "stop":
 		w.agent.Stop()
 	case "kill":

@@ -151,12 +151,14 @@ func cmdNAT(w *world, _ bool, args []string) {
 	w.public[w.rig.NAT(w.rig.Subnet, private...)] = "nat-gateway"
 }
 
-// outside NAME launches an instance that is no node.
+// outside NAME [SUBNET] launches an instance that is no node.
 func cmdOutside(w *world, _ bool, args []string) {
-	for _, name := range args {
-		id, addr := w.rig.LaunchOutside(w.rig.Subnet)
-		w.outside[name] = outsider{instance: id, addr: addr}
+	subnet := w.rig.Subnet
+	if len(args) > 1 {
+		subnet = w.resource(args[1])
 	}
+	id, addr := w.rig.LaunchOutside(subnet)
+	w.outside[args[0]] = outsider{instance: id, addr: addr}
 }
 
 // attach DEVICE SECONDARY [tag=value …] attaches somebody else's interface to the node, and sets $eni to its id.

@@ -31,6 +31,7 @@ type world struct {
 	rig *rig.Rig
 
 	agent   *rig.Agent
+	first   *rig.Agent        // that still runs beside it
 	subnets map[string]string // by the script's name
 	cidrs   map[string]netip.Prefix
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them

@@ -71,3 +71,35 @@ func fill(t *testing.T, path string) {
 		t.Error(err)
 	}
 }
+
+// A pod of the agent that was deleted by force lives on for a while beside its successor.
+func TestTwoAgentsDoNotHaveOneJournal(t *testing.T) {
+	const variable = "BERTH_TEST_JOURNAL_OF_ANOTHER"
+	if path := os.Getenv(variable); path != "" {
+		if _, _, err := journal.Open(path).Load(); err == nil {
+			t.Fatal("the journal of another process was loaded")
+		}
+		return
+	}
+	path := filepath.Join(t.TempDir(), "ipam.journal")
+	j := journal.Open(path)
+	for range 2 { // a start may try again
+		if _, _, err := j.Load(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := func() ([]byte, error) {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // this test itself
+		cmd.Env = append(os.Environ(), variable+"="+path)
+		return cmd.CombinedOutput()
+	}
+	if out, err := other(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := other(); err == nil {
+		t.Errorf("the journal of a process that ended cannot be loaded:\n%s", out)
+	}
+}

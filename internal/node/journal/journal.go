@@ -33,6 +33,7 @@ var table = crc32.MakeTable(crc32.Castagnoli)
 type Journal struct {
 	path string
 	file *os.File
+	lock *os.File
 
 	mu      sync.Mutex
 	queue   []entry
@@ -58,7 +59,11 @@ func Open(path string) *Journal {
 
 // Load reads the records of earlier runs. Damage says what could not be read, empty when all could. A missing file is an
 // empty journal. The damaged part of a file is kept beside it with the suffix .damaged.
+// While another process has the journal there is an error: two agents would give the same addresses to different pods.
 func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
+	if err := j.take(); err != nil {
+		return nil, "", err
+	}
 	data, err := os.ReadFile(j.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, "", nil
@@ -81,6 +86,24 @@ func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
 	j.size = int64(len(data))
 	j.mu.Unlock()
 	return records, damage, nil
+}
+
+// take makes the journal this process's own. The kernel gives it back however the process ends. Where the file of the lock
+// cannot be made the journal cannot be written either, which is told when that is tried.
+func (j *Journal) take() error {
+	if j.lock != nil {
+		return nil
+	}
+	f, err := os.OpenFile(j.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	err = syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK})
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+		return errors.Join(fmt.Errorf("lock journal %s: another agent runs on this node, this one waits for its end", j.path), f.Close())
+	}
+	j.lock = f
+	return nil
 }
 
 // Decode reads a journal's bytes. It never fails: damage says which lines were skipped. A last line without its end is
@@ -161,6 +184,9 @@ func (j *Journal) Due() bool {
 func (j *Journal) Close() error {
 	err := j.enqueue(entry{done: make(chan error, 1)})()
 	close(j.stopped)
+	if j.lock != nil {
+		err = errors.Join(err, j.lock.Close())
+	}
 	return err
 }
 
