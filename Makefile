@@ -96,7 +96,7 @@ fuzz: ## fuzz each parser for FUZZTIME (30s)
 docs: generate ## write the generated references anew and check the texts
 	go test -count=1 -run 'TestDocs' .
 
-image: build ## write the image of the agent to out/aws-node.tar, without a registry
+image: lab ## write the image of the agent to out/aws-node.tar, without a registry
 	cd lab && go run ./cmd/lab-image -o ../out/aws-node.tar
 
 clean: ## remove what was built; .cache, which took minutes to fill, stays

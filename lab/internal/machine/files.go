@@ -31,7 +31,7 @@ const proxyHealthPort = 10256
 // rootSpec is the node's root: the shared packages, the lab's programs, and its configuration.
 func (m *Machine) rootSpec() (root.Spec, error) {
 	c := m.config
-	files := map[string]string{ //nolint:gosec // paths, and keys of the lab that live as long as it
+	files := map[string]string{
 		"/etc/hostname":    c.Name + "\n",
 		"/etc/resolv.conf": c.Resolv,
 		"/etc/hosts":       strings.Join(append([]string{"127.0.0.1 localhost", fmt.Sprintf("%s %s", c.Addr, c.Name)}, c.Hosts...), "\n") + "\n",

@@ -49,7 +49,7 @@ type Process struct {
 
 // Start starts a process. It ends when it likes, at [Process.Stop], or with the spawner.
 func (s *Spawner) Start(spec Spec) (*Process, error) {
-	cmd := exec.Command(spec.Path, spec.Args...) //nolint:noctx // it outlives the call; Stop ends it
+	cmd := exec.Command(spec.Path, spec.Args...) // it outlives the call; Stop ends it
 	if spec.Argv0 != "" {
 		cmd.Args[0] = spec.Argv0
 	}
