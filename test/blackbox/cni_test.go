@@ -17,7 +17,7 @@ import (
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
 
-const cniUsage = `cni add [-within LIMIT] [-background] POD… | wait POD… | again POD | sandbox POD | del POD… | result POD | check POD | gc [POD…] | status | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
+const cniUsage = `cni add [-within LIMIT] [-background] POD… | refused PREFIX | wait POD… | again POD | sandbox POD | del POD… | result POD | check POD | gc [POD…] | status | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
 
 // cni runs the plugin; cniUsage has its verbs. What the plugin prints is on stdout.
 func cmdCNI(w *world, neg bool, args []string) {
@@ -28,6 +28,8 @@ func cmdCNI(w *world, neg bool, args []string) {
 	switch verb := args[0]; verb {
 	case "add":
 		w.add(neg, args[1:])
+	case "refused":
+		w.refused(args[1])
 	case "wait":
 		w.wait(neg, args[1:])
 	case "again", "sandbox":
@@ -93,6 +95,18 @@ func (w *world) addOne(name string, p *rig.Pod, limit time.Duration) rig.Call {
 			return c
 		}
 	}
+}
+
+// refused adds pods one after the other until one is refused, and prints why.
+func (w *world) refused(prefix string) {
+	for i := range 40 {
+		name := fmt.Sprintf("%s-%d", prefix, i+1)
+		if c := w.addOne(name, w.newPod(name), 0); c.Err != nil {
+			w.printf("%s: %s\n", name, describe(c))
+			return
+		}
+	}
+	w.fail("40 pods were added, and none was refused")
 }
 
 // wait takes the outcomes of ADDs.
