@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,6 +71,9 @@ func (w *World) startAPIs(ctx, background context.Context, group *errgroup.Group
 		context: background, group: group, served: map[vpc.InstanceID]bool{},
 	}
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.ports.API))
+	if errors.Is(err, syscall.EADDRINUSE) { // somebody took the last run's port meanwhile
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return fmt.Errorf("listen for AWS clients: %w", err)
 	}

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,11 +25,16 @@ import (
 
 func (w *World) startControlPlane(ctx, _ context.Context, _ *errgroup.Group) error {
 	first := w.built.ControlPlane[0]
-	plane, err := controlplane.Start(ctx, controlplane.Config{
+	config := controlplane.Config{
 		Cluster: w.built.Name, Dir: w.paths.Plane(), NetNS: w.fabric.Namespace(first.ID), Advertise: first.Address,
 		Operator: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), w.ports.Kubernetes),
 		Cache:    w.paths.Cache(), Log: w.log,
-	})
+	}
+	plane, err := controlplane.Start(ctx, config)
+	if errors.Is(err, syscall.EADDRINUSE) { // somebody took the last run's port meanwhile
+		config.Operator = netip.AddrPort{}
+		plane, err = controlplane.Start(ctx, config)
+	}
 	if err != nil {
 		return err
 	}
@@ -46,6 +55,31 @@ func (w *World) startNodes(ctx, _ context.Context, _ *errgroup.Group) error {
 		group.Go(func() error { return w.startNode(ctx, i, archives) })
 	}
 	return group.Wait()
+}
+
+// registerLimit is how long a kubelet may take to register its node.
+const registerLimit = 90 * time.Second
+
+// awaitNodes waits until every node is known to the API server.
+func (w *World) awaitNodes(ctx, _ context.Context, _ *errgroup.Group) error {
+	ctx, cancel := context.WithTimeout(ctx, registerLimit)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := exec.CommandContext(ctx, w.paths.Cache().Bin("kubectl"), "--kubeconfig", w.plane.Kubeconfig(), "get", "nodes", "-o", "name").Output()
+		missing := slices.DeleteFunc(slices.Clone(w.built.Nodes), func(i cluster.Instance) bool {
+			return strings.Contains(string(out), "node/"+i.Name+"\n")
+		})
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d nodes to register (see berth lab logs): %w", len(missing), ctx.Err())
+		case <-tick.C:
+		}
+	}
 }
 
 func (w *World) startNode(ctx context.Context, i cluster.Instance, archives []string) error {

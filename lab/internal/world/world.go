@@ -110,7 +110,7 @@ func (w *World) up(ctx, background context.Context, group *errgroup.Group) error
 		return err
 	}
 	for _, step := range []func(context.Context, context.Context, *errgroup.Group) error{
-		w.startVPC, w.startFabric, w.startAPIs, w.startControlPlane, w.startAddons, w.startNodes, w.installAddons,
+		w.startVPC, w.startFabric, w.startAPIs, w.startControlPlane, w.startAddons, w.startNodes, w.awaitNodes, w.installAddons,
 	} {
 		if err := step(ctx, background, group); err != nil {
 			return err
