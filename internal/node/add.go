@@ -44,6 +44,7 @@ const (
 	Unknown     ipam.Why = "unknown-attachment"
 	Broken      ipam.Why = "wiring-incomplete"
 	JournalLost ipam.Why = "journal-not-writable"
+	HostNetwork ipam.Why = "host-network" // interfaces are there, but the host's network does not serve them
 )
 
 // Error implements error.
@@ -72,6 +73,7 @@ type addCall struct {
 	deadline time.Time
 	reply    chan addReply
 	granted  bool
+	repeat   bool // the attachment had its address before, and may be wired
 }
 
 // Add gives a pod an address and wires it. Without a free address it waits, AddTimeout at most.
@@ -179,7 +181,7 @@ func (n *Node) wire(g ipam.Granted) {
 		n.undo(key)
 		return
 	}
-	c.granted = true
+	c.granted, c.repeat = true, g.Repeat
 	delete(n.said, key)
 	n.busy[key] = nil
 	wait := n.ports.Journal.Append([]ipam.Record{g.Record})
@@ -211,7 +213,9 @@ func (n *Node) wired(c *addCall, pod hostnet.Pod, wired hostnet.Wired, err error
 		delete(n.adds, key)
 	}
 	if err != nil {
-		n.undo(key)
+		if !c.repeat { // else the pod keeps its address until its DEL
+			n.undo(key)
+		}
 		n.log.Error("wire pod", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs, run.KeyErr, err)
 		c.reply <- addReply{err: err}
 	} else {
@@ -246,6 +250,9 @@ func (n *Node) expire(now time.Time) {
 		b := n.state.Explain(n.plan)
 		if b.Why == "" {
 			b.Why = ipam.Coming
+		}
+		if what, lasting := n.host.trouble.lasting(now); lasting && b.Why == ipam.Coming {
+			b = ipam.Blocked{Why: HostNetwork, Detail: what, Hint: "see the agent's log"}
 		}
 		c.reply <- addReply{err: &Error{Pod: podName(c.req.Pod), Op: "ADD", Why: b.Why, Detail: b.Detail, Hint: b.Hint, Retry: true}}
 	}

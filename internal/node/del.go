@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -130,31 +131,23 @@ func (n *Node) heldAddrs() []string {
 
 // GC deletes every attachment of the network that is not among the valid ones. One that is being added stays.
 func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
-	stale := make(chan []ipam.Pod, 1)
-	err := n.ask(ctx, func() {
+	stale, err := query(ctx, n, func() (pods []ipam.Pod) {
 		if n.state == nil {
-			stale <- nil
-			return
+			return nil
 		}
-		var pods []ipam.Pod
 		for _, a := range n.state.Allocations() {
 			_, adding := n.adds[a.Pod.Key]
 			if a.Pod.Key.Network == network && !adding && !slices.Contains(valid, a.Pod.Key) {
 				pods = append(pods, a.Pod)
 			}
 		}
-		stale <- pods
+		return pods
 	})
-	if err != nil {
-		return err
-	}
-	for _, pod := range <-stale {
+	for _, pod := range stale { // one that cannot be removed does not keep the others
 		n.log.Info("attachment is not valid any more", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyWhy, "gc")
-		if err := n.Del(ctx, pod); err != nil {
-			return err
-		}
+		err = errors.Join(err, n.Del(ctx, pod))
 	}
-	return nil
+	return err
 }
 
 // Check tells whether a pod's attachment is recorded and wired.
@@ -163,19 +156,16 @@ func (n *Node) Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet
 		pod hostnet.Pod
 		ok  bool
 	}
-	reply := make(chan answer, 1)
-	err := n.ask(ctx, func() {
+	a, err := query(ctx, n, func() answer {
 		if n.state == nil {
-			reply <- answer{}
-			return
+			return answer{}
 		}
 		a, ok := n.state.Allocation(pod.Key)
-		reply <- answer{n.hostPod(a), ok}
+		return answer{n.hostPod(a), ok}
 	})
 	if err != nil {
 		return hostnet.Pod{}, n.stopping(pod, "CHECK")
 	}
-	a := <-reply
 	if !a.ok {
 		return hostnet.Pod{}, &Error{Pod: podName(pod), Op: "CHECK", Why: Unknown, Detail: "the agent has no address for it", Hint: "delete the pod, so that it is added again"}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,31 @@ type hostState struct {
 	last    time.Time
 	changes time.Time // when something changed behind our back; zero when nothing did
 	retry   time.Time // when to look again for a link that is not there yet
+	trouble trouble
+}
+
+// trouble is what keeps the host's network from being whole.
+type trouble struct {
+	what  string // empty while nothing does
+	since time.Time
+}
+
+// found takes over what a comparison found, empty when all is well.
+func (t *trouble) found(what string, now time.Time) {
+	if what == "" || what != t.what {
+		t.since = now
+	}
+	t.what = what
+}
+
+// lasting tells what has been wrong for longer than a new link takes to appear.
+func (t trouble) lasting(now time.Time) (string, bool) {
+	return t.what, t.what != "" && now.Sub(t.since) >= troubleAfter
+}
+
+// pause is the time to the next look: short at first, half as long as the trouble lasts then.
+func (t trouble) pause(now time.Time, first time.Duration) time.Duration {
+	return min(max(now.Sub(t.since)/2, first), hostEvery)
 }
 
 func (h *hostState) changed(now time.Time) {
@@ -47,10 +73,10 @@ func (h *hostState) due(now time.Time) bool {
 func (h *hostState) exclusive() bool { return h.running || h.pending }
 
 func (h *hostState) wake(now time.Time) time.Duration {
-	wake := h.last.Add(hostEvery).Sub(now)
-	if h.running {
+	if h.exclusive() { // what is under way wakes the loop when it ends
 		return hostEvery
 	}
+	wake := h.last.Add(hostEvery).Sub(now)
 	if !h.changes.IsZero() {
 		wake = min(wake, h.changes.Add(hostQuiet).Sub(now))
 	}
@@ -69,7 +95,7 @@ func (n *Node) reconcileHost(now time.Time) {
 		n.host.pending = true
 		return
 	}
-	n.host = hostState{running: true, last: now}
+	n.host = hostState{running: true, last: now, trouble: n.host.trouble}
 	cfg := n.hostConfig()
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, hostTimeout)
@@ -122,20 +148,31 @@ func (n *Node) reconciled(cfg hostnet.Config, r reconciliation) {
 	switch {
 	case r.err != nil:
 		n.log.Error("reconcile the host's network", run.KeyErr, r.err)
-		n.host.retry = now.Add(time.Second)
+		n.host.trouble.found("comparing the host's network: "+r.err.Error(), now)
+		n.host.retry = now.Add(n.host.trouble.pause(now, time.Second))
 	default:
 		for _, e := range cfg.ENIs {
 			n.state.Configured(e.ID, !slices.Contains(r.missing, e.ID))
 		}
 		n.state.SetLive(liveAddrs(r.seen), now)
-		if len(r.missing) > 0 {
-			n.host.retry = now.Add(linkRetry)
+		n.host.trouble.found(n.missingLinks(r.missing), now)
+		if n.host.trouble.what != "" {
+			n.host.retry = now.Add(n.host.trouble.pause(now, linkRetry))
 		}
 	}
 	if len(r.changed) > 0 {
 		n.log.Info("host network changed", "changes", r.changed)
 	}
 	n.runWiring()
+}
+
+// missingLinks names interfaces whose links have not appeared, those left out that EC2 does not list any more either.
+func (n *Node) missingLinks(ids []vpc.ENIID) string {
+	ids = slices.DeleteFunc(ids, func(id vpc.ENIID) bool { e := n.state.ENI(id); return e == nil || !e.MissingSince.IsZero() })
+	if len(ids) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the links of %s have not appeared", ids)
 }
 
 // hostConfig is the host's network as the state wants it.

@@ -43,8 +43,10 @@ const (
 	// hostEvery is how often host state is compared when nothing signals a change; hostQuiet how long a signal may wait for more.
 	hostEvery = 30 * time.Second
 	hostQuiet = 500 * time.Millisecond
-	// linkRetry is how often the link of an attached interface is looked for.
+	// linkRetry is how often the link of a newly attached interface is looked for.
 	linkRetry = 200 * time.Millisecond
+	// troubleAfter is how long the host's network may be incomplete before anybody is told.
+	troubleAfter = 5 * time.Second
 	// refreshEvery is the interval of reads of the VPC's blocks and the primary interface's groups.
 	refreshEvery = 30 * time.Second
 	// actionTimeout bounds one call to EC2, retries of the adapter included.
@@ -79,7 +81,6 @@ type Node struct {
 	said     map[ipam.Key]ipam.Why
 	isReady  bool
 	damage   string
-	release  map[ipam.Key]hostnet.Wired
 }
 
 // New returns a node that Run starts.
@@ -212,6 +213,23 @@ func (n *Node) ask(ctx context.Context, f func()) error {
 		return errStopping
 	case <-ctx.Done():
 		return fmt.Errorf("ask the agent's loop: %w", ctx.Err())
+	}
+}
+
+// query runs f in the loop's goroutine and returns its answer.
+func query[T any](ctx context.Context, n *Node, f func() T) (T, error) {
+	reply := make(chan T, 1)
+	var none T
+	if err := n.ask(ctx, func() { reply <- f() }); err != nil {
+		return none, err
+	}
+	select {
+	case v := <-reply:
+		return v, nil
+	case <-n.done:
+		return none, errStopping
+	case <-ctx.Done():
+		return none, fmt.Errorf("ask the agent's loop: %w", ctx.Err())
 	}
 }
 

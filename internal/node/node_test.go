@@ -175,6 +175,7 @@ type house struct {
 	cluster *cluster
 	ports   node.Ports
 	node    *node.Node
+	booted  time.Time // of the host; now unless set
 	stop    context.CancelFunc
 	ended   chan error
 }
@@ -212,7 +213,11 @@ func newHouse(t *testing.T, cidr string) *house {
 func (h *house) start() {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // ended by close, also in the middle of a test
 	h.stop, h.ended = stop, make(chan error, 1)
-	h.node = node.New(node.Config{IPAM: ipam.Defaults(), Settings: hostnet.Settings{VethPrefix: "eni"}, Nonce: "n", BootedAt: time.Now()}, h.ports)
+	booted := h.booted
+	if booted.IsZero() {
+		booted = time.Now()
+	}
+	h.node = node.New(node.Config{IPAM: ipam.Defaults(), Settings: hostnet.Settings{VethPrefix: "eni"}, Nonce: "n", BootedAt: booted}, h.ports)
 	n := h.node
 	ended := h.ended
 	go func() { ended <- n.Run(ctx) }()

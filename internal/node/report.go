@@ -75,16 +75,7 @@ type ReportWaiting struct {
 
 // Report asks the loop for a view of its state.
 func (n *Node) Report(ctx context.Context) (Report, error) {
-	reply := make(chan Report, 1)
-	if err := n.ask(ctx, func() { reply <- n.report() }); err != nil {
-		return Report{}, err
-	}
-	select {
-	case r := <-reply:
-		return r, nil
-	case <-n.done:
-		return Report{}, errStopping
-	}
+	return query(ctx, n, n.report)
 }
 
 func (n *Node) report() Report {
@@ -98,6 +89,9 @@ func (n *Node) report() Report {
 	r.MaxENIs = s.MaxENIs()
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
+	}
+	if what, lasting := n.host.trouble.lasting(r.At); lasting {
+		r.Degraded = append(r.Degraded, "host network: "+what)
 	}
 	if s.Provisional() {
 		r.Degraded = append(r.Degraded, "EC2 has not been read since the start: the pool is the journal's, as far as metadata confirms it")
