@@ -31,9 +31,9 @@ func cmdChurn(w *world, _ bool, args []string) {
 	c := churn{world: w, target: w.target(args[2])}
 	var wg sync.WaitGroup
 	for i := range churners {
-		wg.Go(func() { c.run(ctx, i, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // a test's dice
+		wg.Go(func() { c.run(ctx, i, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
-	kills := c.kill(ctx, rand.New(rand.NewPCG(seed, churners)), args[3:]) //nolint:gosec // a test's dice
+	kills := c.kill(ctx, rand.New(rand.NewPCG(seed, churners)), args[3:])
 	wg.Wait()
 	w.printf("%d kills, %d pods added, %d deleted, %d live\n", kills, c.added, c.deleted, len(w.livePods()))
 	if len(c.troubles) > 0 {

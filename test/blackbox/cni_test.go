@@ -221,7 +221,7 @@ func (w *world) raw(neg bool, args []string) {
 			delete(env, strings.TrimPrefix(k, "-"))
 		}
 	}
-	cmd := exec.Command(filepath.Join(w.rig.Bin, "berth-cni")) //nolint:gosec,noctx // our own program; it has a deadline of its own
+	cmd := exec.Command(filepath.Join(w.rig.Bin, "berth-cni"))
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)

@@ -88,7 +88,7 @@ func (w *world) listen(space string, port int) {
 	}
 	var l net.Listener
 	w.check("listen", testkit.TryInNetns(space, func() (err error) {
-		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", port)) //nolint:noctx,gosec // inside a namespace of the test's own
+		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", port))
 		return err
 	}))
 	w.listeners[key] = l
@@ -138,7 +138,7 @@ func cmdPing(w *world, neg bool, args []string) {
 func ping(space string, to netip.Addr, limit time.Duration) error {
 	var conn net.PacketConn
 	err := testkit.TryInNetns(space, func() (err error) {
-		conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0") //nolint:noctx // inside a namespace of the test's own
+		conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
 		return err
 	})
 	if err != nil {

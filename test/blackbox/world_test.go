@@ -2,6 +2,7 @@ package blackbox
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -36,7 +37,6 @@ type world struct {
 	cidrs   map[string]netip.Prefix
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them
 	outside map[string]outsider
-	marks   int
 
 	mu        sync.Mutex
 	pods      map[string]*rig.Pod // that have an address, by name
@@ -54,6 +54,7 @@ type outsider struct {
 }
 
 func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	return &world{
 		tb: tb, subnets: map[string]string{}, cidrs: map[string]netip.Prefix{}, public: map[netip.Addr]string{}, outside: map[string]outsider{},
 		pods: map[string]*rig.Pod{}, spaces: map[string]string{}, waiting: map[string]chan rig.Call{}, listeners: map[string]net.Listener{},
@@ -144,11 +145,7 @@ func (w *world) pod(name string) *rig.Pod {
 func (w *world) livePods() map[string]*rig.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make(map[string]*rig.Pod, len(w.pods))
-	for name, p := range w.pods {
-		all[name] = p
-	}
-	return all
+	return maps.Clone(w.pods)
 }
 
 // gained remembers the pod's address, and fails when another live pod has it: the one thing that must never be.

@@ -21,7 +21,7 @@ func TestJournalIsWholeAfterADiskWasFull(t *testing.T) {
 		return
 	}
 	path := filepath.Join(t.TempDir(), "ipam.journal")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // this test itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), variable+"="+path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -89,7 +89,7 @@ func TestTwoAgentsDoNotHaveOneJournal(t *testing.T) {
 		}
 	}
 	other := func() ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$") //nolint:gosec // this test itself
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), variable+"="+path)
 		return cmd.CombinedOutput()
 	}
