@@ -179,17 +179,17 @@ func (h handler) drain(ready <-chan struct{}) func(context.Context) error {
 		if err != nil {
 			h.log.Warn("requests on disk cannot be read", run.KeyErr, err)
 		}
-		for _, e := range entries {
+		var failed error
+		for _, e := range entries { // one that fails keeps no other waiting
 			if err := h.node.Del(ctx, podOf(e.Request)); err != nil {
-				return fmt.Errorf("apply queued DEL of %s: %w", e.Request.Attachment, err)
+				failed = errors.Join(failed, fmt.Errorf("apply queued DEL of %s: %w", e.Request.Attachment, err))
+				continue
 			}
 			h.log.Info("queued delete applied", run.KeyPod, e.Request.Pod.Name, run.KeyNamespace, e.Request.Pod.Namespace, "queued", e.Queued)
 			h.applied()
-			if err := e.Done(); err != nil {
-				return err
-			}
+			failed = errors.Join(failed, e.Done())
 		}
-		return nil
+		return failed
 	}
 	return func(ctx context.Context) error {
 		select {
