@@ -97,7 +97,7 @@ func (m *metrics) Added(elapsed time.Duration, why string) {
 	switch ipam.Why(why) {
 	case "":
 		result = "ok"
-	case ipam.Coming, ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.Unschedulable, ipam.ProvisioningOff, ipam.EC2Throttled, ipam.EC2Denied, ipam.EC2Failing, ipam.AddressesCooling:
+	case ipam.Coming, ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.Unschedulable, ipam.ProvisioningOff, ipam.EC2Throttled, ipam.EC2Denied, ipam.EC2Failing, ipam.AddressesCooling, ipam.AddressesInDoubt:
 		m.noAddress.Inc()
 	default:
 	}

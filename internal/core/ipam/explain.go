@@ -20,6 +20,7 @@ const (
 	EC2Denied        Why = "ec2-not-authorized"
 	EC2Failing       Why = "ec2-failing"
 	AddressesCooling Why = "addresses-cooling"
+	AddressesInDoubt Why = "addresses-in-doubt" // the journal was lost; held until a read can tell
 )
 
 // Blocked says why pods wait, what was found, and what to do.
@@ -78,6 +79,8 @@ func (s *State) noRoom(t Tally) Why {
 	switch {
 	case slots <= 0 && s.addressSlots() == 0 && t.Cooling > 0:
 		return AddressesCooling
+	case slots <= 0 && s.addressSlots() == 0 && s.doubtful() > 0:
+		return AddressesInDoubt
 	case slots <= 0 && s.addressSlots() == 0:
 		return NodeFull
 	case s.subnetsRead.IsZero() && !s.subnetsDenied:
@@ -86,6 +89,19 @@ func (s *State) noRoom(t Tally) Why {
 		return LastSlotKept
 	}
 	return SubnetsFull
+}
+
+// doubtful is how many addresses are held because the journal was lost.
+func (s *State) doubtful() int {
+	n := 0
+	for _, e := range s.order {
+		for _, a := range e.Addresses {
+			if a.Doubtful {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // bestRoom is how many pod addresses a new interface could bring at most.
@@ -121,6 +137,9 @@ func (s *State) Explain(p Plan) Blocked {
 	case AddressesCooling:
 		b.Detail = fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", capacity, s.Limits.Type, t.Cooling)
 		b.Hint = "they are free again within IP_COOLDOWN_PERIOD"
+	case AddressesInDoubt:
+		b.Detail = fmt.Sprintf("the journal was lost, and %d addresses may have been given back just before", s.doubtful())
+		b.Hint = "they are free again at " + s.doubtUntil.UTC().Format("15:04:05 MST")
 	case NodeFull:
 		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
 		b.Hint = "lower the kubelet's max-pods or use a larger instance type"

@@ -154,6 +154,20 @@ func TestAddressThatEC2LeavesOutIsReadAgainSoon(t *testing.T) {
 	}
 }
 
+// After a reboot of the agent without its journal all slots are held for a minute: the node is not called full.
+func TestAddressesInDoubtAreNotCalledAFullNode(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w.settle()
+	limits, _ := vpc.Limits("m5.large")
+	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
+	w.state.Doubt(w.now)
+	w.step()
+	w.add(0, 1)
+	if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.AddressesInDoubt || !strings.Contains(b.Hint, "12:01:00 UTC") {
+		t.Errorf("blocked %s", b)
+	}
+}
+
 func TestQuotaOfTheAccountIsNotCalledAFullSubnet(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle()
