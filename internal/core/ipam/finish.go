@@ -83,8 +83,7 @@ func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 	case ReadSubnets:
 		return s.observeSubnets(r.Subnets, r.AskedAt)
 	case ReadLeaked:
-		s.leakedRead, s.leaked = r.AskedAt, r.ENIs
-		return nil
+		return s.observeLeaked(r.ENIs, r.AskedAt)
 	default:
 		return s.observeMetadata(r.Metadata, r.AskedAt)
 	}

@@ -217,7 +217,11 @@ func (p *planner) readENI(e *ENI) {
 
 // clean removes unattached interfaces that carry our tags and that nobody finishes: older than five minutes.
 func (p *planner) clean() {
-	if !p.Config.CleanLeaked || p.now.Sub(p.startedAt) < minENIAge {
+	first := minENIAge
+	if !p.doubtUntil.IsZero() { // a lost journal may have left an interface of ours behind
+		first = firstQuiet
+	}
+	if !p.Config.CleanLeaked || p.now.Sub(p.startedAt) < first {
 		return
 	}
 	if p.leakedRead.IsZero() || p.now.Sub(p.leakedRead) >= leakedEvery {

@@ -21,7 +21,9 @@ type world struct {
 	now   time.Time
 	enis  []vpc.ENI
 	subs  []vpc.Subnet
-	next  byte
+	// leaked is what a search for unattached interfaces finds.
+	leaked []vpc.ENI
+	next   byte
 	// refuse gives an error for an action, by kind.
 	refuse map[ipam.Kind]vpc.Code
 }
@@ -102,6 +104,8 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 				r.ENIs = []vpc.ENI{e}
 			}
 		}
+	case ipam.ReadLeaked:
+		r.ENIs, w.leaked = w.leaked, nil
 	case ipam.ReadSubnets:
 		r.Subnets = append([]vpc.Subnet{}, w.subs...)
 	case ipam.CreateENI:
@@ -402,6 +406,26 @@ func TestAssignAndUnassignOfAnInterfaceTakeTurns(t *testing.T) {
 	w.state.Finish(plan.Actions[0], w.perform(plan.Actions[0]), w.now)
 	if text := w.plan(); !strings.Contains(text, "assign-addresses eni-primary +3") {
 		t.Errorf("after it: %s", text)
+	}
+}
+
+// The agent dies between creating and attaching an interface, and its journal with it: the interface is taken in again.
+func TestOwnOrphanIsAttached(t *testing.T) {
+	w := newWorld(t, nil)
+	w.state.Doubt(w.now)
+	w.settle()
+	w.enis = append(w.enis, vpc.ENI{
+		ID: "eni-orphan", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "2", Type: "interface", Primary: w.addr(), Secondary: []netip.Addr{w.addr()},
+		Description: "aws-K8S-i-1", Groups: instance.Groups,
+		Tags: vpc.Tags{vpc.TagENIInstance: "i-1", vpc.TagENICluster: "demo", vpc.TagENIOwner: vpc.ENIOwner},
+	})
+	w.leaked = w.enis[1:]
+	w.now = w.now.Add(time.Minute)
+	if text := w.settle(); !strings.Contains(text, "attach-eni eni-orphan at 1") {
+		t.Errorf("the orphan was not attached:\n%s", text)
+	}
+	if tally := w.state.Tally(); tally.Free != 10 {
+		t.Errorf("tally %+v", tally)
 	}
 }
 
