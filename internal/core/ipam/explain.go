@@ -96,7 +96,7 @@ func (s *State) doubtful() int {
 	n := 0
 	for _, e := range s.order {
 		for _, a := range e.Addresses {
-			if a.Doubtful {
+			if a.Doubtful && e.Managed {
 				n++
 			}
 		}

@@ -95,3 +95,19 @@ func TestBurstMakesNoInterfaceWhileAnAddressIsBeingAdded(t *testing.T) {
 		}
 	}
 }
+
+// The addresses of somebody else's interface are not the node's to give, also when the journal is lost.
+func TestFullNodeIsNotToldToWaitForAddressesOfAnotherInterface(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w.state.Doubt(w.now)
+	w.enis = append(w.enis, vpc.ENI{
+		ID: "eni-theirs", Subnet: "subnet-primary", VPC: "vpc-1", Type: "interface", Tags: vpc.Tags{vpc.TagENINoManage: "true"},
+		Secondary:  []netip.Addr{netip.MustParseAddr("10.0.0.200")},
+		Attachment: &vpc.Attachment{ID: "attach-1", Instance: "i-1", DeviceIndex: 1, State: vpc.Attached},
+	})
+	w.add(0, 30)
+	w.settle()
+	if plan := w.state.Plan(w.now); plan.Blocked != ipam.NodeFull {
+		t.Errorf("blocked by %s: %+v", plan.Blocked, w.state.Tally())
+	}
+}
