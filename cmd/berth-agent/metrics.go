@@ -141,6 +141,17 @@ func (m *metrics) Acted(kind ipam.Kind, why ipam.Why, _ time.Duration, err error
 	m.actions.WithLabelValues(string(kind), string(why), result).Inc()
 }
 
+// Compared implements node.Meter.
+func (m *metrics) Compared(err error) {
+	m.connmarkReconciles.WithLabelValues(outcome(err)).Inc()
+}
+
+// Lost implements node.Meter.
+func (m *metrics) Lost(enis, addrs int) {
+	m.forcedENIs.Add(float64(enis))
+	m.forcedIPs.Add(float64(addrs))
+}
+
 // called counts an attempt of an EC2 call.
 func (m *metrics) called(c aws.Call) {
 	failed := strconv.FormatBool(c.Err != nil)

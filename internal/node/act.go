@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
@@ -50,8 +51,31 @@ func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 	default:
 		n.log.Debug("action done", run.KeyAction, a.String(), run.KeyElapsed, elapsed)
 	}
+	if a.Kind == ipam.ReadENIs {
+		n.noteLost()
+	}
 	if a.Kind == ipam.AttachENI || a.Kind == ipam.ReadENIs || a.Kind == ipam.ReadMetadata || attached != len(n.state.ENIs()) {
 		n.host.dirty = true
+	}
+}
+
+// noteLost tells of pods whose address EC2 does not list any more. They keep it, but nothing reaches them.
+func (n *Node) noteLost() {
+	before := n.lost
+	n.lost = n.state.Lost()
+	enis, addrs := make(map[vpc.ENIID]bool), 0
+	for _, a := range n.lost {
+		if slices.ContainsFunc(before, func(b ipam.Allocation) bool { return b.Addr == a.Addr && b.Pod.Key == a.Pod.Key }) {
+			continue
+		}
+		addrs++
+		if e := n.state.ENI(a.ENI); e == nil || !e.MissingSince.IsZero() {
+			enis[a.ENI] = true
+		}
+		n.log.Error("EC2 does not list the address of a pod any more; delete the pod", run.KeyPod, a.Pod.Name, run.KeyNamespace, a.Pod.Namespace, run.KeyIP, a.Addr, run.KeyENI, a.ENI)
+	}
+	if addrs > 0 && n.ports.Meter != nil {
+		n.ports.Meter.Lost(len(enis), addrs)
 	}
 }
 

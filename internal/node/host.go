@@ -145,6 +145,9 @@ func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (r reconcili
 func (n *Node) reconciled(cfg hostnet.Config, r reconciliation) {
 	now := n.now()
 	n.host.running = false
+	if n.ports.Meter != nil {
+		n.ports.Meter.Compared(r.err)
+	}
 	switch {
 	case r.err != nil:
 		n.log.Error("reconcile the host's network", run.KeyErr, r.err)

@@ -79,6 +79,7 @@ type Node struct {
 	plan     ipam.Plan
 	acting   int
 	said     map[ipam.Key]ipam.Why
+	lost     []ipam.Allocation // whose address EC2 does not list any more
 	isReady  bool
 	damage   string
 }

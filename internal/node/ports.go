@@ -157,6 +157,10 @@ type Meter interface {
 	Added(elapsed time.Duration, why string) // why is empty on success
 	Deleted(elapsed time.Duration, err error)
 	Acted(kind ipam.Kind, why ipam.Why, elapsed time.Duration, err error)
+	// Compared is told of each comparison of the host's network.
+	Compared(err error)
+	// Lost is told of interfaces with pods and of pods' addresses that EC2 does not list any more.
+	Lost(enis, addrs int)
 }
 
 // Clock is the source of time of the loop; the simulation test replaces it.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -89,6 +90,9 @@ func (n *Node) report() Report {
 	r.MaxENIs = s.MaxENIs()
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
+	}
+	for _, a := range n.lost {
+		r.Degraded = append(r.Degraded, fmt.Sprintf("EC2 does not list %s of pod %s/%s: delete the pod", a.Addr, a.Pod.Namespace, a.Pod.Name))
 	}
 	if what, lasting := n.host.trouble.lasting(r.At); lasting {
 		r.Degraded = append(r.Degraded, "host network: "+what)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,8 +13,11 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
+	"github.com/berth-net/berth/internal/vpcsim"
+	"github.com/berth-net/berth/internal/vpcsim/ec2"
 )
 
 // trickyHost is a host's network that does not do as it should.
@@ -228,6 +232,54 @@ func TestRule2LostJournalOnAHostThatBootedLongAgoHoldsTheAddresses(t *testing.T)
 			if next["c"] == a {
 				t.Errorf("%s lives on and was given away", a)
 			}
+		}
+	})
+}
+
+// meter counts what it is told.
+type meter struct{ enis, addrs, compared atomic.Int32 }
+
+func (*meter) Added(time.Duration, string)                     {}
+func (*meter) Deleted(time.Duration, error)                    {}
+func (*meter) Acted(ipam.Kind, ipam.Why, time.Duration, error) {}
+func (m *meter) Compared(error)                                { m.compared.Add(1) }
+func (m *meter) Lost(enis, addrs int)                          { m.enis.Add(int32(enis)); m.addrs.Add(int32(addrs)) } //nolint:gosec // a few
+
+// Somebody unassigns the address of a running pod: it is told once, and the pod keeps its address in the records.
+func TestPodWhoseAddressEC2DoesNotListIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer func() { h.close() }()
+		h.close()
+		counts := &meter{}
+		h.ports.Meter = counts
+		h.start()
+		got, errs := h.addAll("p")
+		if len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		r, err := h.node.Report(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var eni vpc.ENIID
+		for _, e := range r.ENIs {
+			if slices.ContainsFunc(e.Addresses, func(a node.ReportAddress) bool { return a.IP == got["p"] }) {
+				eni = e.ID
+			}
+		}
+		if _, err := h.sim.UnassignPrivateIpAddresses(vpcsim.Caller{}, ec2.UnassignPrivateIpAddressesInput{
+			NetworkInterfaceId: string(eni), PrivateIpAddresses: []string{got["p"].String()},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(30 * time.Minute)
+		if counts.addrs.Load() != 1 || counts.enis.Load() != 0 || counts.compared.Load() == 0 {
+			t.Errorf("%d addresses, %d interfaces, %d comparisons", counts.addrs.Load(), counts.enis.Load(), counts.compared.Load())
+		}
+		r, err = h.node.Report(t.Context())
+		if err != nil || r.Tally.InUse != 1 || !strings.Contains(strings.Join(r.Degraded, "\n"), "does not list "+got["p"].String()+" of pod default/p") {
+			t.Errorf("%+v, degraded %q, %v", r.Tally, r.Degraded, err)
 		}
 	})
 }

@@ -315,6 +315,18 @@ func (s *State) Allocations() []Allocation {
 	return all
 }
 
+// Lost returns the addresses of pods that EC2 left out of two reads far enough apart, alone or with their interface.
+func (s *State) Lost() []Allocation {
+	gone := func(since time.Time) bool { return !since.IsZero() && s.enisRead.Sub(since) >= missingFor }
+	var lost []Allocation
+	for _, al := range s.Allocations() {
+		if e, a := s.enis[al.ENI], s.address(al.Addr); (a != nil && gone(a.MissingSince)) || (e != nil && gone(e.MissingSince)) {
+			lost = append(lost, al)
+		}
+	}
+	return lost
+}
+
 // Waiting returns the pods that wait, in order of arrival.
 func (s *State) Waiting() []Demand { return slices.Clone(s.waiting) }
 
