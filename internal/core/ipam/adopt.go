@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -32,9 +33,11 @@ func (s *State) observeLeaked(list []vpc.ENI, askedAt time.Time) []Record {
 	return records
 }
 
-// orphan tells whether an unattached interface is this node's and nobody finishes it.
+// orphan tells whether an unattached interface is this node's and nobody finishes it. One that somebody else made and
+// detached is theirs to use, whatever tags we gave it.
 func (s *State) orphan(seen vpc.ENI, askedAt time.Time) bool {
 	at, dead := s.gone[seen.ID]
-	return seen.Attachment == nil && seen.Tags[vpc.TagENIInstance] == string(s.Instance.ID) && seen.Tags[vpc.TagENINoManage] != "true" &&
+	ours := strings.HasPrefix(seen.Description, vpc.ENIDescriptionPrefix) && seen.Tags[vpc.TagENIInstance] == string(s.Instance.ID)
+	return ours && seen.Attachment == nil && seen.Tags[vpc.TagENINoManage] != "true" &&
 		s.enis[seen.ID] == nil && len(s.pending) == 0 && !(dead && askedAt.Before(at.Add(settle)))
 }

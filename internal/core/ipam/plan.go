@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -242,7 +243,7 @@ func (p *planner) pendingENI(e vpc.ENI) bool {
 }
 
 func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
-	if e.Attachment != nil || len(e.Description) < len(vpc.ENIDescriptionPrefix) || e.Description[:len(vpc.ENIDescriptionPrefix)] != vpc.ENIDescriptionPrefix {
+	if e.Attachment != nil || !strings.HasPrefix(e.Description, vpc.ENIDescriptionPrefix) {
 		return Action{}, false
 	}
 	created, err := time.Parse(time.RFC3339, e.Tags[vpc.TagENICreatedAt])

@@ -285,3 +285,15 @@ func TestPodInMetadataOnlyModeGetsAnAddressSoon(t *testing.T) {
 		t.Errorf("%d walks in a minute", n)
 	}
 }
+
+// Somebody detaches an interface of theirs that the agent had tagged, to use it elsewhere: it is not attached again.
+func TestInterfaceOfSomebodyElseThatWasDetachedIsNotAttachedAgain(t *testing.T) {
+	w := newWorld(t, nil)
+	w.settle()
+	w.enis = append(w.enis, vpc.ENI{ID: "eni-theirs", Subnet: "subnet-primary", Type: "interface", Description: "database", Tags: vpc.Tags{vpc.TagENIInstance: "i-1", vpc.TagENICluster: "demo"}})
+	w.leaked = w.enis[1:]
+	w.now = w.now.Add(time.Minute)
+	if text := w.settle(); strings.Contains(text, "eni-theirs") {
+		t.Errorf("plans:\n%s", text)
+	}
+}
