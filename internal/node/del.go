@@ -108,8 +108,11 @@ func (n *Node) delHeld(pod ipam.Pod, reply chan error) {
 		n.tell(func() {
 			n.wiringEnded()
 			for _, s := range gone {
-				if err == nil {
-					n.state.ReleaseHeld(s.Addr, n.now())
+				if err != nil {
+					break
+				}
+				if r, ok := n.state.ReleaseHeld(s.Addr, n.now()); ok {
+					n.ports.Journal.Append([]ipam.Record{r})
 				}
 			}
 			reply <- err

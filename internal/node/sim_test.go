@@ -348,8 +348,8 @@ func (s *simulation) del(k ipam.Key) {
 		delete(s.deleting, k)
 		if r, ok := s.state.Release(k, s.now); ok {
 			s.volatile = append(s.volatile, r)
-		} else if wired {
-			s.state.ReleaseHeld(addr, s.now)
+		} else if r, ok := s.state.ReleaseHeld(addr, s.now); ok && wired {
+			s.volatile = append(s.volatile, r)
 		}
 	})
 }

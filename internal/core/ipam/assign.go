@@ -160,12 +160,15 @@ func (s *State) SetLive(live []netip.Addr, now time.Time) {
 	}
 }
 
-// ReleaseHeld ends the hold on an address whose wiring was removed; it cools down.
-func (s *State) ReleaseHeld(ip netip.Addr, now time.Time) {
+// ReleaseHeld ends the hold on an address whose wiring was removed; it cools down, also across a restart.
+func (s *State) ReleaseHeld(ip netip.Addr, now time.Time) (Record, bool) {
 	delete(s.live, ip)
-	if a := s.address(ip); a != nil && a.Phase == Held {
-		a.Phase, a.Until, a.FreedAt = Cooling, now.Add(s.Config.Cooldown), now
+	a := s.address(ip)
+	if a == nil || a.Phase != Held {
+		return Record{}, false
 	}
+	a.Phase, a.Until, a.FreedAt = Cooling, now.Add(s.Config.Cooldown), now
+	return Record{Freed: &FreedRecord{Addr: ip, At: now, Until: a.Until}}, true
 }
 
 // Doubt tells that an earlier run on this host left no journal, or a damaged one: it may have given addresses back a

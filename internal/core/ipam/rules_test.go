@@ -193,3 +193,21 @@ func TestRule6NothingIsUnassignedWhileAPodWaits(t *testing.T) {
 		t.Errorf("%d were taken while %d pods waited", n, w.state.Tally().Waiting)
 	}
 }
+
+func TestRule5CooldownOfAHeldAddressSurvivesARestart(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w.settle()
+	ip := w.enis[0].Secondary[0]
+	w.state.SetLive([]netip.Addr{ip}, w.now)
+	records := w.state.Snapshot(w.now)
+	r, ok := w.state.ReleaseHeld(ip, w.now)
+	if !ok {
+		t.Fatal("the address was not held")
+	}
+	limits, _ := vpc.Limits("m5.large")
+	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
+	w.state.Restore(append(records, r))
+	if tally := w.state.Tally(); tally.Cooling != 1 {
+		t.Errorf("tally %+v", tally)
+	}
+}
