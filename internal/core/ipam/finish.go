@@ -126,7 +126,7 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 	case AssignAddresses:
 		for _, ip := range r.Addrs {
 			if e.Addresses[ip] == nil {
-				delete(s.removed, ip)
+				delete(s.removed, place{e.ID, ip})
 				s.adopt(e, ip)
 			}
 		}
@@ -160,7 +160,7 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 			e.Type = vpc.ENITypeInterface
 		}
 		for _, ip := range seen.Secondary {
-			delete(s.removed, ip)
+			delete(s.removed, place{e.ID, ip})
 			s.adopt(e, ip)
 		}
 		s.addENI(e)
@@ -172,7 +172,7 @@ func (s *State) unassigned(e *ENI, addrs []netip.Addr, now time.Time) []Record {
 	for _, ip := range addrs {
 		if a := e.Addresses[ip]; a != nil && a.Phase == Leaving {
 			delete(e.Addresses, ip)
-			s.removed[ip] = now
+			s.removed[place{e.ID, ip}] = now
 		}
 	}
 	return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Addrs: addrs, At: now}}}

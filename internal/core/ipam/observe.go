@@ -43,7 +43,7 @@ func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
 // forget drops what is too old to matter: an agent lives for months, and each record of its journal counts.
 func (s *State) forget(now time.Time) {
 	old := now.Add(-forgetAfter)
-	maps.DeleteFunc(s.removed, func(_ netip.Addr, at time.Time) bool { return at.Before(old) })
+	maps.DeleteFunc(s.removed, func(_ place, at time.Time) bool { return at.Before(old) })
 	maps.DeleteFunc(s.gone, func(_ vpc.ENIID, at time.Time) bool { return at.Before(old) })
 	maps.DeleteFunc(s.retry, func(_ string, b backoff) bool { return b.until.Before(old) })
 }
@@ -131,10 +131,13 @@ func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Ti
 			changed = changed || cleared
 			continue
 		}
-		if at, ok := s.removed[ip]; ok && askedAt.Before(at.Add(settle)) {
+		if at, ok := s.removed[place{e.ID, ip}]; ok && askedAt.Before(at.Add(settle)) {
 			continue
 		}
-		delete(s.removed, ip)
+		if s.elsewhere(e, ip, askedAt) {
+			continue
+		}
+		delete(s.removed, place{e.ID, ip})
 		s.adopt(e, ip)
 		e.Addresses[ip].Doubtful = askedAt.Before(s.doubtUntil) && e.Addresses[ip].Phase == Free
 		changed = true
@@ -155,6 +158,17 @@ func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Ti
 		}
 	}
 	return changed
+}
+
+// elsewhere tells whether an address lies on another interface of ours by a word that is younger than what this read may
+// show.
+func (s *State) elsewhere(e *ENI, ip netip.Addr, askedAt time.Time) bool {
+	for _, other := range s.order {
+		if a := other.Addresses[ip]; other != e && a != nil && a.MissingSince.IsZero() && askedAt.Before(other.WroteAt.Add(settle)) {
+			return true
+		}
+	}
+	return false
 }
 
 // adopt takes an address that EC2 shows and the state did not know.
@@ -350,7 +364,7 @@ func (s *State) differs(e *ENI, m vpc.MetadataENI) bool {
 		return !dead
 	}
 	for _, ip := range m.Addresses {
-		if _, removed := s.removed[ip]; ip != e.Primary && e.Addresses[ip] == nil && !removed {
+		if _, removed := s.removed[place{m.ID, ip}]; ip != e.Primary && e.Addresses[ip] == nil && !removed {
 			return true
 		}
 	}

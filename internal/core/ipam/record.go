@@ -126,8 +126,8 @@ func (s *State) Snapshot(now time.Time) []Record {
 	if !s.doubtUntil.IsZero() {
 		records = append(records, Record{Doubt: &s.doubtUntil})
 	}
-	for addr, at := range s.removed {
-		records = append(records, Record{Unassign: &UnassignRecord{Addrs: []netip.Addr{addr}, At: at}})
+	for p, at := range s.removed {
+		records = append(records, Record{Unassign: &UnassignRecord{ENI: p.eni, Addrs: []netip.Addr{p.ip}, At: at}})
 	}
 	return records
 }
@@ -237,7 +237,7 @@ func (s *State) relink(e *ENI) {
 func (s *State) restoreUnassign(r UnassignRecord) {
 	e := s.enis[r.ENI]
 	for _, ip := range r.Addrs {
-		s.removed[ip] = r.At
+		s.removed[place{r.ENI, ip}] = r.At
 		if e != nil && e.Addresses[ip] != nil && e.Addresses[ip].Phase != InUse {
 			delete(e.Addresses, ip)
 		}

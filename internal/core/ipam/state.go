@@ -143,7 +143,7 @@ type State struct {
 	pods    map[Key]*Allocation
 	waiting []Demand
 	// removed and gone are tombstones: a read asked within settle of them may still show what is no more.
-	removed map[netip.Addr]time.Time
+	removed map[place]time.Time
 	gone    map[vpc.ENIID]time.Time
 	// live are addresses that the kernel shows on a live link.
 	live map[netip.Addr]bool
@@ -173,6 +173,12 @@ type State struct {
 	lastErr     error // of the last write that would have helped a waiting pod
 }
 
+// place is an address on an interface: EC2 may have given the address to another one meanwhile.
+type place struct {
+	eni vpc.ENIID
+	ip  netip.Addr
+}
+
 type fullMark struct {
 	at   time.Time
 	free int // what the describe said when EC2 refused
@@ -183,7 +189,7 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 	return &State{
 		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now,
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), pods: make(map[Key]*Allocation),
-		removed: make(map[netip.Addr]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
+		removed: make(map[place]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
 		full: make(map[vpc.SubnetID]fullMark), taken: make(map[vpc.SubnetID]int), leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
 	}
 }
