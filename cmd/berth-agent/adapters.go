@@ -141,9 +141,9 @@ type cluster struct {
 }
 
 // Node implements node.Cluster.
-func (c cluster) Node() (node.NodeFacts, bool) {
+func (c cluster) Node() (node.Facts, bool) {
 	f, ok := c.Client.Node()
-	return node.NodeFacts(f), ok
+	return node.Facts(f), ok
 }
 
 // Event implements node.Cluster.

@@ -194,8 +194,10 @@ func (n *Node) wire(g ipam.Granted) {
 
 func (n *Node) doWire(c *addCall, pod hostnet.Pod, wait func() error) (hostnet.Wired, error) {
 	if err := wait(); err != nil {
-		return hostnet.Wired{}, &Error{Pod: podName(c.req.Pod), Op: "ADD", Why: JournalLost, Detail: err.Error(),
-			Hint: "free space under /var/run/aws-node", Retry: true}
+		return hostnet.Wired{}, &Error{
+			Pod: podName(c.req.Pod), Op: "ADD", Why: JournalLost, Detail: err.Error(),
+			Hint: "free space under /var/run/aws-node", Retry: true,
+		}
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, wireTimeout)
 	defer cancel()

@@ -183,7 +183,8 @@ func (n *Node) hostConfig() hostnet.Config {
 	inst := n.state.Instance
 	cfg := hostnet.Config{PrimaryMAC: inst.PrimaryMAC, PrimaryIP: inst.PrimaryIP, VPCCIDRs: inst.VPCCIDRs, Settings: n.cfg.Settings}
 	for _, e := range n.state.ENIs() {
-		if !e.Managed || (e.Phase != ipam.Attached && !(e.Phase == ipam.Detaching && e.Configured)) {
+		serves := e.Phase == ipam.Attached || (e.Phase == ipam.Detaching && e.Configured)
+		if !e.Managed || !serves {
 			continue
 		}
 		if !e.IsPrimary() && !e.SubnetCIDR.IsValid() {

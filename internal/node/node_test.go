@@ -76,7 +76,8 @@ type memoryHost struct {
 }
 
 func (h *memoryHost) Reconcile(context.Context, hostnet.Config) ([]string, error) { return nil, nil }
-func (h *memoryHost) Changes() <-chan struct{}                                    { return h.changes }
+
+func (h *memoryHost) Changes() <-chan struct{} { return h.changes }
 
 func (h *memoryHost) CheckPod(_ context.Context, _ hostnet.Settings, p hostnet.Pod, _ *os.File) ([]string, error) {
 	h.mu.Lock()
@@ -155,8 +156,8 @@ type cluster struct {
 	events []node.Event
 }
 
-func (c *cluster) Node() (node.NodeFacts, bool) {
-	return node.NodeFacts{MaxPods: 29, Schedulable: true}, true
+func (c *cluster) Node() (node.Facts, bool) {
+	return node.Facts{MaxPods: 29, Schedulable: true}, true
 }
 func (c *cluster) Changes() <-chan struct{} { return nil }
 func (c *cluster) Event(e node.Event) {
@@ -211,7 +212,7 @@ func newHouse(t *testing.T, cidr string) *house {
 }
 
 func (h *house) start() {
-	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // ended by close, also in the middle of a test
+	ctx, stop := context.WithCancel(context.Background())
 	h.stop, h.ended = stop, make(chan error, 1)
 	booted := h.booted
 	if booted.IsZero() {

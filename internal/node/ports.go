@@ -112,15 +112,15 @@ type Host interface {
 // Cluster is the Kubernetes API as a node uses it. Every method must return at once with what is known: the API server may be away.
 type Cluster interface {
 	// Node returns what the Node object says; ok is false while it is not known.
-	Node() (NodeFacts, bool)
+	Node() (Facts, bool)
 	// Event records an event on a pod, the agent's own pod when pod is empty.
 	Event(e Event)
-	// Changes signals, coalesced, that NodeFacts changed.
+	// Changes signals, coalesced, that Facts changed.
 	Changes() <-chan struct{}
 }
 
-// NodeFacts is what the Node object says that matters for addressing.
-type NodeFacts struct {
+// Facts is what the Node object says that matters for addressing.
+type Facts struct {
 	MaxPods     int  // status.capacity.pods
 	Schedulable bool // no taint node.kubernetes.io/unschedulable:NoSchedule
 }

@@ -59,7 +59,7 @@ type countingCluster struct {
 	steps atomic.Int32
 }
 
-func (c *countingCluster) Node() (node.NodeFacts, bool) {
+func (c *countingCluster) Node() (node.Facts, bool) {
 	c.steps.Add(1)
 	return c.cluster.Node()
 }
@@ -243,7 +243,7 @@ func (*meter) Added(time.Duration, string)                     {}
 func (*meter) Deleted(time.Duration, error)                    {}
 func (*meter) Acted(ipam.Kind, ipam.Why, time.Duration, error) {}
 func (m *meter) Compared(error)                                { m.compared.Add(1) }
-func (m *meter) Lost(enis, addrs int)                          { m.enis.Add(int32(enis)); m.addrs.Add(int32(addrs)) } //nolint:gosec // a few
+func (m *meter) Lost(enis, addrs int)                          { m.enis.Add(int32(enis)); m.addrs.Add(int32(addrs)) }
 
 // Somebody unassigns the address of a running pod: it is told once, and the pod keeps its address in the records.
 func TestPodWhoseAddressEC2DoesNotListIsNamed(t *testing.T) {

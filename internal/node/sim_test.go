@@ -92,7 +92,6 @@ type simulation struct {
 	fate   func(a ipam.Action) fate
 	faulty bool
 	loud   bool
-	trace  []string
 	err    error
 }
 
@@ -198,7 +197,7 @@ func (s *simulation) randomConfig() ipam.Config {
 
 func (s *simulation) say(format string, args ...any) {
 	if s.loud {
-		fmt.Printf("%s "+format+"\n", append([]any{s.now.Format("15:04:05.000")}, args...)...) //nolint:forbidigo // the trace of one seed
+		fmt.Printf("%s "+format+"\n", append([]any{s.now.Format("15:04:05.000")}, args...)...)
 	}
 }
 

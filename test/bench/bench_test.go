@@ -59,7 +59,7 @@ func TestTable(t *testing.T) {
 	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart} {
 		rows = append(rows, measure(t)...)
 	}
-	print(t, rows)
+	table(t, rows)
 	data, err := json.MarshalIndent(rows, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func print(t *testing.T, rows []row) {
+func table(t *testing.T, rows []row) {
 	t.Helper()
 	w := tabwriter.NewWriter(t.Output(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "measure\texisting CNI\tberth\tat most\t")

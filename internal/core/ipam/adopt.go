@@ -39,5 +39,5 @@ func (s *State) orphan(seen vpc.ENI, askedAt time.Time) bool {
 	at, dead := s.gone[seen.ID]
 	ours := strings.HasPrefix(seen.Description, vpc.ENIDescriptionPrefix) && seen.Tags[vpc.TagENIInstance] == string(s.Instance.ID)
 	return ours && seen.Attachment == nil && seen.Tags[vpc.TagENINoManage] != "true" &&
-		s.enis[seen.ID] == nil && len(s.pending) == 0 && !(dead && askedAt.Before(at.Add(settle)))
+		s.enis[seen.ID] == nil && len(s.pending) == 0 && (!dead || !askedAt.Before(at.Add(settle)))
 }

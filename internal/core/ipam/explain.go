@@ -59,16 +59,17 @@ func (s *State) blocked(t Tally, promised int) Why {
 	default:
 		why = s.noRoom(t)
 	}
-	switch code := vpc.CodeOf(s.lastErr); {
-	case code == vpc.Throttled:
+	switch vpc.CodeOf(s.lastErr) {
+	case vpc.Throttled:
 		return EC2Throttled
-	case code == vpc.NotAuthorized:
+	case vpc.NotAuthorized:
 		return EC2Denied
-	case code == vpc.Internal || code == vpc.Inconsistent || code == vpc.Invalid || code == vpc.LimitReached:
+	case vpc.Internal, vpc.Inconsistent, vpc.Invalid, vpc.LimitReached:
 		// A refused creation hides behind the subnets, which have room.
 		if why == Coming || why == Starting || s.retry[keyGrow].failures > 0 {
 			return EC2Failing
 		}
+	default:
 	}
 	return why
 }

@@ -118,9 +118,7 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 		if e.Tags == nil {
 			e.Tags = vpc.Tags{}
 		}
-		for k, v := range a.Tags {
-			e.Tags[k] = v
-		}
+		maps.Copy(e.Tags, a.Tags)
 	case SetGroups:
 		e.Groups, e.finishedAt = a.Groups, now
 	case AssignAddresses:

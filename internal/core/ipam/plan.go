@@ -251,8 +251,10 @@ func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
 		if p.leakedTagged[e.ID] {
 			return Action{}, false
 		}
-		return Action{Kind: TagENI, Key: "tag/" + string(e.ID), Why: LeakedInterface, ENI: e.ID,
-			Tags: vpc.Tags{vpc.TagENICreatedAt: p.now.UTC().Format(time.RFC3339)}}, true
+		return Action{
+			Kind: TagENI, Key: "tag/" + string(e.ID), Why: LeakedInterface, ENI: e.ID,
+			Tags: vpc.Tags{vpc.TagENICreatedAt: p.now.UTC().Format(time.RFC3339)},
+		}, true
 	}
 	if p.leakedRead.Sub(created) < leakedAge {
 		return Action{}, false

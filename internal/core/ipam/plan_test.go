@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,12 +154,7 @@ func (w *world) remove(a ipam.Action) {
 }
 
 func contains(list []netip.Addr, ip netip.Addr) bool {
-	for _, other := range list {
-		if other == ip {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, ip)
 }
 
 func (w *world) attached() []vpc.ENI {

@@ -265,8 +265,10 @@ func TestDetachmentThatHangsIsLookedAtMoreAndMoreSeldom(t *testing.T) {
 // MAX_ENI counts every interface of the node, as it does for the existing CNI.
 func TestMaxENICountsUnmanagedInterfaces(t *testing.T) {
 	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 2 })
-	w.enis = append(w.enis, vpc.ENI{ID: "eni-theirs", Subnet: "subnet-primary", Type: "interface", Tags: vpc.Tags{vpc.TagENINoManage: "true"},
-		Attachment: &vpc.Attachment{ID: "attach-t", Instance: "i-1", DeviceIndex: 1, State: vpc.Attached}})
+	w.enis = append(w.enis, vpc.ENI{
+		ID: "eni-theirs", Subnet: "subnet-primary", Type: "interface", Tags: vpc.Tags{vpc.TagENINoManage: "true"},
+		Attachment: &vpc.Attachment{ID: "attach-t", Instance: "i-1", DeviceIndex: 1, State: vpc.Attached},
+	})
 	w.add(0, 12)
 	if text := w.settle(); strings.Contains(text, "create-eni") {
 		t.Errorf("plans:\n%s", text)

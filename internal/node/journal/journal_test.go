@@ -97,7 +97,7 @@ func TestDamageIsReportedAndTheRestKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := range len(whole) {
+	for cut := range whole {
 		got, damage := journal.Decode(whole[:cut])
 		full := strings.Count(string(whole[:cut]), "\n")
 		if len(got) != full || damage != "" {
