@@ -169,7 +169,10 @@ func (h *hub) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, l := range h.subs {
-		l.once.Do(func() { close(l.done) })
+		l.end()
+	}
+	for _, l := range h.subs {
+		l.refuse()
 	}
 	h.subs = map[vpc.InstanceID]*listener{}
 }
@@ -203,19 +206,32 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Close ends Accept and refuses what waits.
 func (l *listener) Close() error {
+	if l.end() { // outside of once: leaving waits for locks that whoever stops the hub holds
+		l.leave()
+		l.refuse()
+	}
+	return nil
+}
+
+// end ends Accept; it reports whether this call did it.
+func (l *listener) end() (first bool) {
 	l.once.Do(func() {
 		close(l.done)
-		l.leave()
-		for {
-			select {
-			case conn := <-l.conns:
-				reset(conn)
-			default:
-				return
-			}
-		}
+		first = true
 	})
-	return nil
+	return first
+}
+
+// refuse closes the connections that wait.
+func (l *listener) refuse() {
+	for {
+		select {
+		case conn := <-l.conns:
+			reset(conn)
+		default:
+			return
+		}
+	}
 }
 
 // Addr is the address in the VPC's namespace.
