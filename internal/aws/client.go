@@ -132,7 +132,7 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 			if last == nil {
 				last = waitError(o, err, c.limits.throttled(o.action))
 			}
-			return none, last
+			return none, inDoubt(last, transient > 0)
 		}
 		out, err := try(ctx, c, o, attempt)
 		if err == nil {
@@ -148,12 +148,23 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 			return out, err
 		}
 		if throttled >= maxThrottled || transient >= maxTransient || ctx.Err() != nil {
-			return out, err
+			return out, inDoubt(err, transient > 0)
 		}
 		if err.Code == vpc.Internal {
 			pause(ctx, time.Duration(float64(c.pause)*(1+rand.Float64())))
 		}
 	}
+}
+
+// inDoubt makes an error one of unknown outcome when an earlier try of the same call had none: that a later one was
+// throttled does not tell that nothing happened.
+func inDoubt(err *vpc.Error, unknown bool) *vpc.Error {
+	if !unknown || err.Code != vpc.Throttled {
+		return err
+	}
+	doubt := *err
+	doubt.Code, doubt.Hint = vpc.Internal, "an earlier try of the call had no known outcome"
+	return &doubt
 }
 
 // waitError is the error of a call that never left because the action's budget is used up.

@@ -192,6 +192,16 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// The first try hangs up, perhaps after its effect; that the second is throttled does not tell that nothing happened.
+func TestThrottledAfterAnUnknownOutcomeIsInDoubt(t *testing.T) {
+	c, _, _ := connect(t, map[string][]answer{"DetachNetworkInterface": {{}, apiError(503, "RequestLimitExceeded", "Request limit exceeded.")}})
+	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer cancel()
+	if err := c.DetachENI(ctx, "eni-1", "eni-attach-1"); vpc.CodeOf(err) != vpc.Internal {
+		t.Errorf("detach: %v", err)
+	}
+}
+
 func TestAssign(t *testing.T) {
 	c, e, _ := connect(t, map[string][]answer{"AssignPrivateIpAddresses": {
 		apiError(503, "RequestLimitExceeded", "Request limit exceeded."), // was not executed: may be repeated
