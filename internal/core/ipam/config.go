@@ -78,6 +78,8 @@ const (
 	planEvery = time.Minute
 	// leakedEvery is the interval of the search for leaked interfaces.
 	leakedEvery = time.Hour
+	// leakedSpread is over how long the nodes of a cluster that started together spread that search.
+	leakedSpread = 5 * time.Minute
 	// ec2Slow is how long a restart waits for EC2's first answer before it makes do with the journal and metadata: a call may
 	// hang, or be tried again below us while it is throttled.
 	ec2Slow = 500 * time.Millisecond

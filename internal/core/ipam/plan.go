@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -218,7 +219,7 @@ func (p *planner) readENI(e *ENI) {
 
 // clean removes unattached interfaces that carry our tags and that nobody finishes: older than five minutes.
 func (p *planner) clean() {
-	first := minENIAge
+	first := minENIAge + p.spread(leakedSpread)
 	if !p.doubtUntil.IsZero() { // a lost journal may have left an interface of ours behind
 		first = firstQuiet
 	}
@@ -236,6 +237,13 @@ func (p *planner) clean() {
 			p.do(a)
 		}
 	}
+}
+
+// spread is a part of d, another one on each node, so that nodes which start together do not ask EC2 together.
+func (s *State) spread(d time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s.Instance.ID))
+	return time.Duration(h.Sum32()%1024) * d / 1024
 }
 
 func (p *planner) pendingENI(e vpc.ENI) bool {
