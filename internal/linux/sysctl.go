@@ -40,13 +40,19 @@ func (h *Host) SetSysctls(_ context.Context, settings []hostnet.Sysctl) error {
 	})
 }
 
-// writeSysctl writes one setting; the caller is in the namespace.
+// writeSysctl writes one setting unless it has the value: some writes take the kernel's lock of all networking, which a
+// burst of pods contends for. The caller is in the namespace.
 func (h *Host) writeSysctl(s hostnet.Sysctl) error {
-	f, err := os.OpenFile(filepath.Join(h.procSys, s.Key), os.O_WRONLY, 0)
+	f, err := os.OpenFile(filepath.Join(h.procSys, s.Key), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open sysctl %s: %w", s.Key, err)
 	}
-	_, err = f.WriteString(s.Value)
+	have := make([]byte, 64) // longer than any value of ours
+	n, err := f.Read(have)
+	if err == nil && strings.TrimSpace(string(have[:n])) == s.Value {
+		return f.Close()
+	}
+	_, err = f.WriteAt([]byte(s.Value), 0)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write sysctl %s=%s: %w", s.Key, s.Value, err)
 	}
