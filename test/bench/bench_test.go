@@ -157,21 +157,34 @@ func together(n int, f func(i int)) time.Duration {
 	return time.Since(began)
 }
 
+// atOnce measures floor and burst in turns, so that both meet the same machine, and takes the medians.
 func atOnce(t *testing.T) []row {
-	r, a := warm(t, "30")
-	pods := make([]rig.Pod, 27)
-	for i := range pods {
-		pods[i] = r.NewPod()
-	}
-	floor := r.Floor(len(pods))
-	elapsed := together(len(pods), func(i int) {
-		if c := r.Add(&pods[i]); c.Err != nil {
-			t.Errorf("ADD: %v", c.Err)
+	r, a := warm(t, "0")
+	const rounds, n = 5, 27
+	var floors, bursts []time.Duration
+	var rss int64
+	for range rounds {
+		pods := make([]rig.Pod, n)
+		for i := range pods {
+			pods[i] = r.NewPod()
 		}
-	})
-	rss := a.RSS()
+		testkit.Eventually(t, "27 free addresses", func() bool { return tally(a).Free >= n })
+		floors = append(floors, r.Floor(n))
+		bursts = append(bursts, together(n, func(i int) {
+			if c := r.Add(&pods[i]); c.Err != nil {
+				t.Errorf("ADD: %v", c.Err)
+			}
+		}))
+		rss = max(rss, a.RSS())
+		for _, p := range pods {
+			if c := r.Plugin("DEL", p); c.Err != nil {
+				t.Fatalf("DEL: %v", c.Err)
+			}
+		}
+	}
+	floor := percentile(floors, 50)
 	return []row{
-		{fmt.Sprintf("27 ADDs at once, last (floor %.0f ms)", ms(floor)), ms(elapsed), "ms", 240, 1.5 * ms(floor), false},
+		{fmt.Sprintf("27 ADDs at once, last (floor %.0f ms)", ms(floor)), ms(percentile(bursts, 50)), "ms", 240, 1.5 * ms(floor), false},
 		{"agent memory (RSS), 27 pods", float64(rss) / 1e6, "MB", 62, 45, false},
 		{"SIGTERM to exit", a.Stop().Seconds(), "s", 10, 1, false},
 	}

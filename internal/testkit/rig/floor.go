@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -43,7 +44,29 @@ func (r *Rig) Floor(n int) time.Duration {
 	for _, err := range errs {
 		r.must("floor", err)
 	}
+	r.must("remove the floor's links", bareUnwire(int(host), n))
 	return elapsed
+}
+
+// bareUnwire removes what n bareWire calls left in the instance's namespace.
+func bareUnwire(host, n int) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(host))
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	for i := range n {
+		link, err := h.LinkByName(fmt.Sprintf("floor%d", i)) //nolint:forbidigo // one name, no dump
+		if err != nil {
+			return err
+		}
+		rule := netlink.NewRule()
+		rule.Dst, rule.Table, rule.Priority = &net.IPNet{IP: net.IPv4(192, 0, 2, byte(i+1)), Mask: net.CIDRMask(32, 32)}, 254, 600
+		if err := errors.Join(h.LinkDel(link), h.RuleDel(rule)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func bareWire(space string, host, i int) error {
