@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -270,19 +271,11 @@ func (n *Node) leave(c *addCall) {
 
 // failWaiting answers what is still open when the loop ends.
 func (n *Node) failWaiting() {
-	for _, c := range append(slices.Clone(n.early), mapValues(n.adds)...) {
+	for _, c := range slices.AppendSeq(slices.Clone(n.early), maps.Values(n.adds)) {
 		if !c.granted {
 			c.reply <- addReply{err: n.stopping(c.req.Pod, "ADD")}
 		}
 	}
-}
-
-func mapValues(m map[ipam.Key]*addCall) []*addCall {
-	var all []*addCall
-	for _, c := range m {
-		all = append(all, c)
-	}
-	return all
 }
 
 // hostPod is an allocation in the host's terms.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -100,7 +101,7 @@ func (n *Node) delHeld(pod ipam.Pod, reply chan error) {
 		var gone []hostnet.Seen
 		for _, s := range seen {
 			if err == nil && s.Veth == veth && slices.Contains(held, s.Addr.String()) {
-				host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: addrs(s.Addr)}
+				host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: []netip.Addr{s.Addr}}
 				err = n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host)
 				gone = append(gone, s)
 			}

@@ -207,5 +207,3 @@ func samePrefixes(a, b []netip.Prefix) bool {
 	less := func(x, y netip.Prefix) int { return x.Compare(y) }
 	return slices.Equal(slices.SortedFunc(slices.Values(a), less), slices.SortedFunc(slices.Values(b), less))
 }
-
-func addrs(a netip.Addr) []netip.Addr { return []netip.Addr{a} }

@@ -89,7 +89,7 @@ func (e *ENI) record() Record {
 	if e.Attachment != nil {
 		r.Attachment = e.Attachment.ID
 	}
-	for _, a := range e.sorted() {
+	for _, a := range e.Sorted() {
 		r.Addresses = append(r.Addresses, a.IP)
 		if a.Phase == Leaving {
 			r.Leaving = append(r.Leaving, a.IP)
@@ -117,7 +117,7 @@ func (s *State) Snapshot(now time.Time) []Record {
 		records = append(records, Record{Pod: &PodRecord{Pod: a.Pod, Addr: a.Addr, ENI: a.ENI, At: a.At}})
 	}
 	for _, e := range s.order {
-		for _, a := range e.sorted() {
+		for _, a := range e.Sorted() {
 			if a.Phase == Cooling {
 				records = append(records, Record{Freed: &FreedRecord{Addr: a.IP, At: a.FreedAt, Until: a.Until}})
 			}

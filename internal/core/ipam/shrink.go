@@ -64,7 +64,7 @@ func (p *planner) release(e *ENI, n int, why Why) int {
 // releasable are the free addresses, highest first, so that what stays is the low end.
 func (e *ENI) releasable(s *State) []*Address {
 	var list []*Address
-	for _, a := range e.sorted() {
+	for _, a := range e.Sorted() {
 		if a.Phase == Free && !a.Doubtful && !s.live[a.IP] {
 			list = append(list, a)
 		}
@@ -78,7 +78,7 @@ func (e *ENI) leaving() []netip.Addr {
 		return nil
 	}
 	var list []netip.Addr
-	for _, a := range e.sorted() {
+	for _, a := range e.Sorted() {
 		if a.Phase == Leaving {
 			list = append(list, a.IP)
 		}

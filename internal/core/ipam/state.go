@@ -380,8 +380,8 @@ func (e *ENI) place() int {
 	return e.Card<<16 | e.DeviceIndex
 }
 
-// sorted returns the interface's addresses in numerical order.
-func (e *ENI) sorted() []*Address {
+// Sorted returns the interface's addresses in numerical order.
+func (e *ENI) Sorted() []*Address {
 	all := make([]*Address, 0, len(e.Addresses))
 	for _, a := range e.Addresses {
 		all = append(all, a)
@@ -389,9 +389,6 @@ func (e *ENI) sorted() []*Address {
 	slices.SortFunc(all, func(a, b *Address) int { return a.IP.Compare(b.IP) })
 	return all
 }
-
-// Sorted returns the interface's addresses in numerical order.
-func (e *ENI) Sorted() []*Address { return e.sorted() }
 
 // count returns how many of its addresses are in one of the phases.
 func (e *ENI) count(phases ...Phase) int {

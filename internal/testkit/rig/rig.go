@@ -4,7 +4,6 @@ package rig
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -204,6 +203,3 @@ func (r *Rig) Calls(mark string) map[string]int {
 	}
 	return calls
 }
-
-// String names the rig.
-func (r *Rig) String() string { return fmt.Sprintf("rig %s", r.Instance) }
