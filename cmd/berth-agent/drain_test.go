@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/node"
 )
 
 // stubborn refuses to delete one container's attachment.
@@ -16,11 +16,11 @@ type stubborn struct {
 	container string
 }
 
-func (s stubborn) Del(ctx context.Context, pod ipam.Pod) error {
-	if pod.Key.ContainerID == s.container {
+func (s stubborn) Del(ctx context.Context, req node.DelRequest) error {
+	if req.Pod.Key.ContainerID == s.container {
 		return errors.New("rule busy")
 	}
-	return s.loop.Del(ctx, pod)
+	return s.loop.Del(ctx, req)
 }
 
 func TestQueuedDeleteThatFailsKeepsNoOtherWaiting(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // pods is the loop as the plugin's requests see it.
 type pods interface {
 	Add(ctx context.Context, req node.AddRequest) (node.Added, error)
-	Del(ctx context.Context, pod ipam.Pod) error
+	Del(ctx context.Context, req node.DelRequest) error
 	Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error)
 	GC(ctx context.Context, network string, valid []ipam.Key) error
 	Status(ctx context.Context) error
@@ -41,6 +41,15 @@ func podOf(req agentapi.Request) ipam.Pod {
 	return ipam.Pod{Key: ipam.Key(req.Attachment), Namespace: req.Pod.Namespace, Name: req.Pod.Name, UID: req.Pod.UID}
 }
 
+// delOf is a DEL in the loop's terms.
+func delOf(req agentapi.Request) node.DelRequest {
+	del := node.DelRequest{Pod: podOf(req)}
+	if req.Previous != nil {
+		del.Addrs = req.Previous.Addrs
+	}
+	return del
+}
+
 // Add implements server.Handler. A DEL of the attachment that still waits on disk is older, and must not come after.
 func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) (agentapi.Added, error) {
 	h.forget(req)
@@ -56,7 +65,7 @@ func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) 
 
 // Del implements server.Handler. While the loop starts or stops, the request waits on disk as if no agent was there.
 func (h handler) Del(ctx context.Context, req agentapi.Request) error {
-	err := h.node.Del(ctx, podOf(req))
+	err := h.node.Del(ctx, delOf(req))
 	if e, ok := errors.AsType[*node.Error](err); ok && (e.Why == ipam.Starting || e.Why == node.Stopping) {
 		if err := h.queue.Put(req, time.Now()); err != nil {
 			return agentapi.Errorf(agentapi.CodeIO, "%s: the agent is %s and the request cannot be left on disk: %v", subject(req), e.Why, err)
@@ -181,7 +190,7 @@ func (h handler) drain(ready <-chan struct{}) func(context.Context) error {
 		}
 		var failed error
 		for _, e := range entries { // one that fails keeps no other waiting
-			if err := h.node.Del(ctx, podOf(e.Request)); err != nil {
+			if err := h.node.Del(ctx, delOf(e.Request)); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("apply queued DEL of %s: %w", e.Request.Attachment, err))
 				continue
 			}

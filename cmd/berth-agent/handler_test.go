@@ -40,13 +40,13 @@ func (l *loop) Add(_ context.Context, req node.AddRequest) (node.Added, error) {
 	return node.Added{Pod: p, Wired: hostnet.Wired{HostVeth: hostnet.VethName("eni", p.Namespace, p.Name), HostMAC: "02:00:00:00:00:01", Table: 3, MTU: 9001}}, nil
 }
 
-func (l *loop) Del(_ context.Context, pod ipam.Pod) error {
+func (l *loop) Del(_ context.Context, req node.DelRequest) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refuse != nil {
 		return l.refuse
 	}
-	delete(l.pods, pod.Key)
+	delete(l.pods, req.Pod.Key)
 	return nil
 }
 

@@ -81,10 +81,10 @@ func (o *observation) addRoutes(routes []netlink.Route, names map[int]string, po
 		}
 		hr := routeOf(r, names)
 		o.machine.Routes = append(o.machine.Routes, hr)
-		if _, ok := pods[r.LinkIndex]; ok && hr.Table == hostnet.TableMain && hr.Dst.IsSingleIP() && !hr.Via.IsValid() {
+		if l, ok := pods[r.LinkIndex]; ok && hr.Table == hostnet.TableMain && hr.Dst.IsSingleIP() && !hr.Via.IsValid() {
 			routed[r.LinkIndex] = true
 			s := o.pod(hr.Dst.Addr())
-			s.Veth, s.Live = hr.Link, true
+			s.Veth, s.Alias, s.Live = hr.Link, l.Attrs().Alias, true
 		}
 	}
 	return routed
@@ -103,7 +103,7 @@ func (h *Host) askPod(o *observation, l netlink.Link) {
 	}
 	for _, addr := range addrs {
 		s := o.pod(addr)
-		s.Veth, s.Live = a.Name, true
+		s.Veth, s.Alias, s.Live = a.Name, a.Alias, true
 	}
 }
 

@@ -333,9 +333,9 @@ func TestSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []hostnet.Seen{
-		{Addr: netip.MustParseAddr("10.0.0.20"), Veth: hostnet.VethName("eni", "default", "a"), Table: 254, Live: true},
-		{Addr: netip.MustParseAddr("10.1.0.20"), Veth: hostnet.VethName("eni", "default", "b"), Table: 2, Live: true},
-		{Addr: netip.MustParseAddr("10.1.0.21"), Veth: hostnet.VethName("eni", "default", "flushed"), Table: 254, Live: true},
+		{Addr: netip.MustParseAddr("10.0.0.20"), Veth: hostnet.VethName("eni", "default", "a"), Alias: "sandbox-of-a/eth0", Table: 254, Live: true},
+		{Addr: netip.MustParseAddr("10.1.0.20"), Veth: hostnet.VethName("eni", "default", "b"), Alias: "sandbox-of-b/eth0", Table: 2, Live: true},
+		{Addr: netip.MustParseAddr("10.1.0.21"), Veth: hostnet.VethName("eni", "default", "flushed"), Alias: "sandbox-of-flushed/eth0", Table: 254, Live: true},
 		{Addr: netip.MustParseAddr("10.1.0.30"), Veth: "eniaaaaaaaaaaa", Table: 2, Live: true},
 		{Addr: netip.MustParseAddr("10.1.0.31"), Table: 3},
 	}

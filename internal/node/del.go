@@ -13,11 +13,18 @@ import (
 	"github.com/berth-net/berth/internal/run"
 )
 
+// DelRequest asks for the end of an attachment.
+type DelRequest struct {
+	Pod   ipam.Pod
+	Addrs []netip.Addr // what its ADD answered, as the runtime kept it; may be empty
+}
+
 // Del removes a pod's rules and route and gives its address back, which then cools down. What is gone already is success.
-func (n *Node) Del(ctx context.Context, pod ipam.Pod) error {
+func (n *Node) Del(ctx context.Context, req DelRequest) error {
+	pod := req.Pod
 	began := n.now()
 	reply := make(chan error, 1)
-	err := n.ask(ctx, func() { n.beginDel(pod, reply) })
+	err := n.ask(ctx, func() { n.beginDel(req, reply) })
 	if err == nil {
 		select {
 		case err = <-reply:
@@ -33,7 +40,8 @@ func (n *Node) Del(ctx context.Context, pod ipam.Pod) error {
 	return err
 }
 
-func (n *Node) beginDel(pod ipam.Pod, reply chan error) {
+func (n *Node) beginDel(req DelRequest, reply chan error) {
+	pod := req.Pod
 	if n.state == nil {
 		reply <- &Error{Pod: podName(pod), Op: "DEL", Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "the kubelet tries again", Retry: true}
 		return
@@ -44,12 +52,12 @@ func (n *Node) beginDel(pod ipam.Pod, reply chan error) {
 		n.state.Withdraw(key)
 		c.reply <- addReply{err: &Error{Pod: podName(pod), Op: "ADD", Why: Stopping, Detail: "the attachment was deleted"}}
 	}
-	if n.later(key, func() { n.beginDel(pod, reply) }) {
+	if n.later(key, func() { n.beginDel(req, reply) }) {
 		return
 	}
 	a, ok := n.state.BeginRelease(key)
 	if !ok {
-		n.delHeld(pod, reply)
+		n.delHeld(req, reply)
 		return
 	}
 	n.busy[key] = nil
@@ -87,32 +95,21 @@ func (n *Node) unwired(pod hostnet.Pod, key ipam.Key, err error, reply chan erro
 }
 
 // delHeld deletes an attachment that no record names. Its address may be held because the kernel shows it on the pod's link.
-func (n *Node) delHeld(pod ipam.Pod, reply chan error) {
+func (n *Node) delHeld(req DelRequest, reply chan error) {
 	held := n.heldAddrs()
 	if len(held) == 0 {
 		reply <- nil
 		return
 	}
-	veth := hostnet.VethName(n.cfg.Settings.VethPrefix, pod.Namespace, pod.Name)
 	n.schedule(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, wireTimeout)
 		defer cancel()
-		seen, err := n.ports.Host.Seen(ctx, n.cfg.Settings)
-		var gone []hostnet.Seen
-		for _, s := range seen {
-			if err == nil && s.Veth == veth && slices.Contains(held, s.Addr.String()) {
-				host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: []netip.Addr{s.Addr}}
-				err = n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host)
-				gone = append(gone, s)
-			}
-		}
+		gone, err := n.unwireHeld(ctx, req, held)
 		n.tell(func() {
 			n.wiringEnded()
-			for _, s := range gone {
-				if err != nil {
-					break
-				}
-				if r, ok := n.state.ReleaseHeld(s.Addr, n.now()); ok {
+			for _, addr := range gone {
+				n.log.Info("held pod unwired", run.KeyPod, req.Pod.Name, run.KeyNamespace, req.Pod.Namespace, run.KeyIP, addr)
+				if r, ok := n.state.ReleaseHeld(addr, n.now()); ok {
 					n.ports.Journal.Append([]ipam.Record{r})
 				}
 			}
@@ -121,12 +118,48 @@ func (n *Node) delHeld(pod ipam.Pod, reply chan error) {
 	})
 }
 
-func (n *Node) heldAddrs() []string {
-	var held []string
+// unwireHeld removes the wiring of the held addresses that are the attachment's, and returns them.
+func (n *Node) unwireHeld(ctx context.Context, req DelRequest, held []netip.Addr) (gone []netip.Addr, err error) {
+	pod := req.Pod
+	veth := hostnet.VethName(n.cfg.Settings.VethPrefix, pod.Namespace, pod.Name)
+	seen, err := n.ports.Host.Seen(ctx, n.cfg.Settings)
+	if err != nil {
+		return nil, fmt.Errorf("DEL pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	for _, s := range seen {
+		if s.Veth != veth || !slices.Contains(held, s.Addr) {
+			continue
+		}
+		if !req.owns(s) {
+			n.log.Warn("address stays held: its link may be that of another sandbox of the pod", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, s.Addr, "link", s.Veth, "owner", s.Alias, "container", pod.Key.ContainerID)
+			continue
+		}
+		host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: []netip.Addr{s.Addr}}
+		if err := n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host); err != nil {
+			return gone, err
+		}
+		gone = append(gone, s.Addr)
+	}
+	return gone, nil
+}
+
+// owns tells whether a link of the pod's name is the attachment's. Sandboxes of one pod name, as a StatefulSet's pod has
+// one after the other, share the link's name; the label tells them apart. The existing CNI sets no label: there the
+// address must be the one that the runtime kept from the ADD. What remains in doubt stays held until its link goes, which
+// it does with the sandbox's namespace.
+func (r DelRequest) owns(s hostnet.Seen) bool {
+	if s.Alias != "" {
+		return s.Alias == hostnet.Alias(hostnet.PodKey(r.Pod.Key))
+	}
+	return slices.Contains(r.Addrs, s.Addr)
+}
+
+func (n *Node) heldAddrs() []netip.Addr {
+	var held []netip.Addr
 	for _, e := range n.state.ENIs() {
 		for _, a := range e.Addresses {
 			if a.Phase == ipam.Held {
-				held = append(held, a.IP.String())
+				held = append(held, a.IP)
 			}
 		}
 	}
@@ -149,7 +182,7 @@ func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
 	})
 	for _, pod := range stale { // one that cannot be removed does not keep the others
 		n.log.Info("attachment is not valid any more", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyWhy, "gc")
-		err = errors.Join(err, n.Del(ctx, pod))
+		err = errors.Join(err, n.Del(ctx, DelRequest{Pod: pod}))
 	}
 	return err
 }

@@ -104,7 +104,9 @@ func (h *memoryHost) WirePod(_ context.Context, _ hostnet.Settings, p hostnet.Po
 func (h *memoryHost) UnwirePod(_ context.Context, _ hostnet.Settings, p hostnet.Pod) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.pods, p.Addrs[0])
+	if old := h.pods[p.Addrs[0]]; old.Key == p.Key || old.Key == (hostnet.PodKey{}) { // what another attachment has now is left alone
+		delete(h.pods, p.Addrs[0])
+	}
 	return nil
 }
 
@@ -113,7 +115,11 @@ func (h *memoryHost) Seen(context.Context, hostnet.Settings) ([]hostnet.Seen, er
 	defer h.mu.Unlock()
 	var seen []hostnet.Seen
 	for a, p := range h.pods {
-		seen = append(seen, hostnet.Seen{Addr: a, Live: true, Veth: hostnet.VethName("eni", p.Namespace, p.Name)})
+		s := hostnet.Seen{Addr: a, Live: true, Veth: hostnet.VethName("eni", p.Namespace, p.Name)}
+		if p.Key != (hostnet.PodKey{}) { // else the existing CNI wired it
+			s.Alias = hostnet.Alias(p.Key)
+		}
+		seen = append(seen, s)
 	}
 	return seen, nil
 }
@@ -321,7 +327,7 @@ func TestAddRepeatedGivesTheSameAddressAndDelTwiceSucceeds(t *testing.T) {
 			t.Errorf("check: %v", err)
 		}
 		for range 2 {
-			if err := h.node.Del(t.Context(), pod("p")); err != nil {
+			if err := h.node.Del(t.Context(), node.DelRequest{Pod: pod("p")}); err != nil {
 				t.Errorf("del: %v", err)
 			}
 		}
@@ -342,7 +348,7 @@ func TestDelWhileTheAddWaits(t *testing.T) {
 			added <- err
 		}()
 		<-time.After(2 * time.Second)
-		if err := h.node.Del(t.Context(), pod("p")); err != nil {
+		if err := h.node.Del(t.Context(), node.DelRequest{Pod: pod("p")}); err != nil {
 			t.Errorf("del: %v", err)
 		}
 		if err := <-added; err == nil {

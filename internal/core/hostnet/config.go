@@ -88,10 +88,12 @@ type Wired struct {
 }
 
 // Seen is a pod's address as the kernel shows it: a route or rule of ours points at it. Veth is the host link, empty
-// when only rules remain. Live tells that the link exists: the pod may still use the address.
+// when only rules remain; Alias is its label, empty where the existing CNI made it. Live tells that the link exists: the pod
+// may still use the address.
 type Seen struct {
 	Addr  netip.Addr
 	Veth  string
+	Alias string
 	Table int // table of the "from" rule; 254 when there is none
 	Live  bool
 }
