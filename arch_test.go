@@ -261,6 +261,15 @@ func TestPluginIsSmall(t *testing.T) {
 	}
 }
 
+// TestFabricsPlanIsPure: what the simulated VPC's network should be is a value; only the package above it touches the kernel.
+func TestFabricsPlanIsPure(t *testing.T) {
+	for _, name := range closure(t, "./internal/vpcsim/fabric/plan") {
+		if under(name, "github.com/vishvananda", "golang.org/x/sys", "os/exec", "net/http") {
+			t.Errorf("vpcsim/fabric/plan links %s", name)
+		}
+	}
+}
+
 // TestMistakesDoNotCancelOut: what is checked against the simulator shares no code with it, so that one mistake in shared code
 // cannot make both sides agree.
 func TestMistakesDoNotCancelOut(t *testing.T) {

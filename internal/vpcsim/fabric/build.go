@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/run"
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
 
 // openSpace opens the namespace at path.
@@ -104,26 +105,26 @@ func (s *live) observe() error {
 }
 
 // removeLinks deletes the links of the VPCs' namespaces that are not wanted, or are not as wanted.
-func (f *Fabric) removeLinks(want *world) error {
+func (f *Fabric) removeLinks(want *plan.World) error {
 	for key, s := range f.spaces {
-		if key.kind != kindVPC {
+		if key.Kind != plan.KindVPC {
 			continue
 		}
-		wanted := map[string]link{}
-		if w := want.spaces[key]; w != nil {
-			wanted = w.links
+		wanted := map[string]plan.Link{}
+		if w := want.Spaces[key]; w != nil {
+			wanted = w.Links
 		}
-		for _, name := range sortedKeys(s.links) {
+		for _, name := range slices.Sorted(maps.Keys(s.links)) {
 			have := s.links[name]
-			if l, ok := wanted[name]; (ok && l.ident() == have.ident) || (name == loopFar && wanted[loopNear].mac != "") {
+			if l, ok := wanted[name]; (ok && l.Ident() == have.ident) || (name == plan.LoopFar && wanted[plan.LoopNear].MAC != "") {
 				continue
 			}
 			if err := s.removeLink(name); err != nil {
 				return err
 			}
-			f.log.Info("link removed", "link", name, "id", key.id, "why", cmp.Or(have.ident, "half made"))
+			f.log.Info("link removed", "link", name, "id", key.ID, "why", cmp.Or(have.ident, "half made"))
 			for other, peer := range f.spaces {
-				if other.kind == kindNAT || other.kind == kindInternet {
+				if other.Kind == plan.KindNAT || other.Kind == plan.KindInternet {
 					peer.known = false // its end went too
 				}
 			}
@@ -138,17 +139,17 @@ func (s *live) removeLink(name string) error {
 		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	delete(s.links, name)
-	maps.DeleteFunc(s.routes, func(_ routeKey, r route) bool { return r.dev == name })
+	maps.DeleteFunc(s.routes, func(_ plan.RouteKey, r plan.Route) bool { return r.Dev == name })
 	return nil
 }
 
-func (f *Fabric) removeSpaces(want *world) error {
+func (f *Fabric) removeSpaces(want *plan.World) error {
 	for key, s := range f.spaces {
-		if want.spaces[key] != nil {
+		if want.Spaces[key] != nil {
 			continue
 		}
 		for k, h := range f.hubs {
-			if key == vpcKey(k.vpc) {
+			if key == plan.VPCKey(k.vpc) {
 				h.stop()
 				delete(f.hubs, k)
 			}
@@ -157,20 +158,20 @@ func (f *Fabric) removeSpaces(want *world) error {
 			return err
 		}
 		delete(f.spaces, key)
-		f.log.Info("namespace removed", "kind", string(key.kind), "id", key.id, "why", "not in the topology")
+		f.log.Info("namespace removed", "kind", string(key.Kind), "id", key.ID, "why", "not in the topology")
 	}
 	return nil
 }
 
 // createSpaces makes the missing namespaces; they take some milliseconds each, so a few at a time.
-func (f *Fabric) createSpaces(ctx context.Context, want *world) error {
-	var keys []spaceKey
-	for key := range want.spaces {
+func (f *Fabric) createSpaces(ctx context.Context, want *plan.World) error {
+	var keys []plan.Key
+	for key := range want.Spaces {
 		if f.spaces[key] == nil {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, func(a, b spaceKey) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(keys, func(a, b plan.Key) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID)) })
 	made := make([]*live, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
@@ -179,7 +180,7 @@ func (f *Fabric) createSpaces(ctx context.Context, want *world) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			s, err := f.createSpace(key, want.spaces[key].name)
+			s, err := f.createSpace(key, want.Spaces[key].Name)
 			made[i] = s
 			return err
 		})
@@ -193,7 +194,7 @@ func (f *Fabric) createSpaces(ctx context.Context, want *world) error {
 	return err
 }
 
-func (f *Fabric) createSpace(key spaceKey, name string) (*live, error) {
+func (f *Fabric) createSpace(key plan.Key, name string) (*live, error) {
 	path := filepath.Join(f.dir, f.prefix+"-"+name)
 	if err := createNamespace(path); err != nil {
 		return nil, err
@@ -206,17 +207,17 @@ func (f *Fabric) createSpace(key spaceKey, name string) (*live, error) {
 	if err := s.prepare(f.label(key)); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare namespace %s: %w", path, err), s.remove())
 	}
-	if key.kind == kindInstance {
+	if key.Kind == plan.KindInstance {
 		s.h.Close()
 		s.h = nil
 	}
-	f.log.Info("namespace created", "kind", string(key.kind), "id", key.id, "path", path)
+	f.log.Info("namespace created", "kind", string(key.Kind), "id", key.ID, "path", path)
 	return s, nil
 }
 
 // prepare sets what does not change. The label comes last: without it a scan takes the namespace for half made.
 func (s *live) prepare(label string) error {
-	if s.key.kind != kindInstance {
+	if s.key.Kind != plan.KindInstance {
 		if err := in(s.ns, func() error { return writeSysctls(routerSysctls) }); err != nil {
 			return err
 		}
@@ -232,27 +233,27 @@ func (s *live) prepare(label string) error {
 }
 
 // createLinks makes the missing links of all VPCs, each instance's in the order of its interfaces.
-func (f *Fabric) createLinks(ctx context.Context, want *world) error {
+func (f *Fabric) createLinks(ctx context.Context, want *plan.World) error {
 	for key, s := range f.spaces {
-		w := want.spaces[key]
-		if key.kind != kindVPC || w == nil {
+		w := want.Spaces[key]
+		if key.Kind != plan.KindVPC || w == nil {
 			continue
 		}
 		var names []string
-		for name := range w.links {
+		for name := range w.Links {
 			if _, have := s.links[name]; !have {
 				names = append(names, name)
 			}
 		}
 		slices.SortFunc(names, func(a, b string) int {
-			return cmp.Or(cmp.Compare(w.links[a].order, w.links[b].order), cmp.Compare(a, b))
+			return cmp.Or(cmp.Compare(w.Links[a].Order, w.Links[b].Order), cmp.Compare(a, b))
 		})
 		for _, name := range names {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := f.createLink(s, name, w.links[name]); err != nil {
-				return fmt.Errorf("create link %s of %s: %w", name, key.id, err)
+			if err := f.createLink(s, name, w.Links[name]); err != nil {
+				return fmt.Errorf("create link %s of %s: %w", name, key.ID, err)
 			}
 		}
 	}
@@ -261,26 +262,26 @@ func (f *Fabric) createLinks(ctx context.Context, want *world) error {
 
 // createLink makes a veth whose other end appears in its namespace with its name and MAC, as a hot-plugged device does.
 // The alias comes last: a link without it is half made.
-func (f *Fabric) createLink(s *live, name string, l link) error {
-	peer := f.spaces[l.peer]
+func (f *Fabric) createLink(s *live, name string, l plan.Link) error {
+	peer := f.spaces[l.Peer]
 	if peer == nil {
-		return fmt.Errorf("its other end's namespace, of %s %s, is missing", l.peer.kind, l.peer.id)
+		return fmt.Errorf("its other end's namespace, of %s %s, is missing", l.Peer.Kind, l.Peer.ID)
 	}
-	mac, err := net.ParseMAC(l.mac)
+	mac, err := net.ParseMAC(l.MAC)
 	if err != nil {
 		return fmt.Errorf("parse mac: %w", err)
 	}
-	peerMAC, err := net.ParseMAC(l.peerMAC)
+	peerMAC, err := net.ParseMAC(l.PeerMAC)
 	if err != nil {
 		return fmt.Errorf("parse mac: %w", err)
 	}
-	peerName := l.peerName
+	peerName := l.PeerName
 	if peerName == "" {
 		if peerName, err = nextEth(peer); err != nil {
 			return err
 		}
 	}
-	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name, HardwareAddr: mac, MTU: l.mtu, TxQLen: 1000})
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name, HardwareAddr: mac, MTU: l.MTU, TxQLen: 1000})
 	veth.PeerName, veth.PeerHardwareAddr, veth.PeerNamespace = peerName, peerMAC, netlink.NsFd(int(peer.ns))
 	if err := s.h.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add veth: %w", err)
@@ -292,20 +293,20 @@ func (f *Fabric) createLink(s *live, name string, l link) error {
 	if err := proxyAtOnce(s.ns, name); err != nil {
 		return err
 	}
-	if l.peer.kind != kindInstance {
+	if l.Peer.Kind != plan.KindInstance {
 		if err := preparePeer(peer, peerName, mac); err != nil {
 			return err
 		}
 		f.fresh = append(f.fresh, end{s, name}, end{peer, peerName})
 	}
-	if err := s.h.LinkSetAlias(veth, l.ident()); err != nil {
+	if err := s.h.LinkSetAlias(veth, l.Ident()); err != nil {
 		return fmt.Errorf("set alias: %w", err)
 	}
-	s.links[name] = built{ident: l.ident(), index: index}
-	if l.peer == s.key {
+	s.links[name] = built{ident: l.Ident(), index: index}
+	if l.Peer == s.key {
 		s.known = false // the other end is in the same namespace
 	}
-	f.log.Info("link created", run.KeyENI, string(l.eni), "link", name, "peer", peerName, "id", l.peer.id)
+	f.log.Info("link created", run.KeyENI, string(l.ENI), "link", name, "peer", peerName, "id", l.Peer.ID)
 	return nil
 }
 
@@ -358,33 +359,33 @@ func nextEth(s *live) (string, error) {
 }
 
 // boot does on an instance's primary interface what its DHCP client would do when it starts, once.
-func (f *Fabric) boot(want *world) error {
-	for key, w := range want.spaces {
-		if key.kind != kindVPC {
+func (f *Fabric) boot(want *plan.World) error {
+	for key, w := range want.Spaces {
+		if key.Kind != plan.KindVPC {
 			continue
 		}
-		for name, l := range w.links {
-			s := f.spaces[l.peer]
-			if !l.boot.IsValid() || s == nil || s.booted {
+		for name, l := range w.Links {
+			s := f.spaces[l.Peer]
+			if !l.Boot.IsValid() || s == nil || s.booted {
 				continue
 			}
 			if err := bootInstance(s, l); err != nil {
-				return fmt.Errorf("configure %s behind %s: %w", l.peerName, name, err)
+				return fmt.Errorf("configure %s behind %s: %w", l.PeerName, name, err)
 			}
-			f.fresh = append(f.fresh, end{f.spaces[key], name}, end{s, l.peerName})
+			f.fresh = append(f.fresh, end{f.spaces[key], name}, end{s, l.PeerName})
 			s.booted = true
 		}
 	}
 	return nil
 }
 
-func bootInstance(s *live, l link) error {
+func bootInstance(s *live, l plan.Link) error {
 	h, err := netlink.NewHandleAt(s.ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink in namespace %s: %w", s.path, err)
 	}
 	defer h.Close()
-	eth, err := linkByName(h, l.peerName)
+	eth, err := linkByName(h, l.PeerName)
 	if isNotFound(err) {
 		return nil // renamed, or moved elsewhere
 	}
@@ -398,12 +399,12 @@ func bootInstance(s *live, l link) error {
 	if err := h.LinkSetUp(eth); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	if err := h.AddrAdd(eth, &netlink.Addr{IPNet: ipNet(l.boot)}); err != nil {
-		return fmt.Errorf("add address %s: %w", l.boot, err)
+	if err := h.AddrAdd(eth, &netlink.Addr{IPNet: ipNet(l.Boot)}); err != nil {
+		return fmt.Errorf("add address %s: %w", l.Boot, err)
 	}
-	err = h.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: ipNet(allIPv4), Gw: l.bootGateway.AsSlice()})
+	err = h.RouteReplace(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: ipNet(everywhere), Gw: l.BootGateway.AsSlice()})
 	if err != nil {
-		return fmt.Errorf("add default route by %s: %w", l.bootGateway, err)
+		return fmt.Errorf("add default route by %s: %w", l.BootGateway, err)
 	}
 	return nil
 }

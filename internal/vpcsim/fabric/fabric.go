@@ -18,7 +18,12 @@ import (
 
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/vpcsim"
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
+
+// Link-local services of a VPC, reachable from every interface whatever the routes say: the metadata service and the DNS
+// resolver.
+var MetadataAddr, ResolverAddr = plan.MetadataAddr, plan.ResolverAddr
 
 // Options configure a fabric.
 type Options struct {
@@ -38,19 +43,19 @@ type Fabric struct {
 
 	mu       sync.Mutex
 	scanned  bool
-	spaces   map[spaceKey]*live
-	want     *world
+	spaces   map[plan.Key]*live
+	want     *plan.World
 	fresh    []end // of links made by the Apply that runs
 	extra    []netip.Addr
 	hubs     map[hubKey]*hub
 	services []func() error // what stops the internet's services
-	owners   atomic.Pointer[map[vpc.ID]*owners]
+	owners   atomic.Pointer[map[vpc.ID]*plan.Owners]
 }
 
 // live is a namespace that exists, with what was built in it. Content that is not known is read from the kernel before
 // it is compared.
 type live struct {
-	key    spaceKey
+	key    plan.Key
 	path   string
 	ns     netns.NsHandle
 	h      *netlink.Handle // nil for an instance's namespace
@@ -58,9 +63,9 @@ type live struct {
 	booted bool // an instance's primary interface has been configured
 	links  map[string]built
 	addrs  map[netip.Addr]bool
-	routes map[routeKey]route
-	rules  map[rule]bool
-	nft    ruleset
+	routes map[plan.RouteKey]plan.Route
+	rules  map[plan.Rule]bool
+	nft    plan.Ruleset
 }
 
 // built is a link in a namespace; ident is its alias.
@@ -71,7 +76,7 @@ type built struct {
 
 // New returns a fabric that has built nothing. The first Apply finds what a former process with the same prefix left.
 func New(o Options) (*Fabric, error) {
-	if !namePattern.MatchString(o.Prefix) || o.Dir == "" {
+	if !plan.ValidName(o.Prefix) || o.Dir == "" {
 		return nil, fmt.Errorf("create fabric %q in %q: it needs a prefix that can be a file's name, and a directory", o.Prefix, o.Dir)
 	}
 	dir, err := filepath.Abs(o.Dir)
@@ -83,13 +88,13 @@ func New(o Options) (*Fabric, error) {
 		dir:    dir,
 		nft:    cmp.Or(o.NFT, "nft"),
 		log:    o.Logger,
-		spaces: map[spaceKey]*live{},
+		spaces: map[plan.Key]*live{},
 		hubs:   map[hubKey]*hub{},
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	f.owners.Store(&map[vpc.ID]*owners{})
+	f.owners.Store(&map[vpc.ID]*plan.Owners{})
 	return f, nil
 }
 
@@ -106,7 +111,7 @@ func (f *Fabric) Recover(ctx context.Context) error {
 func (f *Fabric) Apply(ctx context.Context, t vpcsim.Topology) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	want, err := plan(t, f.extra)
+	want, err := plan.New(t, append([]netip.Addr{EchoAddr}, f.extra...))
 	if err != nil {
 		return err
 	}
@@ -124,9 +129,9 @@ func (f *Fabric) Apply(ctx context.Context, t vpcsim.Topology) error {
 	return nil
 }
 
-func (f *Fabric) apply(ctx context.Context, want *world) error {
+func (f *Fabric) apply(ctx context.Context, want *plan.World) error {
 	f.want = want
-	f.owners.Store(&want.owners)
+	f.owners.Store(&want.Owners)
 	if err := f.observe(); err != nil {
 		return err
 	}
@@ -155,8 +160,8 @@ func (f *Fabric) apply(ctx context.Context, want *world) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.fill(ctx, s, want.spaces[key]); err != nil {
-			return fmt.Errorf("fill namespace of %s %s: %w", key.kind, key.id, err)
+		if err := f.fill(ctx, s, want.Spaces[key]); err != nil {
+			return fmt.Errorf("fill namespace of %s %s: %w", key.Kind, key.ID, err)
 		}
 	}
 	if err := f.boot(want); err != nil {
@@ -170,14 +175,14 @@ func (f *Fabric) apply(ctx context.Context, want *world) error {
 
 // Namespace is the path of an instance's network namespace, empty while there is none.
 func (f *Fabric) Namespace(instance vpc.InstanceID) string {
-	return f.pathOf(instanceKey(instance))
+	return f.pathOf(plan.InstanceKey(instance))
 }
 
 // InternetNamespace is the path of the internet's namespace, empty while there is none. A route to every public address
 // is in it.
-func (f *Fabric) InternetNamespace() string { return f.pathOf(internetKey) }
+func (f *Fabric) InternetNamespace() string { return f.pathOf(plan.InternetKey) }
 
-func (f *Fabric) pathOf(key spaceKey) string {
+func (f *Fabric) pathOf(key plan.Key) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s := f.spaces[key]; s != nil {
@@ -205,13 +210,13 @@ func (f *Fabric) Close(ctx context.Context) error {
 		delete(f.spaces, key)
 	}
 	f.want, f.scanned = nil, false
-	f.owners.Store(&map[vpc.ID]*owners{})
+	f.owners.Store(&map[vpc.ID]*plan.Owners{})
 	return errors.Join(errs...)
 }
 
 // label is the alias of a namespace's loopback link: it says whose the namespace is.
-func (f *Fabric) label(key spaceKey) string {
-	return strings.Join([]string{"berth-fabric", f.prefix, string(key.kind), key.id}, " ")
+func (f *Fabric) label(key plan.Key) string {
+	return strings.Join([]string{"berth-fabric", f.prefix, string(key.Kind), key.ID}, " ")
 }
 
 // scan adopts the namespaces that carry the fabric's label, and removes what a crash left half made.
@@ -256,7 +261,7 @@ func (f *Fabric) adopt(path string) error {
 	words := strings.Fields(alias)
 	switch {
 	case len(words) == 4 && words[0] == "berth-fabric" && words[1] == f.prefix:
-		s.key = spaceKey{kind(words[2]), words[3]}
+		s.key = plan.Key{Kind: plan.Kind(words[2]), ID: words[3]}
 	case len(words) > 0:
 		s.close()
 		return nil // another fabric's
@@ -268,11 +273,11 @@ func (f *Fabric) adopt(path string) error {
 		s.close()
 		return removeNamespace(path)
 	}
-	if s.key.kind == kindInstance {
+	if s.key.Kind == plan.KindInstance {
 		s.h.Close()
 		s.h = nil
 	}
 	f.spaces[s.key] = s
-	f.log.Info("namespace adopted", "kind", string(s.key.kind), "id", s.key.id, "why", "a former process left it")
+	f.log.Info("namespace adopted", "kind", string(s.key.Kind), "id", s.key.ID, "why", "a former process left it")
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
 
 // EchoAddr is the internet's echo service. On EchoPort it answers each TCP connection and each UDP datagram with the
@@ -27,7 +29,7 @@ func (f *Fabric) serveInternet(ctx context.Context) error {
 	if len(f.services) > 0 {
 		return nil
 	}
-	ns := f.spaces[internetKey].ns
+	ns := f.spaces[plan.InternetKey].ns
 	at := func(port int) string { return net.JoinHostPort(EchoAddr.String(), strconv.Itoa(port)) }
 	tcp, err := listenIn(ctx, ns, "tcp4", at(EchoPort))
 	if err != nil {
@@ -89,13 +91,13 @@ func echoUDP(conn net.PacketConn) {
 func (f *Fabric) ListenInternet(ctx context.Context, network string, address netip.AddrPort) (net.Listener, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.spaces[internetKey]
+	s := f.spaces[plan.InternetKey]
 	if s == nil || f.want == nil {
 		return nil, fmt.Errorf("listen on the internet at %s: no topology has been applied", address)
 	}
-	if a := address.Addr(); !f.want.spaces[internetKey].addrs[a] {
-		f.want.spaces[internetKey].addrs[a] = true
-		if err := f.fill(ctx, s, f.want.spaces[internetKey]); err != nil {
+	if a := address.Addr(); !f.want.Spaces[plan.InternetKey].Addrs[a] {
+		f.want.Spaces[plan.InternetKey].Addrs[a] = true
+		if err := f.fill(ctx, s, f.want.Spaces[plan.InternetKey]); err != nil {
 			return nil, fmt.Errorf("add address %s to the internet: %w", a, err)
 		}
 		if !slices.Contains(f.extra, a) {

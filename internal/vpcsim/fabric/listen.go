@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
 
 // hubKey is a listening address in a VPC's namespace.
@@ -38,13 +39,13 @@ func (f *Fabric) Listen(ctx context.Context, instance vpc.InstanceID, network, a
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.want == nil || f.want.vpcOf[instance] == "" {
+	if f.want == nil || f.want.VPCOf[instance] == "" {
 		return nil, fmt.Errorf("listen for instance %s on %s: it has no interface", instance, address)
 	}
-	key := hubKey{f.want.vpcOf[instance], addr}
+	key := hubKey{f.want.VPCOf[instance], addr}
 	h := f.hubs[key]
 	if h == nil {
-		base, err := listenIn(ctx, f.spaces[vpcKey(key.vpc)].ns, "tcp4", address)
+		base, err := listenIn(ctx, f.spaces[plan.VPCKey(key.vpc)].ns, "tcp4", address)
 		if err != nil {
 			return nil, fmt.Errorf("listen for instance %s: %w", instance, err)
 		}
@@ -53,7 +54,7 @@ func (f *Fabric) Listen(ctx context.Context, instance vpc.InstanceID, network, a
 			if o == nil {
 				return "", false
 			}
-			return o.of(a)
+			return o.Of(a)
 		}}
 		f.hubs[key] = h
 		go h.serve()
@@ -66,7 +67,7 @@ func (f *Fabric) Listen(ctx context.Context, instance vpc.InstanceID, network, a
 func (f *Fabric) ListenPacket(ctx context.Context, id vpc.ID, network, address string) (net.PacketConn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.spaces[vpcKey(id)]
+	s := f.spaces[plan.VPCKey(id)]
 	if s == nil {
 		return nil, fmt.Errorf("listen in vpc %s on %s: there is no such vpc", id, address)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
 
 // Drops counts the packets that an attached interface has lost, by reason. A re-attached interface starts at zero.
@@ -51,7 +52,7 @@ func (f *Fabric) Drops(ctx context.Context, eni vpc.ENIID) (Drops, error) {
 	for _, o := range listing.Objects {
 		count[o.Counter.Name] = o.Counter.Packets
 	}
-	n := counterNames(eni)
+	n := plan.CounterNames(eni)
 	return Drops{AntiSpoof: count[n[0]], GroupEgress: count[n[1]], GroupIngress: count[n[2]], NoRoute: count[n[3]]}, nil
 }
 
@@ -63,13 +64,13 @@ func (f *Fabric) find(eni vpc.ENIID) (int, netns.NsHandle, error) {
 	if f.want == nil {
 		return 0, netns.None(), errors.New("no topology has been applied")
 	}
-	p := f.want.where[eni]
-	s := f.spaces[vpcKey(p.vpc)]
-	if s == nil || s.links[p.link].index == 0 {
+	p := f.want.Where[eni]
+	s := f.spaces[plan.VPCKey(p.VPC)]
+	if s == nil || s.links[p.Link].index == 0 {
 		return 0, netns.None(), errors.New("the interface is not attached")
 	}
 	ns, err := netns.GetFromPath(s.path)
-	return s.links[p.link].index, ns, err
+	return s.links[p.Link].index, ns, err
 }
 
 const snapLength = 262144 // a segment before segmentation fits

@@ -9,39 +9,47 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
+
+// hop is the next hop of every route. No interface has it: a permanent neighbour entry per link says which MAC it means.
+var hop = netip.MustParseAddr("169.254.0.1")
+
+// routeProtocol marks the fabric's routes in dumps.
+const routeProtocol = 190
 
 // fill brings a namespace's rules and routes to what is wanted. The filter comes before the routes, and routes before
 // the addresses that they no longer need, so that no packet takes a way that is not wanted.
-func (f *Fabric) fill(ctx context.Context, s *live, w *space) error {
+func (f *Fabric) fill(ctx context.Context, s *live, w *plan.Space) error {
 	index := map[string]int{}
 	for name, l := range s.links {
 		index[name] = l.index
 	}
-	if err := f.fillNFT(ctx, s, w.nft(index)); err != nil {
+	if err := f.fillNFT(ctx, s, w.NFT(index)); err != nil {
 		return err
 	}
 	lo := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: "lo", Index: 1}}
-	for a := range w.addrs {
+	for a := range w.Addrs {
 		if s.addrs[a] {
 			continue
 		}
-		if err := s.h.AddrReplace(lo, &netlink.Addr{IPNet: ipNet(single(a))}); err != nil {
+		if err := s.h.AddrReplace(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, 32))}); err != nil {
 			return fmt.Errorf("add address %s: %w", a, err)
 		}
 		s.addrs[a] = true
 	}
-	if err := s.fillRoutes(w.routes, index); err != nil {
+	if err := s.fillRoutes(w.Routes, index); err != nil {
 		return err
 	}
-	if err := s.fillRules(w.rules); err != nil {
+	if err := s.fillRules(w.Rules); err != nil {
 		return err
 	}
 	for a := range s.addrs {
-		if w.addrs[a] {
+		if w.Addrs[a] {
 			continue
 		}
-		err := s.h.AddrDel(lo, &netlink.Addr{IPNet: ipNet(single(a))})
+		err := s.h.AddrDel(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, 32))})
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("delete address %s: %w", a, err)
 		}
@@ -51,15 +59,15 @@ func (f *Fabric) fill(ctx context.Context, s *live, w *space) error {
 }
 
 // fillNFT applies one transaction. Where something else has changed the tables it fails, and they are replaced whole.
-func (f *Fabric) fillNFT(ctx context.Context, s *live, want ruleset) error {
-	text := diffRulesets(s.nft, want)
+func (f *Fabric) fillNFT(ctx context.Context, s *live, want plan.Ruleset) error {
+	text := plan.Diff(s.nft, want)
 	if text == "" {
 		return nil
 	}
 	_, err := runNFT(ctx, f.nft, s.ns, text, "-f", "-")
 	if err != nil && s.nft != nil {
-		f.log.Warn("rules replaced", "id", s.key.id, "why", "a change did not apply", "err", err)
-		_, err = runNFT(ctx, f.nft, s.ns, diffRulesets(nil, want), "-f", "-")
+		f.log.Warn("rules replaced", "id", s.key.ID, "why", "a change did not apply", "err", err)
+		_, err = runNFT(ctx, f.nft, s.ns, plan.Diff(nil, want), "-f", "-")
 	}
 	if err != nil {
 		return err
@@ -68,7 +76,7 @@ func (f *Fabric) fillNFT(ctx context.Context, s *live, want ruleset) error {
 	return nil
 }
 
-func (s *live) fillRoutes(want map[routeKey]route, index map[string]int) error {
+func (s *live) fillRoutes(want map[plan.RouteKey]plan.Route, index map[string]int) error {
 	for k, r := range want {
 		if have, ok := s.routes[k]; ok && have == r {
 			continue
@@ -78,7 +86,7 @@ func (s *live) fillRoutes(want map[routeKey]route, index map[string]int) error {
 			return err
 		}
 		if err := s.h.RouteReplace(kr); err != nil {
-			return fmt.Errorf("set route to %s by %q in table %d: %w", k.dst, r.dev, k.table, err)
+			return fmt.Errorf("set route to %s by %q in table %d: %w", k.Dst, r.Dev, k.Table, err)
 		}
 		s.routes[k] = r
 	}
@@ -91,31 +99,31 @@ func (s *live) fillRoutes(want map[routeKey]route, index map[string]int) error {
 			err = s.h.RouteDel(kr)
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("delete route to %s by %q in table %d: %w", k.dst, r.dev, k.table, err)
+			return fmt.Errorf("delete route to %s by %q in table %d: %w", k.Dst, r.Dev, k.Table, err)
 		}
 		delete(s.routes, k)
 	}
 	return nil
 }
 
-func kernelRoute(k routeKey, r route, index map[string]int) (*netlink.Route, error) {
-	kr := &netlink.Route{Table: k.table, Dst: ipNet(k.dst), Protocol: routeProtocol, Family: netlink.FAMILY_V4}
-	if r.dev == "" {
+func kernelRoute(k plan.RouteKey, r plan.Route, index map[string]int) (*netlink.Route, error) {
+	kr := &netlink.Route{Table: k.Table, Dst: ipNet(k.Dst), Protocol: routeProtocol, Family: netlink.FAMILY_V4}
+	if r.Dev == "" {
 		kr.Type = unix.RTN_BLACKHOLE
 		return kr, nil
 	}
-	i, ok := index[r.dev]
+	i, ok := index[r.Dev]
 	if !ok {
-		return nil, fmt.Errorf("route to %s in table %d: there is no link %q", k.dst, k.table, r.dev)
+		return nil, fmt.Errorf("route to %s in table %d: there is no link %q", k.Dst, k.Table, r.Dev)
 	}
 	kr.LinkIndex, kr.Gw, kr.Flags = i, hop.AsSlice(), int(netlink.FLAG_ONLINK)
-	if r.src.IsValid() {
-		kr.Src = r.src.AsSlice()
+	if r.Src.IsValid() {
+		kr.Src = r.Src.AsSlice()
 	}
 	return kr, nil
 }
 
-func (s *live) fillRules(want map[rule]bool) error {
+func (s *live) fillRules(want map[plan.Rule]bool) error {
 	for r := range want {
 		if s.rules[r] {
 			continue
@@ -137,11 +145,11 @@ func (s *live) fillRules(want map[rule]bool) error {
 	return nil
 }
 
-func kernelRule(r rule) *netlink.Rule {
+func kernelRule(r plan.Rule) *netlink.Rule {
 	kr := netlink.NewRule()
-	kr.Family, kr.Priority, kr.Table, kr.IifName, kr.Mark = netlink.FAMILY_V4, r.priority, r.table, r.iif, r.mark
-	if r.src.IsValid() {
-		kr.Src = ipNet(r.src)
+	kr.Family, kr.Priority, kr.Table, kr.IifName, kr.Mark = netlink.FAMILY_V4, r.Priority, r.Table, r.IIF, r.Mark
+	if r.Src.IsValid() {
+		kr.Src = ipNet(r.Src)
 	}
 	return kr
 }
@@ -160,23 +168,23 @@ func observeAddresses(h *netlink.Handle, lo netlink.Link) (map[netip.Addr]bool, 
 	return out, nil
 }
 
-func observeRoutes(h *netlink.Handle, names map[int]string) (map[routeKey]route, error) {
+func observeRoutes(h *netlink.Handle, names map[int]string) (map[plan.RouteKey]plan.Route, error) {
 	routes, err := dumpRoutes(h)
 	if err != nil {
 		return nil, err
 	}
-	out := map[routeKey]route{}
+	out := map[plan.RouteKey]plan.Route{}
 	for _, r := range routes {
-		k := routeKey{table: r.Table, dst: allIPv4}
+		k := plan.RouteKey{Table: r.Table, Dst: everywhere}
 		if r.Dst != nil {
-			k.dst = prefixOf(r.Dst)
+			k.Dst = prefixOf(r.Dst)
 		}
-		v := route{}
+		v := plan.Route{}
 		if r.Type != unix.RTN_BLACKHOLE {
-			v.dev = names[r.LinkIndex]
+			v.Dev = names[r.LinkIndex]
 		}
 		if src, ok := netip.AddrFromSlice(r.Src.To4()); ok {
-			v.src = src
+			v.Src = src
 		}
 		out[k] = v
 	}
@@ -184,24 +192,27 @@ func observeRoutes(h *netlink.Handle, names map[int]string) (map[routeKey]route,
 }
 
 // observeRules leaves the kernel's own three out.
-func observeRules(h *netlink.Handle) (map[rule]bool, error) {
+func observeRules(h *netlink.Handle) (map[plan.Rule]bool, error) {
 	rules, err := dumpRules(h)
 	if err != nil {
 		return nil, err
 	}
-	out := map[rule]bool{}
+	out := map[plan.Rule]bool{}
 	for _, r := range rules {
 		if r.Priority <= 0 || r.Priority >= 32766 {
 			continue
 		}
-		v := rule{priority: r.Priority, mark: r.Mark, iif: r.IifName, table: r.Table}
+		v := plan.Rule{Priority: r.Priority, Mark: r.Mark, IIF: r.IifName, Table: r.Table}
 		if r.Src != nil {
-			v.src = prefixOf(r.Src)
+			v.Src = prefixOf(r.Src)
 		}
 		out[v] = true
 	}
 	return out, nil
 }
+
+// everywhere is a default route's destination.
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}

@@ -1,4 +1,4 @@
-package fabric
+package plan
 
 import (
 	"fmt"
@@ -118,7 +118,7 @@ func (b *builder) routesOf(sub vpcsim.TopologySubnet) iter.Seq2[netip.Prefix, vp
 
 // ruleset builds the VPC's tables; index gives the links' indexes, which serve as conntrack zones: a link that comes
 // again has a new index, and with it no old state.
-func (b *builder) ruleset(index map[string]int) ruleset {
+func (b *builder) ruleset(index map[string]int) Ruleset {
 	t := newTable()
 	b.declare(t)
 	// The large ones get their room at once: they are built for every change.
@@ -147,10 +147,10 @@ func (b *builder) ruleset(index map[string]int) ruleset {
 		t.sets["uplinks"].add(quoted(shortName("nat", n)))
 		t.sets["nats"].add(quoted(shortName("nat", n)))
 	}
-	for _, l := range []string{loopFar, inetLink} {
+	for _, l := range []string{LoopFar, inetLink} {
 		t.sets["uplinks"].add(quoted(l))
 	}
-	return ruleset{inetTable: t, arpTable: b.arpRules()}
+	return Ruleset{inetTable: t, arpTable: b.arpRules()}
 }
 
 // zoneOf keeps a zone within 16 bits, and apart from zone 0.
@@ -196,7 +196,7 @@ func (b *builder) declare(t *table) {
 	t.chain("forward", "type filter hook forward priority filter ; policy drop",
 		"iifname vmap @from-links",
 		"oifname vmap @to-links",
-		`iifname @nats oifname `+quoted(loopNear)+` accept`, // an error that was translated back; a group sees it next
+		`iifname @nats oifname `+quoted(LoopNear)+` accept`, // an error that was translated back; a group sees it next
 		`iifname @nats oifname "inet" ip saddr @mapped accept`,
 		`iifname "inet" oifname @nats accept`)
 	t.chain("destination-nat", "type nat hook prerouting priority dstnat ; policy accept",
@@ -205,8 +205,9 @@ func (b *builder) declare(t *table) {
 		`oifname "inet" snat ip to ip saddr map @public-out`)
 }
 
-// counters of an interface, in the order of [Drops].
-func counterNames(e vpc.ENIID) [4]string {
+// CounterNames are the counters of an interface: of packets with a source that it does not have, of those that its groups let
+// neither out nor in, and of those without a route.
+func CounterNames(e vpc.ENIID) [4]string {
 	id := string(e)
 	return [4]string{"antispoof-" + id, "sg-egress-" + id, "sg-ingress-" + id, "no-route-" + id}
 }
@@ -214,7 +215,7 @@ func counterNames(e vpc.ENIID) [4]string {
 // interfaceRules adds one interface's source check, its two group chains and its elements.
 func (b *builder) interfaceRules(t *table, e vpcsim.TopologyInterface, zone int) {
 	id, dev := string(e.ID), quoted(linkName(e.ID))
-	names := counterNames(e.ID)
+	names := CounterNames(e.ID)
 	for _, c := range names {
 		t.counters[c] = true
 	}
@@ -340,12 +341,12 @@ func (b *builder) arpRules() *table {
 }
 
 // natRuleset gives everything that a NAT gateway sends its own address.
-func natRuleset(private netip.Addr) ruleset {
+func natRuleset(private netip.Addr) Ruleset {
 	t := newTable()
 	t.chain("source-nat", "type nat hook postrouting priority srcnat ; policy accept",
 		"ip saddr != "+private.String()+" snat ip to "+private.String())
 	t.chain("input", "type filter hook input priority filter ; policy drop")
-	return ruleset{inetTable: t}
+	return Ruleset{inetTable: t}
 }
 
 func quoted(s string) string { return `"` + s + `"` }
