@@ -120,3 +120,80 @@ func TestHeldAddressCoolsDownOnceItsLinkIsGone(t *testing.T) {
 		}
 	})
 }
+
+// vanish takes a pod's link out of the kernel, as the end of its namespace does, and back.
+func (h *memoryHost) vanish(addr netip.Addr) (back func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.pods[addr]
+	delete(h.pods, addr)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.pods[addr] = p
+	}
+}
+
+// The runtime lost the DEL: nobody calls GC, and the agent runs on.
+func TestAddressOfAPodWhoseDelNeverCameIsFreedWithoutARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer h.close()
+		got, errs := h.addAll("gone", "stays", "blinks")
+		if len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		h.host.vanish(got["gone"])
+		<-time.After(20 * time.Second)
+		back := h.host.vanish(got["blinks"])
+		<-time.After(30 * time.Second) // one comparison does not see it
+		back()
+		<-time.After(35 * time.Second)
+		h.host.vanish(got["blinks"])
+		<-time.After(35 * time.Second)
+		r, err := h.node.Report(t.Context())
+		if err != nil || r.Tally.InUse != 2 || r.Tally.Cooling != 1 {
+			t.Errorf("two minutes later: %+v, %v", r.Tally, err)
+		}
+		if _, err := h.node.Check(t.Context(), pod("gone"), nil); err == nil {
+			t.Error("the pod that is gone has a record")
+		}
+		if err := h.node.Del(t.Context(), node.DelRequest{Pod: pod("gone")}); err != nil {
+			t.Errorf("the DEL that comes at last: %v", err)
+		}
+		next, errs := h.addAll("next")
+		if len(errs) > 0 || next["next"] == got["gone"] {
+			t.Errorf("%s was given on at once, %v", next["next"], errs)
+		}
+	})
+}
+
+// Pods that queue to be wired while the host's network is compared again and again keep their addresses.
+func TestPodThatWaitsToBeWiredIsNotTakenForGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer func() { h.close() }()
+		host := h.tricky()
+		first := names("o", 26)
+		if _, errs := h.addAll(first...); len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		for _, name := range first {
+			if err := h.node.Del(t.Context(), node.DelRequest{Pod: pod(name)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(31 * time.Second) // all addresses are free, and both interfaces there
+		host.slow = 40 * time.Second
+		before := host.reconciled.Load()
+		if _, errs := h.addAll(names("p", 26)...); len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		if n := host.reconciled.Load() - before; n < 3 {
+			t.Fatalf("only %d comparisons while 26 pods were wired: the test shows nothing", n)
+		}
+		if r, err := h.node.Report(t.Context()); err != nil || r.Tally.InUse != 26 || r.Tally.Cooling != 0 {
+			t.Errorf("%+v, %v", r.Tally, err)
+		}
+	})
+}

@@ -158,6 +158,7 @@ func (n *Node) reconciled(cfg hostnet.Config, r reconciliation) {
 			n.state.Configured(e.ID, !slices.Contains(r.missing, e.ID))
 		}
 		n.state.SetLive(liveAddrs(r.seen), now)
+		n.sweep(r.seen, now)
 		n.host.trouble.found(n.missingLinks(r.missing), now)
 		if n.host.trouble.what != "" {
 			n.host.retry = now.Add(n.host.trouble.pause(now, linkRetry))

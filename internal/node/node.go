@@ -79,7 +79,8 @@ type Node struct {
 	plan     ipam.Plan
 	acting   int
 	said     map[ipam.Key]ipam.Why
-	lost     []ipam.Allocation // whose address EC2 does not list any more
+	lost     []ipam.Allocation      // whose address EC2 does not list any more
+	gone     map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
 	isReady  bool
 	damage   string
 }
