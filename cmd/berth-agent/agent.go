@@ -74,8 +74,8 @@ type agent struct {
 	journal *journal.Journal
 	meter   *metrics
 	node    *node.Node
-	server  *server.Server
 	handler handler
+	serving chan struct{} // closed once the plugin's socket is listened on
 	report  reporter
 	pages   *pages
 }
@@ -83,7 +83,7 @@ type agent struct {
 func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err error) {
 	version := run.Version()
 	log.Info("starting", "version", version, run.KeyNode, c.nodeName)
-	a := &agent{cfg: c, opts: o, log: log, started: time.Now(), settings: s, pages: newPages(version)}
+	a := &agent{cfg: c, opts: o, log: log, started: time.Now(), settings: s, pages: newPages(version), serving: make(chan struct{})}
 	a.meter = newMetrics(version, a.pages.registry)
 	if a.host, err = linux.New(linux.Options{NftPath: o.nft, Logger: log}); err != nil {
 		return nil, fmt.Errorf("open the host's network: %w", err)
@@ -108,10 +108,23 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q}
 	a.pages.registry.MustRegister(gauges{report: a.report.report})
 	a.handler = handler{node: a.node, host: c.host, queue: q, report: a.report.report, applied: a.meter.queuedDels.Inc, log: log}
-	if a.server, err = server.Listen(o.socket, a.handler, version, log); err != nil {
-		return nil, errors.Join(err, a.close())
-	}
 	return a, nil
+}
+
+// servePlugin takes the plugin's socket once the journal is this agent's: until another agent on the node has ended, that
+// one serves the pods.
+func (a *agent) servePlugin(ctx context.Context) error {
+	select {
+	case <-a.journal.Taken():
+	case <-ctx.Done():
+		return nil
+	}
+	s, err := server.Listen(a.opts.socket, a.handler, a.report.version, a.log)
+	if err != nil {
+		return err
+	}
+	close(a.serving)
+	return s.Serve(ctx)
 }
 
 func journalPath(backingStore string) string {
@@ -138,8 +151,8 @@ func (a *agent) run(ctx context.Context) error {
 		g.Go("kube", a.kube.Run)
 	}
 	g.Go("node", a.node.Run)
-	g.Go("plugin socket", a.server.Serve)
-	g.Go("queued deletes", a.handler.drain(a.node.Ready()))
+	g.Go("plugin socket", a.servePlugin)
+	g.Go("queued deletes", a.handler.drain(a.serving, a.node.Ready()))
 	g.Go("network configuration", installConf(a.cfg, a.opts.plugin, a.node.Ready(), a.log))
 	g.Go("readiness", a.noteReady)
 	if a.cfg.metrics {

@@ -40,7 +40,7 @@ func TestQueuedDeleteThatFailsKeepsNoOtherWaiting(t *testing.T) {
 		close(ready)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- h.drain(ready)(ctx) }()
+		go func() { done <- h.drain(ready, ready)(ctx) }()
 		synctest.Wait()
 		cancel()
 		if err := <-done; err != nil {

@@ -182,7 +182,7 @@ const queueEvery = time.Minute
 
 // drain applies the requests that plugins left while no agent answered. It begins once the socket is listened on and the
 // loop is ready, so that it misses none.
-func (h handler) drain(ready <-chan struct{}) func(context.Context) error {
+func (h handler) drain(serving, ready <-chan struct{}) func(context.Context) error {
 	step := func(ctx context.Context) error {
 		entries, err := h.queue.List()
 		if err != nil {
@@ -201,10 +201,12 @@ func (h handler) drain(ready <-chan struct{}) func(context.Context) error {
 		return failed
 	}
 	return func(ctx context.Context) error {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil
+		for _, began := range []<-chan struct{}{serving, ready} {
+			select {
+			case <-began:
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		loop := run.NewLoop(0, time.Second, queueEvery, step)
 		loop.Failed = func(err error, _ time.Duration) { h.log.Warn("requests on disk wait", run.KeyErr, err) }

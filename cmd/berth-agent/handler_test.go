@@ -189,10 +189,11 @@ func TestDelWhileStarting(t *testing.T) {
 	applied := 0
 	h.applied = func() { applied++ }
 	synctest.Test(t, func(t *testing.T) {
-		ready := make(chan struct{})
+		serving, ready := make(chan struct{}), make(chan struct{})
+		close(serving)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- h.drain(ready)(ctx) }()
+		go func() { done <- h.drain(serving, ready)(ctx) }()
 		synctest.Wait()
 		if applied != 0 {
 			t.Error("applied before the loop was ready")

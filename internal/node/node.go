@@ -47,8 +47,6 @@ const (
 	linkRetry = 200 * time.Millisecond
 	// troubleAfter is how long the host's network may be incomplete before anybody is told.
 	troubleAfter = 5 * time.Second
-	// refreshEvery is the interval of reads of the VPC's blocks and the primary interface's groups.
-	refreshEvery = 30 * time.Second
 	// actionTimeout bounds one call to EC2, retries of the adapter included.
 	actionTimeout = 30 * time.Second
 	hostTimeout   = 20 * time.Second
@@ -66,23 +64,22 @@ type Node struct {
 	work  sync.WaitGroup
 
 	// What follows belongs to the loop's goroutine.
-	ctx      context.Context //nolint:containedctx // the loop's own, for the workers that it starts
-	state    *ipam.State     // nil until the start is over
-	boot     string          // what the start waits for
-	adds     map[ipam.Key]*addCall
-	early    []*addCall // ADDs that came before the start was over
-	busy     map[ipam.Key][]func()
-	wiring   int
-	wireQ    []func()
-	host     hostState
-	nextCIDR time.Time
-	plan     ipam.Plan
-	acting   int
-	said     map[ipam.Key]ipam.Why
-	lost     []ipam.Allocation      // whose address EC2 does not list any more
-	gone     map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
-	isReady  bool
-	damage   string
+	ctx     context.Context //nolint:containedctx // the loop's own, for the workers that it starts
+	state   *ipam.State     // nil until the start is over
+	boot    string          // what the start waits for
+	adds    map[ipam.Key]*addCall
+	early   []*addCall // ADDs that came before the start was over
+	busy    map[ipam.Key][]func()
+	wiring  int
+	wireQ   []func()
+	host    hostState
+	plan    ipam.Plan
+	acting  int
+	said    map[ipam.Key]ipam.Why
+	lost    []ipam.Allocation      // whose address EC2 does not list any more
+	gone    map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
+	isReady bool
+	damage  string
 }
 
 // New returns a node that Run starts.
@@ -93,7 +90,7 @@ func New(cfg Config, ports Ports) *Node {
 	return &Node{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 64), done: make(chan struct{}), ready: make(chan struct{}),
 		adds: make(map[ipam.Key]*addCall), busy: make(map[ipam.Key][]func()), said: make(map[ipam.Key]ipam.Why),
-		boot: "the instance metadata service",
+		boot: journalStep,
 	}
 }
 
@@ -176,7 +173,6 @@ func (n *Node) step() time.Duration {
 		n.act(a)
 	}
 	n.reconcileHost(now)
-	n.refresh(now)
 	n.explain(now)
 	n.compact()
 	if !n.isReady && n.state.Ready() {
@@ -184,7 +180,7 @@ func (n *Node) step() time.Duration {
 		close(n.ready)
 		n.log.Info("node is ready", run.KeyENI, len(n.state.ENIs()), "provisional", n.state.Provisional())
 	}
-	wake := min(n.plan.Wake.Sub(now), n.nextCIDR.Sub(now))
+	wake := n.plan.Wake.Sub(now)
 	if n.state.Ready() {
 		wake = min(wake, n.host.wake(now))
 	}

@@ -23,6 +23,10 @@ type started struct {
 // freshBoot is how soon after the host's boot an agent without a journal is taken for the first of that boot.
 const freshBoot = 2 * time.Minute
 
+// journalStep is the first step of the start: it waits for the end of another agent on this node, which serves the plugin
+// until then.
+const journalStep = "the journal"
+
 // start reads what the state needs, beside the loop, trying each read until it works: the node is of no use without it,
 // and a restart would not find more.
 func (n *Node) start() {
@@ -32,15 +36,15 @@ func (n *Node) start() {
 			what string
 			try  func(context.Context) error
 		}{
+			{journalStep, func(context.Context) (err error) {
+				s.records, s.damage, err = n.ports.Journal.Load()
+				return err
+			}},
 			{"the instance metadata service", func(ctx context.Context) (err error) {
 				s.instance, err = n.ports.Metadata.Instance(ctx)
 				return err
 			}},
 			{"the limits of the instance type", func(ctx context.Context) error { return n.findLimits(ctx, &s) }},
-			{"the journal", func(context.Context) (err error) {
-				s.records, s.damage, err = n.ports.Journal.Load()
-				return err
-			}},
 			{"the host's network", func(ctx context.Context) (err error) {
 				s.seen, err = n.ports.Host.Seen(ctx, n.cfg.Settings)
 				return err
@@ -106,7 +110,6 @@ func (n *Node) begin(s started) {
 	}
 	n.ports.Journal.Append(records)
 	n.host.dirty = true
-	n.nextCIDR = now.Add(refreshEvery)
 	early := n.early
 	n.early = nil
 	for _, c := range early {
@@ -123,35 +126,4 @@ func liveAddrs(seen []hostnet.Seen) []netip.Addr {
 		}
 	}
 	return live
-}
-
-// refresh reads what may change under way: the VPC's blocks and the primary interface's groups.
-func (n *Node) refresh(now time.Time) {
-	if now.Before(n.nextCIDR) {
-		return
-	}
-	n.nextCIDR = now.Add(refreshEvery)
-	mac := n.state.Instance.PrimaryMAC
-	n.spawn(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, actionTimeout)
-		defer cancel()
-		cidrs, groups, err := n.ports.Metadata.Refresh(ctx, mac)
-		if err != nil {
-			n.log.Debug("refresh from metadata", run.KeyErr, err)
-			return
-		}
-		n.tell(func() { n.refreshed(cidrs, groups) })
-	})
-}
-
-func (n *Node) refreshed(cidrs []netip.Prefix, groups []vpc.SecurityGroupID) {
-	inst := &n.state.Instance
-	if len(cidrs) > 0 && !samePrefixes(cidrs, inst.VPCCIDRs) {
-		n.log.Info("the VPC's blocks changed", "cidrs", cidrs)
-		inst.VPCCIDRs = cidrs
-		n.host.dirty = true
-	}
-	if len(groups) > 0 {
-		inst.Groups = groups
-	}
 }

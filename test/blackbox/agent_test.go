@@ -17,7 +17,7 @@ import (
 
 // agent start [VARIABLE=value …] starts the agent and waits until it serves pods. agent launch does not wait.
 // agent stop (SIGTERM), kill (SIGKILL), pause and resume; agent ends waits until it ends by itself. agent beside launches
-// another one while the first runs, which agent kill-first ends.
+// another one while the first runs, which agent pause-first stops and agent kill-first ends.
 func cmdAgent(w *world, neg bool, args []string) {
 	if len(args) == 0 {
 		w.fail("agent start | launch | stop | kill | pause | resume | ends")
@@ -35,6 +35,8 @@ func cmdAgent(w *world, neg bool, args []string) {
 	case "beside":
 		w.first = w.agent
 		w.agent = w.rig.StartAgent(args[1:]...)
+	case "pause-first":
+		w.check("pause", w.first.Signal(syscall.SIGSTOP))
 	case "kill-first":
 		w.first.Kill()
 	case "stop":
@@ -109,9 +111,11 @@ func (w *world) facts() (map[string]string, error) {
 		return nil, err
 	}
 	t := r.Node.Tally
+	degraded := append(r.Node.Degraded, r.Degraded...)
+	wrong := slices.DeleteFunc(slices.Clone(degraded), func(s string) bool { return strings.HasPrefix(s, "API server: ") })
 	f := map[string]string{
 		"ready": strconv.FormatBool(r.Node.Ready), "starting": r.Node.Starting, "blocked": r.Node.Blocked.String(),
-		"degraded": strings.Join(append(r.Node.Degraded, r.Degraded...), "; "),
+		"degraded": strings.Join(degraded, "; "), "wrong": strings.Join(wrong, "; "), // most stories have no API server
 	}
 	managed, barred := 0, 0
 	for _, e := range r.Node.ENIs {

@@ -76,16 +76,20 @@ func fill(t *testing.T, path string) {
 func TestTwoAgentsDoNotHaveOneJournal(t *testing.T) {
 	const variable = "BERTH_TEST_JOURNAL_OF_ANOTHER"
 	if path := os.Getenv(variable); path != "" {
-		if _, _, err := journal.Open(path).Load(); err == nil {
-			t.Fatal("the journal of another process was loaded")
+		j := journal.Open(path)
+		if _, _, err := j.Load(); err == nil || taken(j) {
+			t.Fatalf("the journal of another process: loaded %t, taken %t", err == nil, taken(j))
 		}
 		return
 	}
 	path := filepath.Join(t.TempDir(), "ipam.journal")
 	j := journal.Open(path)
+	if taken(j) {
+		t.Error("taken before it is loaded")
+	}
 	for range 2 { // a start may try again
-		if _, _, err := j.Load(); err != nil {
-			t.Fatal(err)
+		if _, _, err := j.Load(); err != nil || !taken(j) {
+			t.Fatalf("taken %t, %v", taken(j), err)
 		}
 	}
 	other := func() ([]byte, error) {
@@ -101,5 +105,14 @@ func TestTwoAgentsDoNotHaveOneJournal(t *testing.T) {
 	}
 	if out, err := other(); err == nil {
 		t.Errorf("the journal of a process that ended cannot be loaded:\n%s", out)
+	}
+}
+
+func taken(j *journal.Journal) bool {
+	select {
+	case <-j.Taken():
+		return true
+	default:
+		return false
 	}
 }

@@ -39,6 +39,7 @@ type Journal struct {
 	queue   []entry
 	wake    chan struct{}
 	stopped chan struct{}
+	taken   chan struct{}
 	size    int64
 	broken  error // the last write failed
 	torn    bool  // and left a part of a line behind
@@ -52,10 +53,13 @@ type entry struct {
 
 // Open returns the journal at path. The directory must exist.
 func Open(path string) *Journal {
-	j := &Journal{path: path, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	j := &Journal{path: path, wake: make(chan struct{}, 1), stopped: make(chan struct{}), taken: make(chan struct{})}
 	go j.write()
 	return j
 }
+
+// Taken is closed once no other process has the journal: from the first Load on that does not fail for that.
+func (j *Journal) Taken() <-chan struct{} { return j.taken }
 
 // Load reads the records of earlier runs. Damage says what could not be read, empty when all could. A missing file is an
 // empty journal. The damaged part of a file is kept beside it with the suffix .damaged.
@@ -91,18 +95,20 @@ func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
 // take makes the journal this process's own. The kernel gives it back however the process ends. Where the file of the lock
 // cannot be made the journal cannot be written either, which is told when that is tried.
 func (j *Journal) take() error {
-	if j.lock != nil {
+	select {
+	case <-j.taken:
 		return nil
+	default:
 	}
 	f, err := os.OpenFile(j.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil //nolint:nilerr // see above
+	if err == nil {
+		err = syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK})
+		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+			return errors.Join(fmt.Errorf("lock journal %s: another agent runs on this node, this one waits for its end", j.path), f.Close())
+		}
+		j.lock = f
 	}
-	err = syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK})
-	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
-		return errors.Join(fmt.Errorf("lock journal %s: another agent runs on this node, this one waits for its end", j.path), f.Close())
-	}
-	j.lock = f
+	close(j.taken)
 	return nil
 }
 
