@@ -38,7 +38,7 @@ func (n *Node) call(a ipam.Action, inst vpc.Instance, wait func() error) ipam.Re
 // finish folds the result of an action into the state.
 func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 	n.acting--
-	attached := len(n.state.ENIs())
+	attached, blocks := len(n.state.ENIs()), n.state.Instance.VPCCIDRs
 	n.ports.Journal.Append(n.state.Finish(a, r, n.now()))
 	if n.ports.Meter != nil {
 		n.ports.Meter.Acted(a.Kind, a.Why, elapsed, r.Err)
@@ -53,6 +53,10 @@ func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 	}
 	if a.Kind == ipam.ReadENIs {
 		n.noteLost()
+	}
+	if now := n.state.Instance.VPCCIDRs; !slices.Equal(blocks, now) {
+		n.log.Info("the VPC's blocks changed", "cidrs", now)
+		n.host.dirty = true
 	}
 	if a.Kind == ipam.AttachENI || a.Kind == ipam.ReadENIs || a.Kind == ipam.ReadMetadata || attached != len(n.state.ENIs()) {
 		n.host.dirty = true
@@ -92,6 +96,8 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 		r.ENIs, r.Err = cloud.AvailableENIs(ctx, inst.VPC, cluster, "")
 	case ipam.ReadMetadata:
 		r.Metadata, r.Err = metadata.ENIs(ctx)
+	case ipam.ReadVPC:
+		r.Blocks, r.Groups, r.Err = metadata.Refresh(ctx, inst.PrimaryMAC)
 	case ipam.CreateENI:
 		r.ENI, r.Err = cloud.CreateENI(ctx, CreateENI{
 			Token: a.Create.Token, Subnet: a.Create.Subnet, Groups: a.Create.Groups, Description: a.Create.Description,

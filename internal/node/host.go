@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -202,9 +201,4 @@ func (n *Node) hostConfig() hostnet.Config {
 		}
 	}
 	return cfg
-}
-
-func samePrefixes(a, b []netip.Prefix) bool {
-	less := func(x, y netip.Prefix) int { return x.Compare(y) }
-	return slices.Equal(slices.SortedFunc(slices.Values(a), less), slices.SortedFunc(slices.Values(b), less))
 }

@@ -19,6 +19,7 @@ const (
 	ReadSubnets       Kind = "read-subnets"  // the zone's subnets
 	ReadLeaked        Kind = "read-leaked"   // unattached interfaces that carry our tags
 	ReadMetadata      Kind = "read-metadata" // the metadata service's view of the interfaces
+	ReadVPC           Kind = "read-vpc"      // from the metadata service: the VPC's blocks and the primary interface's groups
 	CreateENI         Kind = "create-eni"
 	AttachENI         Kind = "attach-eni"
 	KeepENI           Kind = "set-delete-on-termination"
@@ -34,7 +35,7 @@ const (
 // Mutates tells whether the kind changes EC2.
 func (k Kind) Mutates() bool {
 	switch k {
-	case ReadENIs, ReadENI, ReadSubnets, ReadLeaked, ReadMetadata:
+	case ReadENIs, ReadENI, ReadSubnets, ReadLeaked, ReadMetadata, ReadVPC:
 		return false
 	default:
 		return true
@@ -59,6 +60,7 @@ const (
 	GroupsChanged   Why = "security-groups-changed"
 	LeakedInterface Why = "leaked-interface"
 	NoSlot          Why = "no-interface-slot"
+	BlockUnknown    Why = "block-unknown" // a subnet lies outside the VPC's blocks that are known
 )
 
 // Action is one thing to do. Key is deterministic: a retry is the same action, and one key is in flight once.
@@ -117,7 +119,9 @@ type Result struct {
 	ENIs       []vpc.ENI // reads of interfaces; ReadENI gives none when it does not exist
 	Subnets    []vpc.Subnet
 	Metadata   []vpc.MetadataENI
-	ENI        vpc.ENI // CreateENI
+	Blocks     []netip.Prefix        // ReadVPC
+	Groups     []vpc.SecurityGroupID // ReadVPC
+	ENI        vpc.ENI               // CreateENI
 	Attachment vpc.AttachmentID
 	Addrs      []netip.Addr // AssignAddresses
 }

@@ -27,7 +27,10 @@ func (s *State) Add(pod Pod, now time.Time) (Granted, bool) {
 				return g, true
 			}
 		}
-		s.waiting = append(s.waiting, Demand{Pod: pod, Since: now})
+		if len(s.waiting) == 0 && now.Sub(s.waitedAt) >= searchPause {
+			s.searchedFrom = now
+		}
+		s.waiting, s.waitedAt = append(s.waiting, Demand{Pod: pod, Since: now}), now
 	}
 	return Granted{}, false
 }

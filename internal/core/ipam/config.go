@@ -65,15 +65,29 @@ const (
 	leakedAge = 5 * time.Minute
 	// resyncEvery is the interval of full reads of the node's interfaces when nothing asks for one earlier.
 	resyncEvery = 10 * time.Minute
-	// Subnets are read again at these intervals: while pods wait for one, while a warm target is short, and otherwise.
-	subnetsWaiting = 4 * time.Second
-	subnetsWarm    = 5 * time.Minute
-	subnetsIdle    = 10 * time.Minute
+	// Subnets are read again at these intervals: while a warm target is short, and otherwise.
+	subnetsWarm = 5 * time.Minute
+	subnetsIdle = 10 * time.Minute
+	// While pods wait for a subnet the interval is a searchPart of the time since something new was learnt, between these
+	// bounds, and up to a quarter longer by node: a fleet that waits for hours must not throttle itself. Somebody who makes a
+	// subnet within four minutes sees it used after ten seconds at most, and within half a minute all its pods run: 10 s
+	// to see it, 4 s for an interface, 15 s until the kubelet repeats an ADD that had just failed. After a longer wait it may be
+	// 5 s more, unless a new block of the VPC came first: that is news, and costs no call to EC2.
+	searchFirst = 4 * time.Second
+	searchLast  = 12 * time.Second
+	searchPart  = 30
+	// searchPause is how long no pod may begin to wait until the next one is something new: the runtime repeats an ADD that
+	// failed within a quarter of a minute.
+	searchPause = time.Minute
 	// fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
 	fullFor = 30 * time.Second
 	// metadataEvery is the interval of walks of the metadata service.
 	metadataEvery   = time.Minute
 	metadataWaiting = 5 * time.Second
+	// vpcEvery is the interval of reads of the VPC's blocks: two requests to the instance's own metadata service. vpcUnknown is
+	// that while a subnet lies outside the known ones.
+	vpcEvery   = 10 * time.Second
+	vpcUnknown = time.Second
 	// planEvery is the longest time between two plans.
 	planEvery = time.Minute
 	// leakedEvery is the interval of the search for leaked interfaces.

@@ -84,6 +84,9 @@ func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 		return s.observeSubnets(r.Subnets, r.AskedAt)
 	case ReadLeaked:
 		return s.observeLeaked(r.ENIs, r.AskedAt)
+	case ReadVPC:
+		s.observeVPC(r.Blocks, r.Groups, r.AskedAt)
+		return nil
 	default:
 		return s.observeMetadata(r.Metadata, r.AskedAt)
 	}

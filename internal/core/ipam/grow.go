@@ -145,11 +145,17 @@ func (s *State) left(sn vpc.Subnet) int {
 func (p *planner) wantSubnets() {
 	every := subnetsWarm
 	if p.tally.Waiting > 0 {
-		every = subnetsWaiting
+		every = p.searchInterval()
 	}
 	if p.needSubnets == 0 || every < p.needSubnets {
 		p.needSubnets = every
 	}
+}
+
+// searchInterval is the time between two reads of the subnets while pods wait for one.
+func (p *planner) searchInterval() time.Duration {
+	every := min(max(p.now.Sub(p.searchedFrom)/searchPart, searchFirst), searchLast)
+	return every + p.spread(every/4)
 }
 
 // growNew creates interfaces for what existing ones cannot hold.

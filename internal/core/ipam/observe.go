@@ -273,6 +273,9 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 	if askedAt.Before(s.subnetsRead) {
 		return nil
 	}
+	if !slices.EqualFunc(s.subnets, list, sameButRoom) {
+		s.searchedFrom = askedAt
+	}
 	s.subnets, s.subnetsRead, s.subnetsDenied = list, askedAt, false
 	s.retake()
 	for id, mark := range s.full {
@@ -290,6 +293,23 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 		}
 	}
 	return records
+}
+
+// sameButRoom compares subnets without their counts of free addresses, which move with every pod of every node.
+func sameButRoom(a, b vpc.Subnet) bool {
+	return a.ID == b.ID && a.CIDR == b.CIDR && a.Available == b.Available && maps.Equal(a.Tags, b.Tags)
+}
+
+// observeVPC takes over the VPC's blocks and the groups for new interfaces. An empty answer is none.
+func (s *State) observeVPC(blocks []netip.Prefix, groups []vpc.SecurityGroupID, askedAt time.Time) {
+	s.vpcRead = askedAt
+	blocks = slices.SortedFunc(slices.Values(blocks), netip.Prefix.Compare)
+	if len(blocks) > 0 && !slices.Equal(blocks, slices.SortedFunc(slices.Values(s.Instance.VPCCIDRs), netip.Prefix.Compare)) {
+		s.Instance.VPCCIDRs, s.searchedFrom = blocks, askedAt
+	}
+	if len(groups) > 0 {
+		s.Instance.Groups = groups
+	}
 }
 
 // retake counts what is still under way: a read may or may not have seen it.

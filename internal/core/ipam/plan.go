@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"hash/fnv"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ const (
 	keyReadSubnets  = "read-subnets"
 	keyReadLeaked   = "read-leaked"
 	keyReadMetadata = "read-metadata"
+	keyReadVPC      = "read-vpc"
 	keyGrow         = "grow"
 )
 
@@ -37,6 +39,7 @@ func (s *State) Plan(now time.Time) Plan {
 	s.thaw(now)
 	p := &planner{State: s, now: now, tally: s.Tally(), planned: make(map[vpc.SubnetID]int)}
 	p.readMetadata(p.metadataInterval())
+	p.readVPC()
 	if s.Config.ReadEC2 {
 		p.read()
 		if s.Config.Provision && s.Ready() {
@@ -103,6 +106,25 @@ func (p *planner) metadataInterval() time.Duration {
 		return metadataWaiting
 	}
 	return metadataEvery
+}
+
+// readVPC asks metadata for the VPC's blocks, at once when a subnet of it lies outside those known: what pods send there is
+// translated until the block is known.
+func (p *planner) readVPC() {
+	every, why := vpcEvery, Resync
+	if p.blockUnknown() {
+		every, why = vpcUnknown, BlockUnknown
+	}
+	if p.now.Sub(p.vpcRead) >= every || p.vpcRead.Before(p.subnetsRead) && why == BlockUnknown {
+		p.do(Action{Kind: ReadVPC, Key: keyReadVPC, Why: why})
+	}
+}
+
+// blockUnknown tells whether a subnet of the VPC lies outside its known blocks.
+func (s *State) blockUnknown() bool {
+	return slices.ContainsFunc(s.subnets, func(sn vpc.Subnet) bool {
+		return sn.VPC == s.Instance.VPC && !slices.ContainsFunc(s.Instance.VPCCIDRs, func(b netip.Prefix) bool { return b.Overlaps(sn.CIDR) })
+	})
 }
 
 // finishBegun completes what an earlier plan, perhaps of an earlier process, began.
@@ -364,6 +386,10 @@ func (p *planner) wake() {
 		}
 	}
 	at(p.metadataRead.Add(p.metadataInterval()))
+	at(p.vpcRead.Add(vpcEvery))
+	if p.blockUnknown() {
+		at(p.vpcRead.Add(vpcUnknown))
+	}
 	for _, mark := range p.full {
 		at(mark.at.Add(fullFor))
 	}

@@ -22,6 +22,8 @@ type world struct {
 	now   time.Time
 	enis  []vpc.ENI
 	subs  []vpc.Subnet
+	// blocks are what metadata shows as the VPC's; none is no answer.
+	blocks []netip.Prefix
 	// leaked is what a search for unattached interfaces finds.
 	leaked []vpc.ENI
 	next   byte
@@ -42,7 +44,7 @@ func newWorld(t *testing.T, change func(*ipam.Config)) *world {
 		change(&cfg)
 	}
 	limits, _ := vpc.Limits("m5.large")
-	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, refuse: map[ipam.Kind]vpc.Code{}}
+	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, blocks: slices.Clone(instance.VPCCIDRs), refuse: map[ipam.Kind]vpc.Code{}}
 	w.state = ipam.New(cfg, instance, limits, "n", w.now)
 	w.enis = []vpc.ENI{{
 		ID: "eni-primary", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "02:00:00:00:00:01", Type: "interface", Primary: netip.MustParseAddr("10.0.0.4"),
@@ -109,6 +111,8 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		r.ENIs, w.leaked = w.leaked, nil
 	case ipam.ReadSubnets:
 		r.Subnets = append([]vpc.Subnet{}, w.subs...)
+	case ipam.ReadVPC:
+		r.Blocks = w.blocks
 	case ipam.CreateENI:
 		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
 		for range a.Create.Secondary {
@@ -284,6 +288,7 @@ func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 	w.want("after the fix", w.settle(), `
 read-subnets: pods-waiting
 blocked: last-slot-kept
+read-vpc: block-unknown
 create-eni in subnet-large with 9: pods-waiting
 blocked: addresses-coming
 attach-eni eni-2 at 2: unfinished
@@ -325,7 +330,7 @@ func TestNothingIsReleasedOnAnOldReadOrWhilePodsWait(t *testing.T) {
 	w.settle()
 	w.del(0, 6)
 	w.now = w.now.Add(31 * time.Second)
-	w.want("excess", w.step(), "read-enis: read-before-release\n")
+	w.want("excess", w.step(), "read-vpc: resync\nread-enis: read-before-release\n")
 	text := w.step()
 	if !strings.HasPrefix(text, "unassign-addresses eni-primary [") || !strings.HasSuffix(text, "excess\n") {
 		t.Errorf("after the read: %s", text)
@@ -345,6 +350,7 @@ func TestEmptyInterfaceIsFreed(t *testing.T) {
 	// Three interfaces, 27 free: one interface's worth has to stay.
 	w.want("freed", w.settle(), `
 read-metadata: resync
+read-vpc: resync
 read-leaked: resync
 read-enis: read-before-release
 detach-eni eni-2: interface-empty

@@ -158,6 +158,10 @@ type State struct {
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
 	metadataRead time.Time
+	vpcRead      time.Time
+	// searchedFrom is since when nothing new was learnt while pods looked for a subnet; waitedAt when one last began to wait.
+	searchedFrom time.Time
+	waitedAt     time.Time
 
 	enisRead    time.Time
 	restored    bool // a journal gave interfaces: the node ran before
@@ -187,7 +191,7 @@ type fullMark struct {
 // New returns the state of a node that knows nothing yet.
 func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
 	return &State{
-		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now,
+		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now,
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), pods: make(map[Key]*Allocation),
 		removed: make(map[place]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
 		full: make(map[vpc.SubnetID]fullMark), taken: make(map[vpc.SubnetID]int), leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
