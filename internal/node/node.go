@@ -90,7 +90,7 @@ func New(cfg Config, ports Ports) *Node {
 	return &Node{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 64), done: make(chan struct{}), ready: make(chan struct{}),
 		adds: make(map[ipam.Key]*addCall), busy: make(map[ipam.Key][]func()), said: make(map[ipam.Key]ipam.Why),
-		boot: "the instance metadata service",
+		boot: journalStep,
 	}
 }
 

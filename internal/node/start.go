@@ -23,6 +23,10 @@ type started struct {
 // freshBoot is how soon after the host's boot an agent without a journal is taken for the first of that boot.
 const freshBoot = 2 * time.Minute
 
+// journalStep is the first step of the start: it waits for the end of another agent on this node, which serves the plugin
+// until then.
+const journalStep = "the journal"
+
 // start reads what the state needs, beside the loop, trying each read until it works: the node is of no use without it,
 // and a restart would not find more.
 func (n *Node) start() {
@@ -32,15 +36,15 @@ func (n *Node) start() {
 			what string
 			try  func(context.Context) error
 		}{
+			{journalStep, func(context.Context) (err error) {
+				s.records, s.damage, err = n.ports.Journal.Load()
+				return err
+			}},
 			{"the instance metadata service", func(ctx context.Context) (err error) {
 				s.instance, err = n.ports.Metadata.Instance(ctx)
 				return err
 			}},
 			{"the limits of the instance type", func(ctx context.Context) error { return n.findLimits(ctx, &s) }},
-			{"the journal", func(context.Context) (err error) {
-				s.records, s.damage, err = n.ports.Journal.Load()
-				return err
-			}},
 			{"the host's network", func(ctx context.Context) (err error) {
 				s.seen, err = n.ports.Host.Seen(ctx, n.cfg.Settings)
 				return err
