@@ -252,6 +252,28 @@ func TestContract(t *testing.T) {
 	t.Log(strings.Join(got, "\n"))
 }
 
+// EC2 refuses to take an interface's primary address away: whoever asks for it is mistaken and must be told.
+func TestUnassignOfThePrimaryAddressIsRefused(t *testing.T) {
+	for name, w := range map[string]*world{"in process": inProcess(t), "over HTTP": overHTTP(t)} {
+		enis, err := w.cloud.AttachedENIs(t.Context(), w.instance)
+		if err != nil || len(enis) != 1 {
+			t.Fatalf("%s: %d interfaces, %v", name, len(enis), err)
+		}
+		assigned, err := w.cloud.AssignAddresses(t.Context(), enis[0].ID, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, addrs := range [][]netip.Addr{{enis[0].Primary}, {assigned[0], enis[0].Primary}} {
+			if err := w.cloud.UnassignAddresses(t.Context(), enis[0].ID, addrs); vpc.CodeOf(err) != vpc.Invalid {
+				t.Errorf("%s: %v: error %v", name, addrs, err)
+			}
+		}
+		if after, err := w.cloud.AttachedENIs(t.Context(), w.instance); err != nil || !slices.Contains(after[0].Secondary, assigned[0]) {
+			t.Errorf("%s: the secondary address that was named beside it is gone, %v", name, err)
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -24,7 +25,7 @@ func filter(name string, values ...string) types.Filter {
 
 // pages reads a listing page by page.
 func pages[T any](ctx context.Context, c *Client, o op, page func(ctx context.Context, token *string) ([]T, *string, error)) ([]T, error) {
-	var all []T
+	var listed []T
 	var token *string
 	for range maxPages {
 		type answer struct {
@@ -38,9 +39,9 @@ func pages[T any](ctx context.Context, c *Client, o op, page func(ctx context.Co
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, a.items...)
+		listed = append(listed, a.items...)
 		if sdk.ToString(a.next) == "" {
-			return all, nil
+			return listed, nil
 		}
 		if token != nil && *token == *a.next {
 			return nil, garbage(o, fmt.Errorf("page token %q came twice", *token))
@@ -48,6 +49,19 @@ func pages[T any](ctx context.Context, c *Client, o op, page func(ctx context.Co
 		token = a.next
 	}
 	return nil, garbage(o, fmt.Errorf("more than %d pages", maxPages))
+}
+
+// all translates a listing. One item that cannot be understood fails the call: leaving it out would say that it is gone.
+func all[A, B any](o op, found []A, translate func(A) (B, error)) ([]B, error) {
+	out := make([]B, 0, len(found))
+	for _, item := range found {
+		v, err := translate(item)
+		if err != nil {
+			return nil, garbage(o, err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }
 
 func (c *Client) describeENIs(ctx context.Context, o op, filters ...types.Filter) ([]types.NetworkInterface, error) {
@@ -62,26 +76,16 @@ func (c *Client) describeENIs(ctx context.Context, o op, filters ...types.Filter
 	})
 }
 
-// AttachedENIs returns every interface that is attached to the instance. One that cannot be understood fails the call:
-// leaving it out would say that it is gone.
+// AttachedENIs returns every interface that is attached to the instance.
 func (c *Client) AttachedENIs(ctx context.Context, instance vpc.InstanceID) ([]vpc.ENI, error) {
 	o := op{action: "DescribeNetworkInterfaces", subject: string(instance)}
 	found, err := c.describeENIs(ctx, o, filter("attachment.instance-id", string(instance)))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]vpc.ENI, 0, len(found))
-	for _, n := range found {
-		e, err := toENI(n)
-		if err != nil {
-			return nil, garbage(o, err)
-		}
-		if e.Attachment == nil || e.Attachment.Instance != instance {
-			continue // the filter's view and the interface's differ for a moment around a detach
-		}
-		out = append(out, e)
-	}
-	return out, nil
+	enis, err := all(o, found, toENI)
+	// The filter's view and the interface's differ for a moment around a detach.
+	return slices.DeleteFunc(enis, func(e vpc.ENI) bool { return e.Attachment == nil || e.Attachment.Instance != instance }), err
 }
 
 // ENIs returns the named interfaces; those that do not exist are left out.
@@ -99,15 +103,7 @@ func (c *Client) ENIs(ctx context.Context, ids []vpc.ENIID) ([]vpc.ENI, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]vpc.ENI, 0, len(found))
-	for _, n := range found {
-		e, err := toENI(n)
-		if err != nil {
-			return nil, garbage(o, err)
-		}
-		out = append(out, e)
-	}
-	return out, nil
+	return all(o, found, toENI)
 }
 
 // AvailableENIs returns the unattached interfaces of the VPC that carry vpc.TagENIInstance and, unless cluster is empty,
@@ -136,8 +132,7 @@ func (c *Client) AvailableENIs(ctx context.Context, id vpc.ID, cluster string, i
 	return out, nil
 }
 
-// Subnets returns the VPC's subnets in the zone with the tags of the caller's account. One that cannot be understood
-// fails the call.
+// Subnets returns the VPC's subnets in the zone with the tags of the caller's account.
 func (c *Client) Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([]vpc.Subnet, error) {
 	o := op{action: "DescribeSubnets", subject: string(id) + " in " + string(zone)}
 	filters := []types.Filter{filter("vpc-id", string(id)), filter("availability-zone", string(zone))}
@@ -151,15 +146,7 @@ func (c *Client) Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([]v
 	if err != nil {
 		return nil, err
 	}
-	out := make([]vpc.Subnet, 0, len(found))
-	for _, s := range found {
-		subnet, err := toSubnet(s)
-		if err != nil {
-			return nil, garbage(o, err)
-		}
-		out = append(out, subnet)
-	}
-	return out, nil
+	return all(o, found, toSubnet)
 }
 
 // InstanceLimits asks EC2 for the limits of a type.

@@ -179,6 +179,9 @@ func (c *Client) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []n
 	if len(enis) == 0 {
 		return nil
 	}
+	if slices.Contains(addrs, enis[0].Primary) {
+		return err // it is assigned, and stays so as long as the interface is there
+	}
 	left := slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !slices.Contains(enis[0].Secondary, a) })
 	switch len(left) {
 	case 0:

@@ -171,15 +171,18 @@ func (c Cloud) AssignAddresses(_ context.Context, eni vpc.ENIID, count int) ([]n
 }
 
 // UnassignAddresses implements node.AddressWriter.
-func (c Cloud) UnassignAddresses(_ context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
+func (c Cloud) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
 	in := ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: string(eni)}
 	for _, a := range addrs {
 		in.PrivateIpAddresses = append(in.PrivateIpAddresses, a.String())
 	}
 	_, err := c.Sim.UnassignPrivateIpAddresses(c.Caller, in)
-	err = translate("UnassignPrivateIpAddresses", string(eni), err)
-	if vpc.CodeOf(err) != vpc.Invalid {
-		return err
+	refused := translate("UnassignPrivateIpAddresses", string(eni), err)
+	if vpc.CodeOf(refused) != vpc.Invalid {
+		return refused
+	}
+	if enis, err := c.ENIs(ctx, []vpc.ENIID{eni}); err != nil || slices.ContainsFunc(enis, func(e vpc.ENI) bool { return slices.Contains(addrs, e.Primary) }) {
+		return errors.Join(refused, err)
 	}
 	for _, a := range addrs { // some are gone: the others one by one
 		one := ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: string(eni), PrivateIpAddresses: []string{a.String()}}
