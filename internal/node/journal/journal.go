@@ -23,8 +23,12 @@ import (
 	"github.com/berth-net/berth/internal/core/ipam"
 )
 
-// compactAt is the size in bytes from which on a journal is worth compacting: about 3,000 pod starts.
-const compactAt = 1 << 20
+// A journal is worth compacting from compactAt on, in bytes (about 3,000 pod starts), and once it is compactGrowth times as
+// long as what the last compaction left: a snapshot that is long itself would else be written after each record.
+const (
+	compactAt     = 1 << 20
+	compactGrowth = 2
+)
 
 var table = crc32.MakeTable(crc32.Castagnoli)
 
@@ -41,6 +45,7 @@ type Journal struct {
 	stopped chan struct{}
 	taken   chan struct{}
 	size    int64
+	base    int64 // the last snapshot's size
 	broken  error // the last write failed
 	torn    bool  // and left a part of a line behind
 }
@@ -183,7 +188,7 @@ func (j *Journal) Compact(snapshot []ipam.Record) (wait func() error) {
 func (j *Journal) Due() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.size >= compactAt
+	return j.size >= max(compactAt, compactGrowth*j.base)
 }
 
 // Close writes what is queued and ends.
@@ -200,7 +205,7 @@ func (j *Journal) enqueue(e entry) func() error {
 	j.mu.Lock()
 	j.queue = append(j.queue, e)
 	if e.replace {
-		j.size = int64(len(e.data))
+		j.size, j.base = int64(len(e.data)), int64(len(e.data))
 	} else {
 		j.size += int64(len(e.data))
 	}

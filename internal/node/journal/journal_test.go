@@ -189,3 +189,37 @@ func BenchmarkAppend(b *testing.B) {
 		}
 	}
 }
+
+// A snapshot that is long itself was written again after each record.
+func TestLongSnapshotIsNotCompactedAgainAtOnce(t *testing.T) {
+	j := journal.Open(filepath.Join(t.TempDir(), "berth.journal"))
+	defer func() { _ = j.Close() }()
+	if _, _, err := j.Load(); err != nil {
+		t.Fatal(err)
+	}
+	many := records(8000) // more than a MiB
+	put := func(wait func() error) {
+		t.Helper()
+		if err := wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(j.Append(many))
+	if !j.Due() {
+		t.Fatal("a journal of 8,000 records is not due")
+	}
+	put(j.Compact(many))
+	put(j.Append(many[:10]))
+	if j.Due() {
+		t.Error("due ten records after its compaction")
+	}
+	put(j.Append(many))
+	if !j.Due() {
+		t.Error("not due at twice the length")
+	}
+	put(j.Compact(many[:5]))
+	put(j.Append(many[:100]))
+	if j.Due() {
+		t.Error("a short journal is due")
+	}
+}
