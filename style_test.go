@@ -24,7 +24,6 @@ const (
 // "path.go Interface". One that is not needed any more fails.
 var exceptions = map[string]string{
 	"internal/vpcsim/authorize.go Sim.targets":             "one switch: which resources each EC2 action touches",
-	"internal/node/ports.go Host":                          "the machine's network: comparing it and a pod's wiring work on one kernel, and one fake plays both",
 	"internal/vpcsim/fabric/plan/tables_test.go interpret": "one switch: each command of nft's language that a plan may use",
 	"internal/core/ipam":                                   "one State: its parts share what must not be exported",
 }

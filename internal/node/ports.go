@@ -90,23 +90,33 @@ type Metadata interface {
 	Refresh(ctx context.Context, primaryMAC string) (cidrs []netip.Prefix, groups []vpc.SecurityGroupID, err error)
 }
 
-// Host is the machine's network. internal/linux implements it.
-type Host interface {
+// NodeNetwork is the part of the host's network that serves all pods.
+type NodeNetwork interface {
 	// Reconcile makes the host's network what cfg asks for: observe, compare, apply what differs. The returned lines say
 	// what it had to change, in the text form of core/hostnet; none when all was in place.
 	Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, err error)
-	// WirePod gives the network namespace its interface; it is idempotent and undoes itself on failure.
-	WirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (hostnet.Wired, error)
-	// UnwirePod removes the pod's rules and route before it returns; the link may follow. What is gone is success.
-	UnwirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) error
-	// CheckPod says what of a pod's wiring is missing, a line each; none when it is whole.
-	CheckPod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (missing []string, err error)
 	// Seen lists the pod addresses that the kernel knows.
 	Seen(ctx context.Context, settings hostnet.Settings) ([]hostnet.Seen, error)
 	// Links lists the host's links.
 	Links(ctx context.Context) ([]hostnet.Link, error)
 	// Changes signals, coalesced, that links, routes, rules or nftables changed behind our back.
 	Changes() <-chan struct{}
+}
+
+// PodNetwork is the wiring of single pods.
+type PodNetwork interface {
+	// WirePod gives the network namespace its interface; it is idempotent and undoes itself on failure.
+	WirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (hostnet.Wired, error)
+	// UnwirePod removes the pod's rules and route before it returns; the link may follow. What is gone is success.
+	UnwirePod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod) error
+	// CheckPod says what of a pod's wiring is missing, a line each; none when it is whole.
+	CheckPod(ctx context.Context, settings hostnet.Settings, pod hostnet.Pod, netns *os.File) (missing []string, err error)
+}
+
+// Host is the machine's network. internal/linux implements it.
+type Host interface {
+	NodeNetwork
+	PodNetwork
 }
 
 // Cluster is the Kubernetes API as a node uses it. Every method must return at once with what is known: the API server may be away.
