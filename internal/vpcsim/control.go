@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +33,8 @@ type Admission struct {
 }
 
 // Admit decides a call's duration and fate by latency, faults and request buckets. A call that it refuses or drops
-// before its effect is counted here; the others are counted by the action itself.
+// before its effect is counted here; the others are counted by the action itself, or by CountCall for those of other
+// services ("imds:Get").
 func (s *Sim) Admit(c Caller, r Request) Admission {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +64,13 @@ func (s *Sim) Admit(c Caller, r Request) Admission {
 func (s *Sim) Settings() Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.acts.State.Settings
+	return own(s.acts.State.Settings)
+}
+
+// own is a copy that shares nothing with whoever gave or gets the settings.
+func own(v Settings) Settings {
+	v.Latency, v.Buckets = maps.Clone(v.Latency), maps.Clone(v.Buckets)
+	return v
 }
 
 // SetSettings replaces the settings. What is under way keeps the delay that it was given.
@@ -71,11 +79,13 @@ func (s *Sim) SetSettings(v Settings) {
 	defer s.mu.Unlock()
 	s.advance()
 	s.set(v)
+	world.Notify(s.changed)
 }
 
 func (s *Sim) set(v Settings) {
 	lagged := !s.acts.State.Settings.DescribeLag.Zero()
 	counted := !s.acts.State.Settings.FreeCountLag.Zero()
+	v = own(v)
 	s.acts.State.Settings = v
 	s.gate.Latency, s.gate.Throttle, s.gate.Sizes = v.Latency, v.Throttle, v.Buckets
 	for e := range s.acts.State.ENIs.All() {
@@ -95,6 +105,7 @@ func (s *Sim) set(v Settings) {
 func (s *Sim) AddFault(f pacing.Fault) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	world.Notify(s.changed)
 	return s.gate.Faults.Add(f)
 }
 
@@ -111,6 +122,7 @@ func (s *Sim) ClearFault(id int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gate.Faults.Clear(id)
+	world.Notify(s.changed)
 }
 
 // Mark names this moment in the call log.
@@ -118,6 +130,14 @@ func (s *Sim) Mark(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log.Mark(name)
+	world.Notify(s.changed)
+}
+
+// CountCall counts a call to another service than EC2 that was let in, under its action ("imds:Get").
+func (s *Sim) CountCall(action, source, outcome string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Count(action, source, outcome)
 }
 
 // Calls counts calls per action, caller and outcome since the mark, or since the start when mark is empty. The second
@@ -142,6 +162,7 @@ func (s *Sim) SetPolicies(principalOrKey string, documents ...string) error {
 		s.acts.State.Policies = make(map[string][]string)
 	}
 	s.acts.State.Policies[principalOrKey], s.policies[principalOrKey] = documents, compiled
+	world.Notify(s.changed)
 	return nil
 }
 
@@ -169,6 +190,7 @@ func (s *Sim) ShareSubnet(id vpc.SubnetID, with vpc.AccountID) error {
 	if !n.Sees(string(with)) {
 		n.SharedWith = append(n.SharedWith, string(with))
 		slices.Sort(n.SharedWith)
+		world.Notify(s.changed)
 	}
 	return nil
 }
@@ -179,7 +201,7 @@ func (s *Sim) Snapshot() ([]byte, error) {
 	defer s.mu.Unlock()
 	s.advance()
 	st := s.acts.State
-	st.Buckets, st.Faults = s.gate.Buckets, s.gate.Faults
+	st.Buckets, st.Faults, st.Calls = s.gate.Buckets, s.gate.Faults, s.log
 	var err error
 	if st.IDs, err = s.acts.IDsSeed.MarshalBinary(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -220,7 +242,7 @@ func (s *Sim) Restore(data []byte) error {
 	st.IDs, st.Dice = nil, nil
 	s.acts.State, s.policies = st, policies
 	s.skew = max(0, st.Now.Sub(s.clock.Now()))
-	s.gate.Buckets, s.gate.Faults = st.Buckets, st.Faults
+	s.gate.Buckets, s.gate.Faults, s.log = st.Buckets, st.Faults, st.Calls
 	s.gate.Latency, s.gate.Throttle, s.gate.Sizes = st.Settings.Latency, st.Settings.Throttle, st.Settings.Buckets
 	s.acts.Index()
 	s.topology = nil

@@ -97,5 +97,6 @@ func (s *Sim) Run(ctx context.Context) error {
 	}
 }
 
-// Changed receives a value after the topology has changed; several changes may become one.
+// Changed receives a value after the topology has changed, or anything else that a snapshot holds apart from counts;
+// several changes may become one.
 func (s *Sim) Changed() <-chan struct{} { return s.changed }

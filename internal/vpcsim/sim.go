@@ -119,6 +119,8 @@ func do[In, Out any](s *Sim, c Caller, action string, in In, run func(Caller, In
 		outcome, err = e.Code, e
 		var none Out
 		out = none
+	} else if action == "CreateTags" || action == "DeleteTags" { // no packet sees them
+		world.Notify(s.changed)
 	} else if !readOnly(action) {
 		s.touchTopology()
 	}
@@ -128,7 +130,7 @@ func do[In, Out any](s *Sim, c Caller, action string, in In, run func(Caller, In
 }
 
 func readOnly(action string) bool {
-	return strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "Get") || strings.HasSuffix(action, "Tags")
+	return strings.HasPrefix(action, "Describe") || strings.HasPrefix(action, "Get")
 }
 
 func perform[In, Out any](s *Sim, c Caller, action string, in In, run func(Caller, In) (Out, error)) (Out, error) {

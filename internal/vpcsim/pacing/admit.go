@@ -2,6 +2,7 @@ package pacing
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -113,11 +114,21 @@ type Verdict struct {
 	Garbage                   string
 }
 
-// Admit decides about a call.
+// serviceOf is what stands before an action, or a pattern of actions, that is not EC2's: "imds" for "imds:Get".
+func serviceOf(action string) string {
+	service, _, ok := strings.Cut(action, ":")
+	if !ok {
+		return ""
+	}
+	return service
+}
+
+// Admit decides about a call. Calls to other services than EC2 have faults and latencies of their own, named with the
+// service ("imds:*"), and no buckets.
 func (g *Gate) Admit(c Call, now time.Time, rng *rand.Rand) Verdict {
 	v := g.Faults.apply(c, now, rng)
 	v.Delay += g.latency(c.Action).Sample(rng)
-	if v.Code == "" && !v.DropRequest && g.Throttle && !g.take(c, now) {
+	if v.Code == "" && !v.DropRequest && g.Throttle && serviceOf(c.Action) == "" && !g.take(c, now) {
 		v.Code, v.Status, v.Message = "RequestLimitExceeded", 503, "Request limit exceeded."
 	}
 	return v
@@ -126,6 +137,9 @@ func (g *Gate) Admit(c Call, now time.Time, rng *rand.Rand) Verdict {
 func (g *Gate) latency(action string) Distribution {
 	if d, ok := g.Latency[action]; ok {
 		return d
+	}
+	if service := serviceOf(action); service != "" {
+		return g.Latency[service+":*"]
 	}
 	return g.Latency["*"]
 }

@@ -12,6 +12,7 @@ type Bucket struct {
 type Fault struct {
 	ID int `json:"id"`
 	// Action and Caller are globs ("Describe*", "node:*"); empty matches all. Caller is matched against Caller.Source.
+	// Actions of other services than EC2 are hit by faults that name the service: "imds:Get", "eks:*", "sts:*".
 	Action string `json:"action,omitempty"`
 	Caller string `json:"caller,omitempty"`
 	// Code, Status and Message are the error to answer. Status defaults by code: 503 for RequestLimitExceeded and

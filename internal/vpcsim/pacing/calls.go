@@ -2,6 +2,7 @@ package pacing
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 )
@@ -10,6 +11,56 @@ import (
 type Log struct {
 	counts map[callKey]int
 	marks  map[string]map[callKey]int
+}
+
+// logJSON is a Log in snapshots.
+type logJSON struct {
+	Counts []CallCount            `json:"counts,omitempty"`
+	Marks  map[string][]CallCount `json:"marks,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (l Log) MarshalJSON() ([]byte, error) {
+	out := logJSON{Counts: list(l.counts, nil), Marks: make(map[string][]CallCount)}
+	for name, counts := range l.marks {
+		out.Marks[name] = list(counts, nil)
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *Log) UnmarshalJSON(data []byte) error {
+	var in logJSON
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	*l = Log{counts: index(in.Counts), marks: make(map[string]map[callKey]int)}
+	for name, counts := range in.Marks {
+		l.marks[name] = index(counts)
+	}
+	return nil
+}
+
+func index(counts []CallCount) map[callKey]int {
+	out := make(map[callKey]int, len(counts))
+	for _, c := range counts {
+		out[callKey{c.Action, c.Caller, c.Outcome}] = c.Count
+	}
+	return out
+}
+
+// list is what counts have more than before, sorted.
+func list(counts, before map[callKey]int) []CallCount {
+	out := []CallCount{}
+	for k, n := range counts {
+		if n -= before[k]; n > 0 {
+			out = append(out, CallCount{k.action, k.caller, k.outcome, n})
+		}
+	}
+	slices.SortFunc(out, func(a, b CallCount) int {
+		return cmp.Or(cmp.Compare(a.Action, b.Action), cmp.Compare(a.Caller, b.Caller), cmp.Compare(a.Outcome, b.Outcome))
+	})
+	return out
 }
 
 type callKey struct{ action, caller, outcome string }
@@ -37,14 +88,5 @@ func (l *Log) Since(mark string) ([]CallCount, bool) {
 	if !ok && mark != "" {
 		return nil, false
 	}
-	var out []CallCount
-	for k, n := range l.counts {
-		if n -= before[k]; n > 0 {
-			out = append(out, CallCount{k.action, k.caller, k.outcome, n})
-		}
-	}
-	slices.SortFunc(out, func(a, b CallCount) int {
-		return cmp.Or(cmp.Compare(a.Action, b.Action), cmp.Compare(a.Caller, b.Caller), cmp.Compare(a.Outcome, b.Outcome))
-	})
-	return out, true
+	return list(l.counts, before), true
 }

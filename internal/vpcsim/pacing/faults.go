@@ -25,7 +25,7 @@ func (fs *Faults) Add(f Fault) int {
 // Active lists the faults that have not ended.
 func (fs *Faults) Active(now time.Time) []Fault {
 	fs.expire(now)
-	return slices.Clone(fs.List)
+	return append([]Fault{}, fs.List...)
 }
 
 // Clear removes one fault, or all with id zero.
@@ -61,7 +61,7 @@ func (fs *Faults) apply(c Call, now time.Time, rng *rand.Rand) Verdict {
 }
 
 func (f *Fault) matches(c Call) bool {
-	return (f.Action == "" || ec2.Match(f.Action, c.Action)) && (f.Caller == "" || ec2.Match(f.Caller, c.Source))
+	return serviceOf(f.Action) == serviceOf(c.Action) && (f.Action == "" || ec2.Match(f.Action, c.Action)) && (f.Caller == "" || ec2.Match(f.Caller, c.Source))
 }
 
 func (f *Fault) hit(v *Verdict) {

@@ -146,3 +146,27 @@ func TestLog(t *testing.T) {
 		t.Error("unknown mark accepted")
 	}
 }
+
+// Calls beside EC2 have faults and latencies of their own, and no request buckets.
+func TestOtherServicesArePacedApart(t *testing.T) {
+	g := Gate{Throttle: true, Sizes: map[string]Bucket{"imds:Get": {}}, Latency: map[string]Distribution{"*": Fixed(time.Hour), "imds:*": Fixed(time.Second)}}
+	get := Call{Account: "1", Source: "node:i-1", Action: "imds:Get"}
+	for _, f := range []Fault{{Code: "A"}, {Action: "*", Code: "B"}, {Action: "eks:*", Code: "C"}} {
+		g.Faults.Add(f)
+	}
+	if diff := cmp.Diff(Verdict{Delay: time.Second}, g.Admit(get, start, source())); diff != "" {
+		t.Errorf("faults of EC2 and EKS, and metadata: %s", diff)
+	}
+	g.Faults.Clear(0)
+	g.Faults.Add(Fault{Action: "imds:*", Code: "Stale"})
+	if v := g.Admit(get, start, source()); v.Code != "Stale" {
+		t.Errorf("its own fault: %+v", v)
+	}
+	if v := g.Admit(Call{Account: "1", Action: "DescribeVpcs"}, start, source()); v.Code != "" || v.Delay != time.Hour {
+		t.Errorf("a fault of metadata, and EC2: %+v", v)
+	}
+	g.Latency["imds:Get"] = Fixed(time.Minute)
+	if v := g.Admit(get, start, source()); v.Delay != time.Minute {
+		t.Errorf("a latency of the action itself: %+v", v)
+	}
+}

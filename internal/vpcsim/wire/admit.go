@@ -1,16 +1,12 @@
 package wire
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/berth-net/berth/internal/vpcsim"
-	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
 
 // describeCall says of an EC2 request what the simulator needs to admit it.
@@ -38,83 +34,32 @@ func describeCall(action string, form url.Values) vpcsim.Request {
 	return r
 }
 
-// sideTraffic paces and counts calls to what is not EC2: metadata, EKS and STS. Their actions are named "imds:Get",
-// "eks:UpdateAddon", "sts:GetCallerIdentity"; faults and latencies that name them so are theirs alone, and those for EC2
-// leave them alone.
-type sideTraffic struct {
-	mu     sync.Mutex
-	rng    *rand.Rand
-	faults pacing.Faults
-	log    pacing.Log
-}
-
-// firstSideFault keeps the ids of these faults apart from the simulator's.
-const firstSideFault = 1 << 20
-
-func newSideTraffic() *sideTraffic {
-	return &sideTraffic{
-		rng:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		faults: pacing.Faults{Last: firstSideFault},
-	}
-}
-
-// isSideAction tells whether an action, or a pattern of actions, is of metadata, EKS or STS.
-func isSideAction(pattern string) bool {
-	service, _, ok := strings.Cut(pattern, ":")
-	return ok && (service == "imds" || service == serviceEKS || service == serviceSTS)
-}
-
-// admit decides about a call. A latency is that of the action, or of its whole service ("imds:*").
-func (t *sideTraffic) admit(action, source string, latency map[string]pacing.Distribution, now time.Time) pacing.Verdict {
-	d, ok := latency[action]
-	if !ok {
-		service, _, _ := strings.Cut(action, ":")
-		d = latency[service+":*"]
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	gate := pacing.Gate{Latency: map[string]pacing.Distribution{action: d}, Faults: t.faults}
-	v := gate.Admit(pacing.Call{Source: source, Action: action}, now, t.rng)
-	t.faults = gate.Faults
-	return v
-}
-
-func (t *sideTraffic) count(action, source, outcome string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.log.Count(action, source, outcome)
-}
-
-// fault is an injected error.
-type fault struct {
-	status        int
-	code, message string
-}
-
 // serveSide paces a call to something that is not EC2, serves it and counts it. Answer returns the call's outcome.
 func (s *Server) serveSide(w http.ResponseWriter, r *http.Request, action, source string,
-	refuse func(fault), answer func(http.ResponseWriter) string,
+	refuse func(*vpcsim.APIError), answer func(http.ResponseWriter) string,
 ) {
-	v := s.side.admit(action, source, s.sim.Settings().Latency, time.Now())
-	s.side.count(action, source, play(w, r, v, refuse, answer))
+	a := s.sim.Admit(vpcsim.Caller{Source: source}, vpcsim.Request{Action: action})
+	if outcome := play(w, r, a, refuse, answer); outcome != "" {
+		s.sim.CountCall(action, source, outcome)
+	}
 }
 
-// play lets a verdict take effect and returns the call's outcome.
-func play(w http.ResponseWriter, r *http.Request, v pacing.Verdict, refuse func(fault), answer func(http.ResponseWriter) string) string {
+// play lets an admission take effect and returns the call's outcome, or nothing for a call without effect.
+func play(w http.ResponseWriter, r *http.Request, a vpcsim.Admission, refuse func(*vpcsim.APIError), answer func(http.ResponseWriter) string) string {
 	switch {
-	case !wait(r, v.Delay) || v.DropRequest:
+	case !wait(r, a.Before+a.After) || a.DropRequest:
 		reset(w)
-		return "dropped"
-	case v.Code != "":
-		refuse(fault{v.Status, v.Code, v.Message})
-		return v.Code
-	case v.DropResponse: // the effect takes place, its answer is lost
+		return ""
+	case a.Err != nil:
+		refuse(a.Err)
+		return ""
+	case a.DropResponse: // the effect takes place, its answer is lost
 		outcome := answer(nowhere{})
 		reset(w)
 		return outcome
-	case v.Garbage != "":
+	case a.Garbage != "":
 		outcome := answer(nowhere{})
-		_, _ = w.Write([]byte(v.Garbage)) // the client may have gone
+		_, _ = w.Write([]byte(a.Garbage)) // the client may have gone
 		return outcome
 	}
 	return answer(w)

@@ -184,8 +184,37 @@ func TestControlFaults(t *testing.T) {
 		t.Errorf("left: %+v", all)
 	}
 	w.control(t, "DELETE", "faults", "", nil)
-	if code := w.control(t, "POST", "faults", `{"acton":"typo"}`, nil); code != http.StatusBadRequest {
-		t.Errorf("a misspelt member: %d", code)
+}
+
+// A fault that would never hit, or not as its writer thinks, is refused and not kept.
+func TestMistakenFaultsAreRefused(t *testing.T) {
+	w := start(t, vpcsim.Options{})
+	for name, body := range map[string]string{
+		"misspelt member":         `{"acton":"DescribeSubnets","code":"Unavailable"}`,
+		"misspelt action":         `{"action":"DescribeSubnet","code":"Unavailable"}`,
+		"action of another case":  `{"action":"describesubnets","code":"Unavailable"}`,
+		"glob of nothing":         `{"action":"Destroy*","code":"Unavailable"}`,
+		"misspelt other service":  `{"action":"imds:Read","code":"InternalError"}`,
+		"unknown service":         `{"action":"s3:*","code":"InternalError"}`,
+		"no effect":               `{"action":"DescribeSubnets"}`,
+		"share of all and more":   `{"action":"DescribeSubnets","code":"Unavailable","share":50}`,
+		"negative count":          `{"action":"DescribeSubnets","code":"Unavailable","count":-1}`,
+		"negative delay":          `{"action":"DescribeSubnets","delay":-1}`,
+		"over before it begins":   `{"action":"DescribeSubnets","code":"Unavailable","until":"2020-01-01T00:00:00Z"}`,
+		"stale, but not metadata": `{"action":"DescribeSubnets","code":"Stale"}`,
+	} {
+		var answer struct{ Error string }
+		if code := w.control(t, "POST", "faults", body, &answer); code != http.StatusBadRequest || answer.Error == "" {
+			t.Errorf("%s: %d %q", name, code, answer.Error)
+		}
+	}
+	for _, action := range []string{"", "*", "Describe*", "RunInstances", "imds:*", "imds:Get", "imds:PutToken", "eks:UpdateAddon", "eks:*", "sts:GetCallerIdentity"} {
+		if code := w.control(t, "POST", "faults", `{"code":"Unavailable","count":1,"action":"`+action+`"}`, nil); code != http.StatusOK {
+			t.Errorf("action %q: %d", action, code)
+		}
+	}
+	if n := len(w.sim.Faults()); n != 10 {
+		t.Errorf("%d faults are kept", n)
 	}
 }
 
@@ -325,7 +354,9 @@ func TestMetadata(t *testing.T) {
 			outcomes = append(outcomes, c.Action+" "+c.Caller+" "+c.Outcome)
 		}
 	}
-	if diff := cmp.Diff([]string{"imds:Get node:" + n.instance + " InternalError", "imds:Get node:" + n.instance + " ok"}, outcomes); diff != "" {
+	if diff := cmp.Diff([]string{
+		"imds:Get node:" + n.instance + " InternalError", "imds:Get node:" + n.instance + " Stale", "imds:Get node:" + n.instance + " ok",
+	}, outcomes); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -38,7 +38,7 @@ func (s *Server) controlMux() http.Handler {
 			}
 		})
 	}
-	handle("GET "+controlPrefix+"faults", s.listFaults)
+	handle("GET "+controlPrefix+"faults", func(w http.ResponseWriter, _ *http.Request) error { return reply(w, s.sim.Faults()) })
 	handle("POST "+controlPrefix+"faults", s.addFault)
 	handle("DELETE "+controlPrefix+"faults", s.clearFaults)
 	handle("DELETE "+controlPrefix+"faults/{id}", s.clearFaults)
@@ -97,31 +97,8 @@ func read(w http.ResponseWriter, r *http.Request, v any) error {
 	return d.Decode(v)
 }
 
-func (s *Server) listFaults(w http.ResponseWriter, _ *http.Request) error {
-	s.side.mu.Lock()
-	side := s.side.faults.Active(s.sim.Now())
-	s.side.mu.Unlock()
-	return reply(w, append(append([]pacing.Fault{}, s.sim.Faults()...), side...))
-}
-
-func (s *Server) addFault(w http.ResponseWriter, r *http.Request) error {
-	var f pacing.Fault
-	if err := read(w, r, &f); err != nil {
-		return err
-	}
-	return reply(w, map[string]int{"id": s.AddFault(f)})
-}
-
-// AddFault adds a fault and returns its id. One whose Action begins with "imds:", "eks:" or "sts:" is of those services,
-// any other of EC2.
-func (s *Server) AddFault(f pacing.Fault) int {
-	if !isSideAction(f.Action) {
-		return s.sim.AddFault(f)
-	}
-	s.side.mu.Lock()
-	defer s.side.mu.Unlock()
-	return s.side.faults.Add(f)
-}
+// AddFault adds a fault and returns its id.
+func (s *Server) AddFault(f pacing.Fault) int { return s.sim.AddFault(f) }
 
 func (s *Server) clearFaults(w http.ResponseWriter, r *http.Request) error {
 	id := 0
@@ -131,9 +108,6 @@ func (s *Server) clearFaults(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	s.side.mu.Lock()
-	s.side.faults.Clear(id)
-	s.side.mu.Unlock()
 	s.sim.ClearFault(id)
 	return reply(w, struct{}{})
 }
@@ -144,24 +118,10 @@ func (s *Server) mark(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Mark names this moment in the log of calls to all services.
-func (s *Server) Mark(name string) {
-	s.sim.Mark(name)
-	s.side.mu.Lock()
-	defer s.side.mu.Unlock()
-	s.side.log.Mark(name)
-}
+func (s *Server) Mark(name string) { s.sim.Mark(name) }
 
 // Calls counts the calls to all services since a mark, or since the start; false when there is no such mark.
-func (s *Server) Calls(mark string) ([]pacing.CallCount, bool) {
-	ec2, ok := s.sim.Calls(mark)
-	if !ok {
-		return nil, false
-	}
-	s.side.mu.Lock()
-	defer s.side.mu.Unlock()
-	side, ok := s.side.log.Since(mark)
-	return append(append([]pacing.CallCount{}, ec2...), side...), ok
-}
+func (s *Server) Calls(mark string) ([]pacing.CallCount, bool) { return s.sim.Calls(mark) }
 
 func (s *Server) calls(w http.ResponseWriter, r *http.Request) error {
 	mark := r.URL.Query().Get("mark")

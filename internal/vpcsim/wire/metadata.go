@@ -11,9 +11,6 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/wire/imds"
 )
 
-// StaleMetadata is the code of a fault that makes the metadata service answer as it would have when the fault first hit.
-const StaleMetadata = "Stale"
-
 // MetadataHandler serves an instance's metadata. There is one per instance, however many listeners it has.
 func (s *Server) MetadataHandler(id vpc.InstanceID) http.Handler {
 	s.mu.Lock()
@@ -63,24 +60,28 @@ func (m *metadataServer) freeze(stale bool) {
 
 // ServeHTTP implements http.Handler.
 func (m *metadataServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	action, source := "imds:Get", "node:"+string(m.id)
+	action, source := getMetadata, "node:"+string(m.id)
 	if r.Method == http.MethodPut {
-		action = "imds:PutToken"
+		action = putMetadataToken
 	}
 	s := m.server
-	v := s.side.admit(action, source, s.sim.Settings().Latency, time.Now())
+	a := s.sim.Admit(vpcsim.Caller{Source: source}, vpcsim.Request{Action: action})
+	stale := a.Err != nil && a.Err.Code == StaleMetadata
 	if r.Method != http.MethodPut {
-		m.freeze(v.Code == StaleMetadata)
+		m.freeze(stale)
 	}
-	if v.Code == StaleMetadata {
-		v.Code = ""
+	if stale { // counted as such
+		a.Err = nil
 	}
-	refuse := func(f fault) { http.Error(w, f.message, f.status) }
-	s.side.count(action, source, play(w, r, v, refuse, func(to http.ResponseWriter) string {
+	refuse := func(e *vpcsim.APIError) { http.Error(w, e.Message, e.Status) }
+	outcome := play(w, r, a, refuse, func(to http.ResponseWriter) string {
 		recorded := &statusWriter{ResponseWriter: to}
 		m.service.ServeHTTP(recorded, r)
 		return recorded.outcome()
-	}))
+	})
+	if outcome != "" && !stale {
+		s.sim.CountCall(action, source, outcome)
+	}
 }
 
 // statusWriter remembers the status that was answered.

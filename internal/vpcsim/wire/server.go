@@ -47,7 +47,6 @@ type Server struct {
 	ec2         *ec2query.Mux
 	eks         *eks.Service
 	sts         *sts.Service
-	side        *sideTraffic
 	control     http.Handler
 
 	mu       sync.Mutex
@@ -70,7 +69,6 @@ func New(sim *vpcsim.Sim, o Options) *Server {
 		ec2:      ec2api.New(sim),
 		eks:      eks.New(o.EKS, time.Now),
 		sts:      &sts.Service{Credentials: o.Credentials, Verifier: o.WebIdentity},
-		side:     newSideTraffic(),
 		metadata: make(map[vpc.InstanceID]http.Handler),
 	}
 	s.verify.Store(o.VerifySignatures)
@@ -269,7 +267,7 @@ func (s *Server) serveEC2(ctx context.Context, w http.ResponseWriter, q *apiRequ
 
 func (s *Server) serveSTS(ctx context.Context, w http.ResponseWriter, q *apiRequest) {
 	s.serveSide(w, q.Request, "sts:"+q.form.Get("Action"), q.who.Source,
-		func(e fault) { s.answerError(w, q, e.status, e.code, e.message) },
+		func(e *vpcsim.APIError) { s.answerError(w, q, e.Status, e.Code, e.Message) },
 		func(w http.ResponseWriter) string {
 			body, status, err := s.sts.Serve(ctx, q.signer, q.form, q.id)
 			writeXML(w, status, body)
@@ -280,7 +278,7 @@ func (s *Server) serveSTS(ctx context.Context, w http.ResponseWriter, q *apiRequ
 func (s *Server) serveEKS(w http.ResponseWriter, q *apiRequest) {
 	operation := eks.Operation(q.Method, q.URL.EscapedPath())
 	s.serveSide(w, q.Request, "eks:"+operation, q.who.Source,
-		func(e fault) { s.answerError(w, q, e.status, e.code, e.message) },
+		func(e *vpcsim.APIError) { s.answerError(w, q, e.Status, e.Code, e.Message) },
 		func(w http.ResponseWriter) string { return outcome(s.eks.Serve(w, q.Request, q.body)) })
 }
 

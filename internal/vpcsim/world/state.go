@@ -46,6 +46,7 @@ type State struct {
 	Revision  uint64
 	Buckets   pacing.Buckets
 	Faults    pacing.Faults
+	Calls     pacing.Log
 	Tokens    map[string]*Answer
 	TokenLine []string // keys of Tokens, oldest first
 }

@@ -51,6 +51,15 @@ func Operation(method, escapedPath string) string {
 	return name
 }
 
+// Operations are the names of the operations.
+func Operations() []string {
+	var out []string
+	for _, r := range routes {
+		out = append(out, r.name)
+	}
+	return out
+}
+
 // Serve answers a request. Body is the whole body. The error, if any, is in the answer already; its code is in the header
 // x-amzn-ErrorType.
 func (s *Service) Serve(w http.ResponseWriter, r *http.Request, body []byte) error {

@@ -55,6 +55,9 @@ type Caller = sigv4.Credential
 // Unsigned tells whether an action needs no signature: the token stands in for it.
 func Unsigned(action string) bool { return action == "AssumeRoleWithWebIdentity" }
 
+// Operations are the names of the actions.
+func Operations() []string { return []string{"GetCallerIdentity", "AssumeRoleWithWebIdentity"} }
+
 // Serve runs the action that a form names. The error, if any, is in the body already.
 func (s *Service) Serve(ctx context.Context, caller Caller, form url.Values, requestID string) (body []byte, status int, err error) {
 	var result any
