@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -110,28 +111,37 @@ func (c *cli) shell() *cobra.Command {
 			if len(i.Pids) == 0 {
 				argv = append(slices.Clone(argv), "/bin/sh")
 			}
-			return c.attach(cmd, argv)
+			return become(argv)
 		},
 	}
 }
 
 func (c *cli) exec() *cobra.Command {
-	return &cobra.Command{
-		Use: "exec INSTANCE -- COMMAND", Short: "Run a command in the network of a node or an instance", Args: cobra.MinimumNArgs(2),
+	cmd := &cobra.Command{
+		Use: "exec INSTANCE COMMAND...", Short: "Run a command in the network of a node or an instance", Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := c.inside(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			return c.attach(cmd, append([]string{"nsenter", "--net=" + i.Namespace}, args[1:]...))
+			return become(append([]string{"nsenter", "--net=" + i.Namespace, "--"}, args[1:]...))
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // the command's flags are its own
+	return cmd
 }
 
-func (c *cli) attach(cmd *cobra.Command, argv []string) error {
-	run := exec.CommandContext(cmd.Context(), argv[0], argv[1:]...)
-	run.Stdin, run.Stdout, run.Stderr = c.in, c.out, c.err
-	return run.Run()
+// become puts a program in the place of this one: the terminal and its signals are the program's alone, so that Ctrl-C
+// ends what runs in a shell and not the shell.
+func become(argv []string) error {
+	program, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fmt.Errorf("find %s (package util-linux): %w", argv[0], err)
+	}
+	if err := syscall.Exec(program, argv, os.Environ()); err != nil {
+		return fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return nil
 }
 
 func (c *cli) pcap() *cobra.Command {
@@ -176,6 +186,23 @@ func (c *cli) image() *cobra.Command {
 		},
 	})
 	return cmd
+}
+
+func (c *cli) reboot() *cobra.Command {
+	return &cobra.Command{
+		Use: "reboot NODE", Short: "End a node as a loss of power would, and start it again on its disk", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i, err := c.inside(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			client, err := world.Dial()
+			if err != nil {
+				return err
+			}
+			return client.Reboot(cmd.Context(), string(i.ID))
+		},
+	}
 }
 
 func (c *cli) runInstance() *cobra.Command {

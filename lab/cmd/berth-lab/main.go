@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -18,30 +17,25 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
 // cli is what every command has.
 type cli struct {
 	paths    world.Paths
-	in       io.Reader
 	out, err io.Writer
 	json     bool
 }
 
-func run(args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c := &cli{in: stdin, out: stdout, err: stderr}
+	c := &cli{out: stdout, err: stderr}
 	root := c.root(getenv)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return exit.ExitCode() // of a command that ran inside: it has said why
-	}
-	if err != nil {
+	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintln(stderr, "berth lab:", err)
 		return 1
 	}
@@ -51,6 +45,7 @@ func run(args []string, getenv func(string) string, stdin io.Reader, stdout, std
 func (c *cli) root(getenv func(string) string) *cobra.Command {
 	root := &cobra.Command{
 		Use: "berth-lab", Short: "A VPC and a Kubernetes cluster on this machine",
+		Annotations:  map[string]string{cobra.CommandDisplayNameAnnotation: "berth lab"}, // `berth` passes its arguments on
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			repo, err := repository(getenv)
@@ -73,7 +68,7 @@ func (c *cli) root(getenv func(string) string) *cobra.Command {
 		return fmt.Errorf("--output: want json, got %q", output)
 	}
 	root.AddCommand(c.up(), c.serve(), c.down(), c.status(), c.env(), c.logs(), c.shell(), c.exec(), c.pcap(),
-		c.fault(), c.calls(), c.mark(), c.settings(), c.iam(), c.image(), c.snapshot(), c.runInstance(), c.terminateInstance(),
+		c.fault(), c.calls(), c.mark(), c.settings(), c.iam(), c.image(), c.snapshot(), c.runInstance(), c.terminateInstance(), c.reboot(),
 		c.demo(), c.demoThrottle())
 	return root
 }

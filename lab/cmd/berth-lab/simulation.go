@@ -197,7 +197,7 @@ func (c *cli) snapshot() *cobra.Command {
 			return os.WriteFile(args[0], state, 0o600)
 		},
 	}, &cobra.Command{
-		Use: "load FILE", Short: "Replace the state by that of a file", Args: cobra.ExactArgs(1),
+		Use: "load FILE", Short: "Go back to the state of a file that this lab has saved", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			state, err := os.ReadFile(args[0])
 			if err != nil {
@@ -207,7 +207,7 @@ func (c *cli) snapshot() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.VPC(cmd.Context(), http.MethodPut, "snapshot", json.RawMessage(state), nil)
+			return client.LoadSnapshot(cmd.Context(), state)
 		},
 	})
 	return cmd

@@ -244,7 +244,7 @@ func (c *cli) show(line []byte) (done bool, err error) {
 		c.say("%s  %s", at, s.Text)
 	}
 	if s.Ready {
-		c.say("next: eval \"$(berth lab env)\"")
+		c.say("next: eval \"$(%s lab env)\"; kubectl and aws, if the machine has none: PATH=$PATH:%s", c.paths.Program("berth"), c.paths.Cache().Bin())
 	}
 	return s.Ready, nil
 }
@@ -276,7 +276,7 @@ func (c *cli) down() *cobra.Command {
 			if err := needRoot(); err != nil {
 				return err
 			}
-			return c.takeDown(cmd.Context(), !keep)
+			return c.takeDown(context.WithoutCancel(cmd.Context()), !keep) // half done it would have to be done again
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep the disk: the next up goes on with the same cluster")

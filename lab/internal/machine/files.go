@@ -138,11 +138,11 @@ func (c Config) kubeletConfig() ([]byte, error) {
 	return encode(config, "kubelet")
 }
 
-// kubeletArgs are what the configuration file has no field for.
+// kubeletArgs is its command line: what the configuration file has no field for.
 func (m *Machine) kubeletArgs() []string {
 	c := m.config
 	args := []string{
-		"--config=" + kubeletFile, "--kubeconfig=" + kubeletUser, "--hostname-override=" + c.Name, "--node-ip=" + c.Addr.String(),
+		"kubelet", "--config=" + kubeletFile, "--kubeconfig=" + kubeletUser, "--hostname-override=" + c.Name, "--node-ip=" + c.Addr.String(),
 		"--root-dir=/var/lib/kubelet",
 	}
 	var labels []string

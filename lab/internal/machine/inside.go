@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-net/berth/lab/internal/proc"
 )
 
@@ -32,8 +34,8 @@ func (m *Machine) inside(name string, argv []string) proc.Spec {
 }
 
 // serve starts a process of the node that is started again when it ends.
-func (m *Machine) serve(name string, args []string) (*proc.Service, error) {
-	spec := m.inside(name, append([]string{name}, args...))
+func (m *Machine) serve(name string, argv ...string) (*proc.Service, error) {
+	spec := m.inside(name, argv)
 	spec.Log = m.LogFile(name)
 	spec.Env = append(spec.Env, "GOGC=50") // a lab has many nodes: a third less memory for a little processor time
 	return m.spawner.Serve(spec, m.config.Log.With("node", m.config.Name))
@@ -77,7 +79,16 @@ func (m *Machine) ImportImage(ctx context.Context, archive string) error {
 // startContainerd starts it and waits until it answers.
 func (m *Machine) startContainerd(ctx context.Context) error {
 	var err error
-	if m.containerd, err = m.serve("containerd", []string{"--config", containerdFile}); err != nil {
+	argv := []string{"containerd", "--config", containerdFile}
+	if _, err := os.Stat("/proc/self/ns/time"); err == nil { // a kernel without it is said to have booted with the machine
+		var up unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+			return fmt.Errorf("read how long the machine has been up: %w", err)
+		}
+		// Pods see that the node has just booted: an agent without a journal takes that for the reason.
+		argv = append([]string{"unshare", "--time", "--boottime", strconv.FormatInt(-up.Sec, 10)}, argv...)
+	}
+	if m.containerd, err = m.serve("containerd", argv...); err != nil {
 		return err
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -163,7 +174,7 @@ func (m *Machine) startProxy(ctx context.Context, mode ProxyMode) error {
 	if err := os.WriteFile(m.Path(proxyFile), text, 0o644); err != nil {
 		return fmt.Errorf("write configuration of kube-proxy: %w", err)
 	}
-	if m.proxy, err = m.serve("kube-proxy", []string{"--config=" + proxyFile}); err != nil {
+	if m.proxy, err = m.serve("kube-proxy", "kube-proxy", "--config="+proxyFile); err != nil {
 		return errors.Join(fmt.Errorf("start kube-proxy of %s", m.config.Name), err)
 	}
 	return nil
@@ -175,6 +186,6 @@ func (m *Machine) RestartKubelet() error {
 		return err
 	}
 	var err error
-	m.kubelet, err = m.serve("kubelet", m.kubeletArgs())
+	m.kubelet, err = m.serve("kubelet", m.kubeletArgs()...)
 	return err
 }

@@ -161,7 +161,7 @@ func (m *Machine) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if m.kubelet, err = m.serve("kubelet", m.kubeletArgs()); err != nil {
+	if m.kubelet, err = m.serve("kubelet", m.kubeletArgs()...); err != nil {
 		return err
 	}
 	if m.config.Proxy != "" {

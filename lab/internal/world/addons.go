@@ -49,10 +49,13 @@ func (w *World) startAddons(_, background context.Context, _ *errgroup.Group) er
 	if err != nil {
 		return err
 	}
-	w.addons, err = addon.Open(background, addon.Options{
+	addons, err := addon.Open(background, addon.Options{
 		Kinds: kinds, Installer: addon.Kubectl{Program: w.paths.Cache().Bin("kubectl"), Kubeconfig: w.plane.Kubeconfig()},
 		File: w.paths.addons(), Log: w.log, RolloutLimit: 3 * time.Minute, Poll: 500 * time.Millisecond,
 	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.addons = addons
 	return err
 }
 
@@ -78,6 +81,11 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 		if !ok {
 			w.progress.warn("the lab has no add-on %s", a.Name)
 			continue
+		}
+		for _, k := range w.addons.Catalogue(minor(controlplane.Version)) {
+			if k.Addon == a.Name && otherVersion(a.Version, k.Version) {
+				w.progress.warn("add-on %s: %s was asked for; the lab has one version of it, %s", a.Name, a.Version, k.Version)
+			}
 		}
 		if a.ConfigurationValues != "" {
 			change.ConfigurationValues = new(a.ConfigurationValues)
@@ -106,6 +114,12 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 		}
 	}
 	return nil
+}
+
+// otherVersion tells whether the file asks for another version of an add-on than the lab's. A v in front, and "latest",
+// are eksctl's.
+func otherVersion(asked, have string) bool {
+	return asked != "" && asked != "latest" && strings.TrimPrefix(asked, "v") != strings.TrimPrefix(have, "v")
 }
 
 // awaitAddon waits until what was asked for is done, and says why an add-on is not healthy.
@@ -137,6 +151,13 @@ func (w *World) awaitAddon(ctx context.Context, name string) error {
 	return fmt.Errorf("add-on %s is gone", name)
 }
 
+// cluster is what runs of the cluster: nil while it does not yet.
+func (w *World) cluster() (*controlplane.ControlPlane, *addon.Store) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.plane, w.addons
+}
+
 // backend is the lab as EKS shows it. It is an [eks.Backend].
 type backend struct{ w *World }
 
@@ -150,6 +171,7 @@ func (b backend) is(name string) error {
 // Clusters lists the one cluster.
 func (b backend) Clusters(context.Context) ([]eks.Cluster, error) {
 	w := b.w
+	plane, _ := w.cluster()
 	c := eks.Cluster{
 		Name: w.built.Name, ARN: fmt.Sprintf("arn:aws:eks:%s:%s:cluster/%s", w.built.Region, Account, w.built.Name),
 		Version: minor(controlplane.Version), PlatformVersion: "eks.1", Status: "CREATING", CreatedAt: w.started,
@@ -163,8 +185,8 @@ func (b backend) Clusters(context.Context) ([]eks.Cluster, error) {
 	for _, s := range w.built.Subnets {
 		c.VPC.Subnets = append(c.VPC.Subnets, s.ID)
 	}
-	if w.plane != nil {
-		c.Status, c.Endpoint, c.CertificateAuthority = "ACTIVE", w.plane.OperatorEndpoint(), w.plane.Authority().PEM()
+	if plane != nil {
+		c.Status, c.Endpoint, c.CertificateAuthority = "ACTIVE", plane.OperatorEndpoint(), plane.Authority().PEM()
 	}
 	return []eks.Cluster{c}, nil
 }
@@ -202,10 +224,11 @@ func (b backend) NodeGroups(_ context.Context, name string) ([]eks.NodeGroup, er
 
 // Addons lists the add-ons.
 func (b backend) Addons(_ context.Context, name string) ([]eks.Addon, error) {
-	if err := b.is(name); err != nil || b.w.addons == nil {
+	_, addons := b.w.cluster()
+	if err := b.is(name); err != nil || addons == nil {
 		return nil, err
 	}
-	return b.w.addons.Addons(), nil
+	return addons.Addons(), nil
 }
 
 // ApplyAddon creates or changes an add-on.
@@ -213,10 +236,11 @@ func (b backend) ApplyAddon(_ context.Context, name string, change eks.AddonChan
 	if err := b.is(name); err != nil {
 		return err
 	}
-	if b.w.addons == nil {
+	_, addons := b.w.cluster()
+	if addons == nil {
 		return eks.InvalidRequest("Cluster " + name + " is not in ACTIVE state")
 	}
-	return b.w.addons.Apply(change)
+	return addons.Apply(change)
 }
 
 // RemoveAddon removes an add-on.
@@ -224,16 +248,18 @@ func (b backend) RemoveAddon(_ context.Context, name, which string, preserve boo
 	if err := b.is(name); err != nil {
 		return err
 	}
-	if b.w.addons == nil {
+	_, addons := b.w.cluster()
+	if addons == nil {
 		return eks.NotFound("No addon: " + which + " found")
 	}
-	return b.w.addons.Remove(which, preserve)
+	return addons.Remove(which, preserve)
 }
 
 // Catalogue lists the add-ons that there are.
 func (b backend) Catalogue(context.Context) ([]eks.AddonVersion, error) {
-	if b.w.addons == nil {
+	_, addons := b.w.cluster()
+	if addons == nil {
 		return nil, nil
 	}
-	return b.w.addons.Catalogue(minor(controlplane.Version)), nil
+	return addons.Catalogue(minor(controlplane.Version)), nil
 }

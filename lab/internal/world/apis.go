@@ -21,7 +21,6 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/fabric"
 	"github.com/berth-net/berth/internal/vpcsim/wire"
 	"github.com/berth-net/berth/internal/vpcsim/wire/sigv4"
-	"github.com/berth-net/berth/lab/internal/cluster"
 	"github.com/berth-net/berth/lab/internal/dns"
 )
 
@@ -86,7 +85,7 @@ func (w *World) startAPIs(ctx, background context.Context, group *errgroup.Group
 	if err := w.clientEnv().WriteEndpoints(); err != nil {
 		return err
 	}
-	for _, i := range append(append([]cluster.Instance{}, w.built.Nodes...), w.extra...) {
+	for _, i := range w.present(slices.Concat(w.built.Nodes, w.extra)) {
 		if err := w.serveInstance(ctx, i.ID); err != nil {
 			return err
 		}

@@ -57,6 +57,16 @@ func (c *Client) LoadImage(ctx context.Context, archive string) error {
 	return c.order(ctx, http.MethodPost, "http://lab/images", struct{ Path string }{archive}, nil)
 }
 
+// LoadSnapshot puts the VPC back to a state that a snapshot of this lab holds.
+func (c *Client) LoadSnapshot(ctx context.Context, state json.RawMessage) error {
+	return c.order(ctx, http.MethodPut, "http://lab/snapshot", state, nil)
+}
+
+// Reboot ends a node as a loss of power would, and starts it again. It returns when its kubelet runs.
+func (c *Client) Reboot(ctx context.Context, id string) error {
+	return c.order(ctx, http.MethodPost, "http://lab/nodes/"+id+"/reboot", nil, nil)
+}
+
 // PutRole makes a role or replaces it, and returns its ARN.
 func (c *Client) PutRole(ctx context.Context, name string, r Role) (string, error) {
 	var made struct{ ARN string }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -86,6 +89,8 @@ func (w *World) controlMux() http.Handler {
 	handle("POST /images", w.loadImage)
 	handle("GET /pcap/{eni}", w.capture)
 	handle("PUT /roles/{name}", w.putRole)
+	handle("PUT /snapshot", w.loadSnapshot)
+	handle("POST /nodes/{id}/reboot", w.reboot)
 	return m
 }
 
@@ -102,14 +107,14 @@ func (w *World) status(ctx context.Context) Status {
 	if w.fault != nil {
 		s.Fault = w.fault.Error()
 	}
-	for _, i := range w.built.Nodes {
+	for _, i := range w.present(w.built.Nodes) {
 		n := w.instance(i)
 		if m := w.machines[i.ID]; m != nil {
 			n.Pids, n.Log, n.Shell = m.Pids(), m.LogFile("kubelet"), m.Shell()
 		}
 		s.Nodes = append(s.Nodes, n)
 	}
-	for _, i := range w.extra {
+	for _, i := range w.present(w.extra) {
 		s.Instances = append(s.Instances, w.instance(i))
 	}
 	for _, i := range w.sim.Topology().Interfaces {
@@ -155,9 +160,6 @@ func (w *World) launch(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if err := w.awaitNamespace(r.Context(), i.ID); err != nil {
-		return nil, err
-	}
-	if err := configure(w.fabric.Namespace(i.ID), i); err != nil {
 		return nil, err
 	}
 	if err := w.serveInstance(r.Context(), i.ID); err != nil {
@@ -211,12 +213,14 @@ func (w *World) loadImage(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
 	w.mu.Lock()
-	machines := w.machines
+	machines := slices.Collect(maps.Values(w.machines))
 	w.mu.Unlock()
-	var errs []error
-	for _, m := range machines {
-		errs = append(errs, m.ImportImage(r.Context(), in.Path))
+	var group errgroup.Group
+	errs := make([]error, len(machines))
+	for i, m := range machines {
+		group.Go(func() error { errs[i] = m.ImportImage(r.Context(), in.Path); return nil })
 	}
+	_ = group.Wait()
 	return struct{}{}, errors.Join(errs...)
 }
 

@@ -57,10 +57,11 @@ type trusted struct{ w *World }
 // VerifyWebIdentity checks a service account's token against the cluster's key and the role's trust.
 func (t trusted) VerifyWebIdentity(_ context.Context, text, roleARN string) (sts.WebIdentity, error) {
 	w := t.w
-	if w.plane == nil {
+	plane, _ := w.cluster()
+	if plane == nil {
 		return sts.WebIdentity{}, errors.New("the cluster does not run yet")
 	}
-	data, err := w.plane.ServiceAccountKey()
+	data, err := plane.ServiceAccountKey()
 	if err != nil {
 		return sts.WebIdentity{}, err
 	}

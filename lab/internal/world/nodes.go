@@ -38,7 +38,9 @@ func (w *World) startControlPlane(ctx, _ context.Context, _ *errgroup.Group) err
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
 	w.plane = plane
+	w.mu.Unlock()
 	w.progress.say("control plane %s at %s", controlplane.Version, plane.Endpoint())
 	return w.keepPort(&w.ports.Kubernetes, plane.OperatorEndpoint())
 }
@@ -51,7 +53,7 @@ func (w *World) startNodes(ctx, _ context.Context, _ *errgroup.Group) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for _, i := range w.built.Nodes {
+	for _, i := range w.nodes() {
 		group.Go(func() error { return w.startNode(ctx, i, archives) })
 	}
 	return group.Wait()
@@ -68,7 +70,7 @@ func (w *World) awaitNodes(ctx, _ context.Context, _ *errgroup.Group) error {
 	defer tick.Stop()
 	for {
 		out, err := exec.CommandContext(ctx, w.paths.Cache().Bin("kubectl"), "--kubeconfig", w.plane.Kubeconfig(), "get", "nodes", "-o", "name").Output()
-		missing := slices.DeleteFunc(slices.Clone(w.built.Nodes), func(i cluster.Instance) bool {
+		missing := slices.DeleteFunc(w.nodes(), func(i cluster.Instance) bool {
 			return strings.Contains(string(out), "node/"+i.Name+"\n")
 		})
 		if err == nil && len(missing) == 0 {

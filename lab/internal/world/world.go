@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,11 +53,11 @@ type World struct {
 	sim    *vpcsim.Sim
 	fabric *fabric.Fabric
 	apis   *apis
-	plane  *controlplane.ControlPlane
-	addons *addon.Store
 	ports  ports
 
 	mu       sync.Mutex // guards what follows
+	plane    *controlplane.ControlPlane
+	addons   *addon.Store
 	machines map[vpc.InstanceID]*machine.Machine
 	extra    []cluster.Instance // launched by lab run-instance
 	trust    map[string]string  // the service account that a role trusts
@@ -186,11 +185,6 @@ func (w *World) startFabric(ctx, background context.Context, group *errgroup.Gro
 	}
 	group.Go(func() error { return w.sim.Run(background) })
 	group.Go(func() error { return w.follow(background) })
-	for _, i := range slices.Concat(w.built.ControlPlane, w.built.Nodes, w.extra) {
-		if err := configure(w.fabric.Namespace(i.ID), i); err != nil {
-			return err
-		}
-	}
 	w.progress.say("network: %d namespaces, routers, security groups, NAT and internet", len(w.built.Nodes)+len(w.built.ControlPlane))
 	return nil
 }
@@ -207,7 +201,7 @@ func (w *World) follow(ctx context.Context) error {
 		case <-again:
 		}
 		again = nil
-		err := errors.Join(w.fabric.Apply(ctx, w.sim.Topology()), w.save())
+		err := errors.Join(w.reap(ctx), w.fabric.Apply(ctx, w.sim.Topology()), w.save())
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to end: what was cut off is not an error
 		}
