@@ -116,6 +116,9 @@ func (h handler) Status(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
+	if e, ok := errors.AsType[*node.Error](err); ok && e.Why == node.HostNetwork {
+		return &agentapi.Error{Code: agentapi.CodeLimited, Msg: "running pods may be cut off: " + e.Detail, Details: e.Hint}
+	}
 	answer := agentapi.Errorf(agentapi.CodeNotAvailable, "the agent is not ready: %v", err)
 	if r, reportErr := h.report(ctx); reportErr == nil && r.Node.Starting != "" {
 		answer.Msg = "the agent is not ready: it waits for " + r.Node.Starting

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -141,6 +142,19 @@ func TestErrorCodes(t *testing.T) {
 	e, _ := errors.AsType[*agentapi.Error](asError(request(agentapi.Add), full))
 	if e.Msg != "pod default/web: subnets-full: subnet-1 has no free address" || e.Details != "tag a subnet" {
 		t.Errorf("message %q, details %q", e.Msg, e.Details)
+	}
+}
+
+func TestStatusTellsPodsThatMayBeCutOffFromAnAgentThatIsNotReady(t *testing.T) {
+	h, l := newHandler(t)
+	for why, want := range map[ipam.Why]agentapi.Code{
+		node.HostNetwork: agentapi.CodeLimited, ipam.Starting: agentapi.CodeNotAvailable, node.Stopping: agentapi.CodeNotAvailable,
+	} {
+		l.refuse = &node.Error{Op: "STATUS", Why: why, Detail: "nft: no such table"}
+		e, ok := errors.AsType[*agentapi.Error](h.Status(t.Context()))
+		if !ok || e.Code != want || (want == agentapi.CodeLimited && !strings.Contains(e.Msg, "no such table")) {
+			t.Errorf("%s: %+v, want code %d", why, e, want)
+		}
 	}
 }
 

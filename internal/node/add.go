@@ -50,7 +50,11 @@ const (
 
 // Error implements error.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("%s pod %s/%s: %s", e.Op, e.Pod.Namespace, e.Pod.Name, e.Why)
+	s := e.Op
+	if e.Pod != (PodName{}) {
+		s += fmt.Sprintf(" pod %s/%s", e.Pod.Namespace, e.Pod.Name)
+	}
+	s += ": " + string(e.Why)
 	if e.Detail != "" {
 		s += ": " + e.Detail
 	}

@@ -216,15 +216,31 @@ func (n *Node) Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet
 	return a.pod, nil
 }
 
-// Status tells whether ADDs can be served at all. A lack of addresses is no failure: it ends by itself, and a node must
-// not be taken out of service for it.
-func (n *Node) Status(context.Context) error {
+// Status tells whether the node can serve pods: an error while the start is not over, and, with the reason HostNetwork, while
+// the host's network could not be put right for a while, so that running pods may be cut off. Runtimes take the whole node
+// out of service for any error, and running pods are evicted then. So a lack of addresses is none: it ends by itself, and
+// each ADD that it fails says why.
+func (n *Node) Status(ctx context.Context) error {
 	select {
 	case <-n.ready:
-		return nil
 	default:
 		return &Error{Op: "STATUS", Why: ipam.Starting, Hint: "see the agent's log", Retry: true}
 	}
+	what, err := query(ctx, n, func() string {
+		if what, limited := n.host.trouble.limits(n.now()); limited {
+			return what
+		}
+		return ""
+	})
+	switch {
+	case errors.Is(err, errStopping):
+		return &Error{Op: "STATUS", Why: Stopping, Hint: "the next agent answers", Retry: true}
+	case err != nil:
+		return err
+	case what != "":
+		return &Error{Op: "STATUS", Why: HostNetwork, Detail: what, Hint: "see the agent's log"}
+	}
+	return nil
 }
 
 // schedule runs a piece of wiring beside the loop, a few at once, and none while the host's network is being compared.

@@ -27,21 +27,28 @@ type hostState struct {
 
 // trouble is what keeps the host's network from being whole.
 type trouble struct {
-	what  string // empty while nothing does
-	since time.Time
+	what   string // empty while nothing does
+	failed bool   // the comparison itself, so that nothing is known of the rest
+	since  time.Time
 }
 
-// found takes over what a comparison found, empty when all is well.
-func (t *trouble) found(what string, now time.Time) {
-	if what == "" || what != t.what {
+// found takes over what a comparison found, empty when all is well. Comparisons that fail are one trouble, whatever each
+// says.
+func (t *trouble) found(what string, failed bool, now time.Time) {
+	if what == "" || failed != t.failed || (!failed && what != t.what) {
 		t.since = now
 	}
-	t.what = what
+	t.what, t.failed = what, failed
 }
 
 // lasting tells what has been wrong for longer than a new link takes to appear.
 func (t trouble) lasting(now time.Time) (string, bool) {
 	return t.what, t.what != "" && now.Sub(t.since) >= troubleAfter
+}
+
+// limits tells what may have cut running pods off: nobody has been able to repair their rules and routes for a while.
+func (t trouble) limits(now time.Time) (string, bool) {
+	return t.what, t.failed && now.Sub(t.since) >= limitedAfter
 }
 
 // pause is the time to the next look: short at first, half as long as the trouble lasts then.
@@ -150,15 +157,19 @@ func (n *Node) reconciled(cfg hostnet.Config, r reconciliation) {
 	switch {
 	case r.err != nil:
 		n.log.Error("reconcile the host's network", run.KeyErr, r.err)
-		n.host.trouble.found("comparing the host's network: "+r.err.Error(), now)
+		n.host.trouble.found("comparing the host's network: "+r.err.Error(), true, now)
 		n.host.retry = now.Add(n.host.trouble.pause(now, time.Second))
 	default:
 		for _, e := range cfg.ENIs {
-			n.state.Configured(e.ID, !slices.Contains(r.missing, e.ID))
+			there := !slices.Contains(r.missing, e.ID)
+			if known := n.state.ENI(e.ID); known != nil && known.Configured != there && there == !known.MissingSince.IsZero() {
+				n.state.WantRead(now) // somebody detached it, or attached it again
+			}
+			n.state.Configured(e.ID, there)
 		}
 		n.state.SetLive(liveAddrs(r.seen), now)
 		n.sweep(r.seen, now)
-		n.host.trouble.found(n.missingLinks(r.missing), now)
+		n.host.trouble.found(n.missingLinks(r.missing), false, now)
 		if n.host.trouble.what != "" {
 			n.host.retry = now.Add(n.host.trouble.pause(now, linkRetry))
 		}

@@ -47,6 +47,8 @@ const (
 	linkRetry = 200 * time.Millisecond
 	// troubleAfter is how long the host's network may be incomplete before anybody is told.
 	troubleAfter = 5 * time.Second
+	// limitedAfter is how long comparisons may fail before STATUS says so, which takes the node out of service.
+	limitedAfter = time.Minute
 	// actionTimeout bounds one call to EC2, retries of the adapter included.
 	actionTimeout = 30 * time.Second
 	hostTimeout   = 20 * time.Second
@@ -184,7 +186,7 @@ func (n *Node) step() time.Duration {
 	if n.state.Ready() {
 		wake = min(wake, n.host.wake(now))
 	}
-	return n.untilDeadline(now, max(wake, time.Millisecond))
+	return n.untilDeadline(now, max(n.untilEvent(now, wake), time.Millisecond))
 }
 
 // untilDeadline shortens d to the first deadline of an ADD that waits.

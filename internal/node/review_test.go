@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,6 +27,7 @@ type trickyHost struct {
 	blind      atomic.Bool   // shows no link
 	slow       time.Duration // each wiring takes so long
 	broken     string        // the pod that cannot be unwired
+	failing    atomic.Bool   // no comparison succeeds
 	reconciled atomic.Int32
 }
 
@@ -37,7 +39,10 @@ func (h *trickyHost) Links(ctx context.Context) ([]hostnet.Link, error) {
 }
 
 func (h *trickyHost) Reconcile(context.Context, hostnet.Config) ([]string, error) {
-	h.reconciled.Add(1)
+	n := h.reconciled.Add(1)
+	if h.failing.Load() {
+		return nil, fmt.Errorf("nft: process %d: no such table", n)
+	}
 	return nil, nil
 }
 
@@ -94,6 +99,52 @@ func TestInterfaceWhoseLinkNeverAppearsIsNotLookedForAllTheTime(t *testing.T) {
 		<-time.After(31 * time.Second)
 		if _, errs := h.addAll("q"); len(errs) > 0 {
 			t.Errorf("once the link is there: %v", errs)
+		}
+	})
+}
+
+// Runtimes take a node out of service for any error of STATUS: what heals by itself within a minute is none.
+func TestStatusTellsOfAHostNetworkThatCannotBePutRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer func() { h.close() }()
+		host := h.tricky()
+		if e, ok := errors.AsType[*node.Error](h.node.Status(t.Context())); !ok || e.Why != ipam.Starting {
+			t.Errorf("at the start: %v", e)
+		}
+		<-h.node.Ready()
+		<-time.After(time.Minute)
+		host.failing.Store(true)
+		<-time.After(59 * time.Second)
+		if err := h.node.Status(t.Context()); err != nil {
+			t.Errorf("after less than a minute: %v", err)
+		}
+		<-time.After(50 * time.Second)
+		e, ok := errors.AsType[*node.Error](h.node.Status(t.Context()))
+		if !ok || e.Why != node.HostNetwork || !strings.Contains(e.Error(), "no such table") {
+			t.Errorf("after more than a minute: %v", e)
+		}
+		if n := host.reconciled.Load(); n > 40 {
+			t.Errorf("%d comparisons: the pause between two that fail does not grow", n)
+		}
+		host.failing.Store(false)
+		<-time.After(31 * time.Second)
+		if err := h.node.Status(t.Context()); err != nil {
+			t.Errorf("once it works: %v", err)
+		}
+	})
+}
+
+// A lack of addresses ends by itself, and the pods that run are well.
+func TestStatusOfANodeWithoutFreeAddressesIsGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/28")
+		defer h.close()
+		if _, errs := h.addAll(names("p", 14)...); len(errs) == 0 {
+			t.Fatal("a /28 had room for 14 pods")
+		}
+		if err := h.node.Status(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }
