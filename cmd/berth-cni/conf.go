@@ -26,10 +26,11 @@ type conf struct {
 	Valid      []types.GCAttachment `json:"cni.dev/valid-attachments"`
 }
 
+// parseConf reads a configuration. With an error comes what could be read of it: it says where to log the error.
 func parseConf(stdin []byte) (conf, error) {
 	var c conf
 	if err := json.Unmarshal(stdin, &c); err != nil {
-		return conf{}, cniError(agentapi.CodeDecode, "the network configuration on standard input is not understood: "+err.Error(),
+		return c, cniError(agentapi.CodeDecode, "the network configuration on standard input is not understood: "+err.Error(),
 			"validate /etc/cni/net.d/10-aws.conflist; the agent writes it anew when it is deleted")
 	}
 	if c.Socket == "" {
@@ -67,19 +68,16 @@ func parseArgs(args string) (agentapi.Pod, error) {
 	return pod, nil
 }
 
-// parse reads all that came with a call about an attachment.
-func parse(args *skel.CmdArgs) (conf, agentapi.Request, error) {
-	c, err := parseConf(args.StdinData)
-	if err != nil {
-		return conf{}, agentapi.Request{}, err
-	}
+// request reads what came with a call about an attachment.
+func request(c conf, args *skel.CmdArgs) (agentapi.Request, error) {
 	pod, err := parseArgs(args.Args)
 	if err != nil {
-		return conf{}, agentapi.Request{}, err
+		return agentapi.Request{}, err
 	}
-	return c, agentapi.Request{
+	return agentapi.Request{
 		Attachment: agentapi.Attachment{Network: c.Name, ContainerID: args.ContainerID, IfName: args.IfName},
 		Pod:        pod,
+		CNIVersion: c.CNIVersion,
 		Netns:      args.Netns,
 	}, nil
 }

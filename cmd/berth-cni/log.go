@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -23,16 +22,19 @@ const (
 )
 
 // logged wraps a verb: it gives it a logger and logs how it ended. A log that cannot be written fails nothing.
-func logged(verb string, f func(*skel.CmdArgs, *slog.Logger) error) func(*skel.CmdArgs) error {
+func logged(verb string, f func(conf, *skel.CmdArgs, *slog.Logger) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		start := time.Now()
-		w := openLog(args.StdinData)
+		c, err := parseConf(args.StdinData)
+		w := openLog(c.LogFile)
 		defer func() { _ = w.Close() }()
-		log := newLogger(w, args.StdinData).With(run.KeyAction, verb, "container", args.ContainerID)
+		log := newLogger(w, c.LogLevel).With(run.KeyAction, verb, "container", args.ContainerID)
 		if pod, err := parseArgs(args.Args); err == nil && pod.Name != "" {
 			log = log.With(run.KeyNamespace, pod.Namespace, run.KeyPod, pod.Name)
 		}
-		err := f(args, log)
+		if err == nil {
+			err = f(c, args, log)
+		}
 		if err != nil {
 			code := types.ErrInternal
 			if e, ok := errors.AsType[*types.Error](err); ok {
@@ -46,21 +48,7 @@ func logged(verb string, f func(*skel.CmdArgs, *slog.Logger) error) func(*skel.C
 	}
 }
 
-// logConf is the part of the configuration that says where to log; it must be had before the rest is known to be right.
-func logConf(stdin []byte) (file, level string) {
-	var c struct {
-		File  string `json:"pluginLogFile"`
-		Level string `json:"pluginLogLevel"`
-	}
-	_ = json.Unmarshal(stdin, &c)
-	if c.File == "" {
-		c.File = defaultLogFile
-	}
-	return c.File, c.Level
-}
-
-func newLogger(w io.Writer, stdin []byte) *slog.Logger {
-	_, text := logConf(stdin)
+func newLogger(w io.Writer, text string) *slog.Logger {
 	level := slog.LevelDebug
 	switch strings.ToUpper(text) {
 	case "INFO":
@@ -73,9 +61,11 @@ func newLogger(w io.Writer, stdin []byte) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-func openLog(stdin []byte) io.WriteCloser {
-	path, _ := logConf(stdin)
+// openLog opens the log of a configuration, which may be one that is not understood.
+func openLog(path string) io.WriteCloser {
 	switch path {
+	case "":
+		path = defaultLogFile
 	case "stderr":
 		return keepOpen{os.Stderr}
 	case "stdout": // is for the result

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/berth-net/berth/internal/agentapi"
+	"github.com/berth-net/berth/internal/agentapi/cniresult"
 	"github.com/berth-net/berth/internal/agentapi/queue"
 	"github.com/berth-net/berth/internal/run"
 )
@@ -29,8 +29,8 @@ func (p plugin) client(c conf) agentapi.Client {
 	return agentapi.Client{Socket: c.Socket, Build: p.build}
 }
 
-func (p plugin) add(args *skel.CmdArgs, log *slog.Logger) error {
-	c, req, err := parse(args)
+func (p plugin) add(c conf, args *skel.CmdArgs, log *slog.Logger) error {
+	req, err := request(c, args)
 	if err != nil {
 		return err
 	}
@@ -44,22 +44,25 @@ func (p plugin) add(args *skel.CmdArgs, log *slog.Logger) error {
 	if err != nil {
 		return answerError(req, err, agentapi.CodeTryAgainLater)
 	}
-	if reply.Added == nil || len(reply.Added.Addrs) == 0 {
+	if len(reply.Result) == 0 {
 		return noAnswer(req)
 	}
-	log.Info("added", "ip", reply.Added.Addrs, "veth", reply.Added.HostVeth)
-	return types.PrintResult(newResult(req, *reply.Added), c.CNIVersion)
+	log.Info("added", "result", string(reply.Result))
+	if _, err := os.Stdout.Write(append(reply.Result, '\n')); err != nil {
+		return cniError(agentapi.CodeIO, fmt.Sprintf("%s: write the result: %v", subject(req), err), "")
+	}
+	return nil
 }
 
 // del succeeds once the agent has removed the attachment, or the request is safe on disk because no agent answers.
-func (p plugin) del(args *skel.CmdArgs, log *slog.Logger) error {
-	c, req, err := parse(args)
+func (p plugin) del(c conf, args *skel.CmdArgs, log *slog.Logger) error {
+	req, err := request(c, args)
 	if err != nil {
 		return err
 	}
 	req.Verb = agentapi.Del
 	if len(c.PrevResult) > 0 {
-		if previous, err := parseResult(c, req); err != nil {
+		if previous, err := previousOf(c, req); err != nil {
 			log.Warn("going on without prevResult", run.KeyErr, err)
 		} else {
 			req.Previous = &previous
@@ -90,12 +93,12 @@ func (p plugin) queueDel(c conf, req agentapi.Request) error {
 }
 
 // check compares what the runtime kept with what the agent knows; the agent looks at the kernel.
-func (p plugin) check(args *skel.CmdArgs, log *slog.Logger) error {
-	c, req, err := parse(args)
+func (p plugin) check(c conf, args *skel.CmdArgs, log *slog.Logger) error {
+	req, err := request(c, args)
 	if err != nil {
 		return err
 	}
-	previous, err := parseResult(c, req)
+	previous, err := previousOf(c, req)
 	if err != nil {
 		return err
 	}
@@ -137,11 +140,7 @@ func compare(req agentapi.Request, have, want agentapi.Added) error {
 }
 
 // gc tells the agent which attachments exist.
-func (p plugin) gc(args *skel.CmdArgs, log *slog.Logger) error {
-	c, err := parseConf(args.StdinData)
-	if err != nil {
-		return err
-	}
+func (p plugin) gc(c conf, _ *skel.CmdArgs, log *slog.Logger) error {
 	req := agentapi.Request{Verb: agentapi.GC, Attachment: agentapi.Attachment{Network: c.Name}}
 	for _, a := range c.Valid {
 		req.Valid = append(req.Valid, agentapi.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName})
@@ -154,11 +153,7 @@ func (p plugin) gc(args *skel.CmdArgs, log *slog.Logger) error {
 }
 
 // status tells whether an ADD would succeed.
-func (p plugin) status(args *skel.CmdArgs, _ *slog.Logger) error {
-	c, err := parseConf(args.StdinData)
-	if err != nil {
-		return err
-	}
+func (p plugin) status(c conf, _ *skel.CmdArgs, _ *slog.Logger) error {
 	req := agentapi.Request{Verb: agentapi.Status, Attachment: agentapi.Attachment{Network: c.Name}}
 	if _, err := p.client(c).Do(req, nil, agentapi.AskTimeout); err != nil {
 		return answerError(req, err, agentapi.CodeNotAvailable)
@@ -179,7 +174,16 @@ func answerError(req agentapi.Request, err error, whenDown agentapi.Code) error 
 	return cniError(whenDown, fmt.Sprintf("%s: the node's agent (aws-node) does not answer: %v", what, err), agentDownHint)
 }
 
+// previousOf reads the result of the ADD, which the runtime kept.
+func previousOf(c conf, req agentapi.Request) (agentapi.Added, error) {
+	previous, err := cniresult.Parse(c.CNIVersion, req.Attachment.IfName, c.PrevResult)
+	if e, ok := errors.AsType[*agentapi.Error](err); ok {
+		return previous, cniError(e.Code, subject(req)+": "+e.Msg, e.Details)
+	}
+	return previous, err
+}
+
 func noAnswer(req agentapi.Request) error {
-	return cniError(agentapi.CodeProtocol, subject(req)+": the agent's answer has no addresses",
+	return cniError(agentapi.CodeProtocol, subject(req)+": the agent's answer has no result",
 		"plugin and agent are of different versions: restart the node's aws-node pod, it installs its own plugin")
 }

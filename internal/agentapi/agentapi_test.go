@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,33 @@ func TestRequestCarriesDescriptor(t *testing.T) {
 	b, errB := received.Stat()
 	if errA != nil || errB != nil || !os.SameFile(a, b) {
 		t.Errorf("the descriptor is another file: %v %v %v %v", a, errA, b, errB)
+	}
+}
+
+// A request is encoded by hand: no field may be forgotten.
+func TestRequestArrivesWhole(t *testing.T) {
+	full := request()
+	full.CNIVersion = "1.0.0"
+	value := reflect.ValueOf(full)
+	for i := range value.NumField() {
+		if value.Field(i).IsZero() {
+			t.Errorf("the test leaves %s empty", value.Type().Field(i).Name)
+		}
+	}
+	for name, req := range map[string]agentapi.Request{"all fields": full, "none": {}, "no pod": {Version: 1, Verb: agentapi.Status}} {
+		t.Run(name, func(t *testing.T) {
+			client, server := pair(t)
+			if err := agentapi.WriteRequest(client, req, nil); err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := agentapi.ReadRequest(server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(req, got, compareAddrs); diff != "" {
+				t.Errorf("request changed under way (-sent +received):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -77,6 +77,8 @@ type Request struct {
 
 	Attachment Attachment `json:"attachment,omitzero"`
 	Pod        Pod        `json:"pod,omitzero"`
+	// CNIVersion is the version of the specification that an ADD's result must have.
+	CNIVersion string `json:"cniVersion,omitempty"`
 	// Netns is the path of the network namespace in the runtime's words. It is text for logs; the descriptor counts.
 	Netns string `json:"netns,omitempty"`
 	// Previous is what an earlier ADD answered, as the runtime kept it (DEL and CHECK).
@@ -110,7 +112,11 @@ type Added struct {
 type Reply struct {
 	Version int    `json:"version"`
 	Agent   string `json:"agent,omitempty"` // build of the agent
-	Added   *Added `json:"added,omitempty"` // ADD and CHECK
+
+	// Result is the result of an ADD as the runtime wants it. The agent makes it: encoders take a tenth of the short life
+	// of a plugin to be set up, and the agent has long had them.
+	Result json.RawMessage `json:"result,omitempty"`
+	Added  *Added          `json:"added,omitempty"` // CHECK
 	// Report is the node's state (REPORT).
 	Report json.RawMessage `json:"report,omitempty"`
 	Error  *Error          `json:"error,omitempty"`

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/agentapi"
+	"github.com/berth-net/berth/internal/agentapi/cniresult"
 )
 
 // Handler answers requests, several at a time. The context ends when the plugin does not wait any more. An error that is
@@ -227,7 +228,11 @@ func (s *Server) dispatch(ctx context.Context, req agentapi.Request, netns *os.F
 			return reply, agentapi.Errorf(agentapi.CodeEnvironment, "ADD of %s came without a network namespace", req.Attachment)
 		}
 		added, err := s.handler.Add(ctx, req, netns)
-		return agentapi.Reply{Added: &added}, err
+		if err != nil {
+			return reply, err
+		}
+		reply.Result, err = cniresult.Encode(req, added)
+		return reply, err
 	case agentapi.Del:
 		return reply, s.handler.Del(ctx, req)
 	case agentapi.Check:

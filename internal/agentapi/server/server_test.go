@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/agentapi"
+	"github.com/berth-net/berth/internal/agentapi/cniresult"
 	"github.com/berth-net/berth/internal/agentapi/server"
 )
 
@@ -95,8 +96,8 @@ func serve(t *testing.T, f *fake, path string) (stop func()) {
 func add(container string) agentapi.Request {
 	return agentapi.Request{
 		Verb:       agentapi.Add,
-		Attachment: agentapi.Attachment{Network: "n", ContainerID: container, IfName: "eth0"},
-		Pod:        agentapi.Pod{Name: container},
+		CNIVersion: "1.0.0", Attachment: agentapi.Attachment{Network: "n", ContainerID: container, IfName: "eth0"},
+		Pod: agentapi.Pod{Name: container},
 	}
 }
 
@@ -121,8 +122,11 @@ func TestVerbs(t *testing.T) {
 	c := agentapi.Client{Socket: path, Build: "plugin"}
 
 	reply, err := c.Do(add("c1"), netns(t), 5*time.Second)
-	if err != nil || reply.Added == nil || reply.Added.HostVeth != "enic1" || reply.Added.Table != 7 || reply.Agent != "test" {
-		t.Fatalf("ADD: %+v, %v", reply.Added, err)
+	if err != nil || reply.Agent != "test" {
+		t.Fatalf("ADD: %+v, %v", reply, err)
+	}
+	if added, err := cniresult.Parse("1.0.0", "eth0", reply.Result); err != nil || added.HostVeth != "enic1" || added.Table != 7 {
+		t.Fatalf("ADD: %+v, %v", added, err)
 	}
 	check := add("c1")
 	check.Verb = agentapi.Check

@@ -1,4 +1,10 @@
-package main
+// Package cniresult translates between what the agent knows of an attachment and the result of the CNI specification, in
+// every version of it.
+//
+// A result has the shape that plugins of the Amazon VPC CNI write and read, so that either can delete what the other added:
+// the host's veth; the container's interface with its route table in place of a MAC; and an interface that does not exist,
+// whose MAC is the VLAN (0: none) and whose sandbox is the device index.
+package cniresult
 
 import (
 	"encoding/json"
@@ -16,9 +22,6 @@ import (
 	"github.com/berth-net/berth/internal/agentapi"
 )
 
-// The result has the shape that plugins of the Amazon VPC CNI write and read, so that either can delete what the other
-// added: the host's veth; the container's interface with its route table in place of a MAC; and an interface that does
-// not exist, whose MAC is the VLAN (0: none) and whose sandbox is the device index.
 const (
 	dummyPrefix = "dummy"
 	noVLAN      = "0"
@@ -27,6 +30,19 @@ const (
 	// containerIndex is the place of the container's interface in the result.
 	containerIndex = 1
 )
+
+// Encode returns the result of an ADD in the version that the runtime asked for.
+func Encode(req agentapi.Request, added agentapi.Added) (json.RawMessage, error) {
+	r, err := newResult(req, added).GetAsVersion(req.CNIVersion)
+	if err != nil {
+		return nil, agentapi.Errorf(agentapi.CodeConfig, "result of ADD in version %q of the specification: %v", req.CNIVersion, err)
+	}
+	data, err := json.MarshalIndent(r, "", "    ")
+	if err != nil {
+		return nil, fmt.Errorf("encode result of ADD: %w", err)
+	}
+	return data, nil
+}
 
 func newResult(req agentapi.Request, added agentapi.Added) *types100.Result {
 	hash := added.HostVeth[max(0, len(added.HostVeth)-hashLength):]
@@ -48,43 +64,43 @@ func newResult(req agentapi.Request, added agentapi.Added) *types100.Result {
 	return r
 }
 
-// parseResult reads a prevResult back. What it does not find stays empty: chained plugins may have changed it, and older
-// versions wrote less.
-func parseResult(c conf, req agentapi.Request) (agentapi.Added, error) {
-	if len(c.PrevResult) == 0 || string(c.PrevResult) == "null" {
-		return agentapi.Added{}, cniError(agentapi.CodeConfig, subject(req)+": the configuration has no prevResult", "")
+// Parse reads a prevResult of a version back. What it does not find stays empty: chained plugins may have changed it, and
+// older versions wrote less.
+func Parse(cniVersion, ifName string, prevResult []byte) (agentapi.Added, error) {
+	if len(prevResult) == 0 || string(prevResult) == "null" {
+		return agentapi.Added{}, agentapi.Errorf(agentapi.CodeConfig, "the configuration has no prevResult")
 	}
 	var raw map[string]any
-	if err := json.Unmarshal(c.PrevResult, &raw); err != nil {
-		return agentapi.Added{}, badResult(req, err)
+	if err := json.Unmarshal(prevResult, &raw); err != nil {
+		return agentapi.Added{}, badResult(err)
 	}
-	pc := types.PluginConf{CNIVersion: c.CNIVersion, RawPrevResult: raw}
+	pc := types.PluginConf{CNIVersion: cniVersion, RawPrevResult: raw}
 	if err := version.ParsePrevResult(&pc); err != nil {
-		return agentapi.Added{}, badResult(req, err)
+		return agentapi.Added{}, badResult(err)
 	}
 	r, err := types100.GetResult(pc.PrevResult)
 	if err != nil {
-		return agentapi.Added{}, badResult(req, err)
+		return agentapi.Added{}, badResult(err)
 	}
-	return fromResult(r, req)
+	return fromResult(r, ifName)
 }
 
-func badResult(req agentapi.Request, err error) error {
-	return cniError(agentapi.CodeDecode, fmt.Sprintf("%s: prevResult is not understood: %v", subject(req), err), "")
+func badResult(err error) error {
+	return agentapi.Errorf(agentapi.CodeDecode, "prevResult is not understood: %v", err)
 }
 
-func fromResult(r *types100.Result, req agentapi.Request) (agentapi.Added, error) {
+func fromResult(r *types100.Result, ifName string) (agentapi.Added, error) {
 	var added agentapi.Added
 	container := -1
 	for i, iface := range r.Interfaces {
 		switch {
 		case iface == nil:
-			return agentapi.Added{}, badResult(req, errors.New("an interface is null"))
+			return agentapi.Added{}, badResult(errors.New("an interface is null"))
 		case strings.HasPrefix(iface.Name, dummyPrefix) && len(iface.Name) == len(dummyPrefix)+hashLength:
 			added.Device, _ = strconv.Atoi(iface.Sandbox)
 		case iface.Sandbox == "" && added.HostVeth == "":
 			added.HostVeth = iface.Name
-		case iface.Name == req.Attachment.IfName && container < 0:
+		case iface.Name == ifName && container < 0:
 			container = i
 			added.Table, _ = strconv.Atoi(iface.Mac) // another version may have a real MAC here
 			added.MTU = iface.Mtu
@@ -92,7 +108,7 @@ func fromResult(r *types100.Result, req agentapi.Request) (agentapi.Added, error
 	}
 	for _, ip := range r.IPs {
 		if ip == nil {
-			return agentapi.Added{}, badResult(req, errors.New("an address is null"))
+			return agentapi.Added{}, badResult(errors.New("an address is null"))
 		}
 		if ip.Interface != nil && *ip.Interface != container {
 			continue
