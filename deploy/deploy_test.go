@@ -19,13 +19,13 @@ import (
 
 var update = flag.Bool("update", false, "write the plain manifest and the golden files anew")
 
-// helm runs the Helm that `make .cache/bin/helm` builds, or the user's own.
+// helm runs the Helm that `make tools` builds, or the user's own.
 func helm(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	program := "../.cache/bin/helm"
 	if _, err := os.Stat(program); err != nil {
 		if program, err = exec.LookPath("helm"); err != nil {
-			t.Skip("Helm is not there: make .cache/bin/helm")
+			t.Skip("Helm is not there: make tools")
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), program, args...)
@@ -91,8 +91,14 @@ func TestValues(t *testing.T) {
 		},
 		{"no node agent, no enforcing mode", []string{"--set", "nodeAgent.enabled=false"}, nil, []string{"NETWORK_POLICY_ENFORCING_MODE"}},
 		{"node agent enabled adds no container", []string{"--set", "nodeAgent.enabled=true"}, []string{"NETWORK_POLICY_ENFORCING_MODE"}, []string{"aws-eks-nodeagent"}},
-		{"right to patch pods only when asked", nil, nil, []string{"verbs: [patch]", "eniconfigs, watch"}},
-		{"annotating pods", []string{"--set", "env.ANNOTATE_POD_IP=true"}, []string{"verbs: [patch]"}, nil},
+		{"no right that no feature uses", nil, nil, []string{"verbs: [patch]", "resources: [eniconfigs]"}},
+		{
+			"probes of a values file of the existing CNI",
+			[]string{"--set", "livenessProbe.exec.command={/app/grpc-health-probe,-addr=:50051}", "--set", "readinessProbe.exec.command={/app/grpc-health-probe,-addr=:50051}"},
+			[]string{"exec:\n            command:\n            - /app/berth-agent\n            - probe\n            - -ready\n"},
+			[]string{"grpc-health-probe"},
+		},
+		{"own probe", []string{"--set", "livenessProbe.exec.command={/bin/true}"}, []string{"- /bin/true\n"}, nil},
 		{"selector of EKS", []string{"--set", "originalMatchLabels=true"}, []string{"matchLabels:\n      k8s-app: aws-node\n"}, nil},
 		{
 			"role of the service account",
@@ -133,6 +139,9 @@ func TestRefusedValues(t *testing.T) {
 		{"ENIConfig resources", []string{"--set", "eniConfig.create=true"}, "custom networking does not exist yet"},
 		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
 		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
+		{"network policy", []string{"--set", "enableNetworkPolicy=true"}, "network policy is not enforced yet"},
+		{"a feature that does not exist yet", []string{"--set", "env.ENABLE_POD_ENI=true"}, "env.ENABLE_POD_ENI=true: security groups for pods does not exist yet"},
+		{"a feature that does not exist yet, as text", []string{"--set-string", "env.ENABLE_PREFIX_DELEGATION=True"}, "prefix delegation does not exist yet"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := render(t, test.args...)

@@ -60,6 +60,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if not .Values.hostNetwork -}}
 {{- fail "hostNetwork=false: the agent manages the node's own network and must run in it" -}}
 {{- end -}}
+{{- if eq (toString .Values.enableNetworkPolicy) "true" -}}
+{{- fail "enableNetworkPolicy=true: network policy is not enforced yet, every pod would stay open; run a policy engine beside this chart" -}}
+{{- end -}}
+{{- $later := dict
+  "ANNOTATE_POD_IP" "the annotation of pods"
+  "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "custom networking"
+  "ENABLE_IPv6" "IPv6"
+  "ENABLE_MULTI_NIC" "multi-NIC"
+  "ENABLE_POD_ENI" "security groups for pods"
+  "ENABLE_PREFIX_DELEGATION" "prefix delegation"
+  "ENABLE_V6_EGRESS" "IPv6 egress" -}}
+{{- range $name, $value := .Values.env -}}
+{{- if and (hasKey $later $name) (has (lower (toString $value)) (list "true" "t" "1")) -}}
+{{- fail (printf "env.%s=%v: %s does not exist yet; the agent would not start" $name $value (get $later $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A probe. A values file of the existing CNI asks its own health program, which the image does not have. */}}
+{{- define "berth.probe" -}}
+{{- $probe := deepCopy (index . 0) -}}
+{{- if has "/app/grpc-health-probe" (dig "exec" "command" (list) $probe) -}}
+{{- $_ := set $probe.exec "command" (index . 1) -}}
+{{- end -}}
+{{- toYaml (omit $probe "timeoutSeconds") -}}
 {{- end -}}
 
 {{/* A value as text: whole numbers without an exponent. */}}
