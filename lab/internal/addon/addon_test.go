@@ -129,6 +129,9 @@ func TestRolloutThatDoesNotComeAbout(t *testing.T) {
 		if err := s.Apply(eks.AddonChange{Name: CoreDNS}); err == nil || !strings.Contains(err.Error(), "currently in CREATING State") {
 			t.Error(err)
 		}
+		if err := s.Remove(CoreDNS, false); err == nil || !strings.Contains(err.Error(), "currently in CREATING State") {
+			t.Errorf("an add-on is removed while it is created: %v", err)
+		}
 		s.Wait()
 		a := find(s, CoreDNS)
 		want := []eks.Issue{{Code: "InsufficientNumberOfReplicas", Message: "daemonset/aws-node: 1 of 2 pods are ready", Resources: []string{"deployment/coredns"}}}

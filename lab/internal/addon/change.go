@@ -98,6 +98,9 @@ func (s *Store) Remove(name string, preserve bool) error {
 	if !ok {
 		return eks.NotFound(fmt.Sprintf("No addon: %s found", name))
 	}
+	if a.Status == eks.Creating || a.Status == eks.Updating || a.Status == eks.Deleting {
+		return eks.InUse(fmt.Sprintf("Addon cannot be deleted as it is currently in %s State", a.Status))
+	}
 	a.Status, a.ModifiedAt = eks.Deleting, time.Now()
 	s.save()
 	s.group.Go(func() {
