@@ -4,6 +4,7 @@
 //	lab-prepare [-repo DIR] [-nodes N]          check and build
 //	lab-prepare -check                          only check; the exit status tells
 //	lab-prepare -packages                       only unpack Debian's packages: nft, ip, the AWS command line and others
+//	lab-prepare -helm                           only build Helm
 package main
 
 import (
@@ -35,6 +36,7 @@ func run(ctx context.Context, args []string) error {
 	nodes := flags.Int("nodes", 2, "nodes that the lab will run")
 	check := flags.Bool("check", false, "only check the machine")
 	packages := flags.Bool("packages", false, "only unpack Debian's packages")
+	helm := flags.Bool("helm", false, "only build Helm")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -51,6 +53,10 @@ func run(ctx context.Context, args []string) error {
 	if *packages {
 		defer board.Close()
 		return build.Packages(ctx, config)
+	}
+	if *helm {
+		defer board.Close()
+		return build.Helm(ctx, config)
 	}
 	results := preflight.Run(ctx, preflight.Needs{
 		Dir: string(cache), Nodes: *nodes, Path: os.Getenv("PATH"), Built: config.Built(),

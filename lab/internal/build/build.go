@@ -62,6 +62,9 @@ func Programs(ctx context.Context, c Config) error {
 	return nil
 }
 
+// Helm compiles Helm alone.
+func Helm(ctx context.Context, c Config) error { return helm().build(ctx, c) }
+
 // Packages unpacks Debian's packages and writes their wrappers.
 func Packages(ctx context.Context, c Config) error {
 	const what = "packages"

@@ -36,8 +36,25 @@ func targets() []target {
 			packages: []string{"./cmd/berth-kube", "k8s.io/kubernetes/cmd/kubectl", "k8s.io/kubernetes/test/images/agnhost"},
 		},
 		{name: "CoreDNS", dir: "lab/coredns", packages: []string{"."}, out: "coredns", closed: true},
-		{name: "Helm", dir: "lab/helm", packages: []string{"helm.sh/helm/v3/cmd/helm"}, out: "./", closed: true},
+		helm(),
 	}
+}
+
+// helm is the upstream command. What it takes for a cluster's version when none is asked, it is told as its own releases are.
+func helm() target {
+	major, minor := numbers()
+	var flags strings.Builder
+	for _, pkg := range []string{"pkg/chartutil.k8sVersion", "pkg/lint/rules.k8sVersion"} {
+		fmt.Fprintf(&flags, " -X helm.sh/helm/v3/%[1]sMajor=%[2]s -X helm.sh/helm/v3/%[1]sMinor=%[3]s", pkg, major, minor)
+	}
+	return target{name: "Helm", dir: "lab/helm", packages: []string{"helm.sh/helm/v3/cmd/helm"}, out: "./", closed: true, ldflags: flags.String()}
+}
+
+// numbers are the first two of Kubernetes' version.
+func numbers() (major, minor string) {
+	major, rest, _ := strings.Cut(strings.TrimPrefix(kubernetesVersion, "v"), ".")
+	minor, _, _ = strings.Cut(rest, ".")
+	return major, minor
 }
 
 // plugins are the CNI plugins that an EKS node image brings; the lab's go.mod names them as tools.
@@ -52,8 +69,7 @@ func plugins() []string {
 // versionFlags set what the components report: without them it is v0.0.0.
 func versionFlags() string {
 	var b strings.Builder
-	major, rest, _ := strings.Cut(strings.TrimPrefix(kubernetesVersion, "v"), ".")
-	minor, _, _ := strings.Cut(rest, ".")
+	major, minor := numbers()
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
 		fmt.Fprintf(&b, " -X %[1]s.gitVersion=%[2]s -X %[1]s.gitMajor=%[3]s -X %[1]s.gitMinor=%[4]s -X %[1]s.gitTreeState=clean",
 			pkg, kubernetesVersion, major, minor)
