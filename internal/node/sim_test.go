@@ -25,6 +25,7 @@ import (
 
 var (
 	simSeeds  = flag.Int("sim.seeds", 1000, "number of seeds of the simulation")
+	simFirst  = flag.Uint64("sim.first", 1, "the first of them")
 	simEvents = flag.Int("sim.events", 2000, "events per seed")
 	simSeed   = flag.Uint64("sim.seed", 0, "run this one seed and print its trace")
 )
@@ -51,11 +52,11 @@ func TestSimulation(t *testing.T) {
 			}
 		})
 	}
-	for seed := range *simSeeds {
+	for i := range *simSeeds {
 		if t.Failed() {
 			break
 		}
-		seeds <- uint64(seed + 1)
+		seeds <- *simFirst + uint64(i)
 	}
 	close(seeds)
 	wg.Wait()
