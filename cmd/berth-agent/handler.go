@@ -140,10 +140,13 @@ func (h handler) Report(ctx context.Context) (json.RawMessage, error) {
 }
 
 func subject(req agentapi.Request) string {
-	if req.Pod.Name == "" {
+	switch {
+	case req.Pod.Name != "":
+		return "pod " + req.Pod.Namespace + "/" + req.Pod.Name
+	case req.Attachment.ContainerID != "":
 		return "container " + req.Attachment.ContainerID
 	}
-	return "pod " + req.Pod.Namespace + "/" + req.Pod.Name
+	return "network " + req.Attachment.Network
 }
 
 // asError gives an error of the loop its code.
@@ -151,6 +154,9 @@ func asError(req agentapi.Request, err error) error {
 	e, ok := errors.AsType[*node.Error](err)
 	if !ok {
 		return fmt.Errorf("%s: %w", subject(req), err)
+	}
+	if req.Pod.Name == "" { // GC is about many
+		req.Pod.Namespace, req.Pod.Name = e.Pod.Namespace, e.Pod.Name
 	}
 	answer := &agentapi.Error{Code: codeOf(req.Verb, e), Msg: fmt.Sprintf("%s: %s", subject(req), e.Why), Details: e.Hint}
 	if e.Detail != "" {

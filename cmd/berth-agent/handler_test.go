@@ -158,6 +158,20 @@ func TestStatusTellsPodsThatMayBeCutOffFromAnAgentThatIsNotReady(t *testing.T) {
 	}
 }
 
+func TestErrorOfGCNamesThePod(t *testing.T) {
+	h, l := newHandler(t)
+	req := agentapi.Request{Version: agentapi.Version, Verb: agentapi.GC, Attachment: agentapi.Attachment{Network: "aws-cni"}}
+	for want, refuse := range map[string]*node.Error{
+		"pod default/web: wiring-failed":      {Pod: node.PodName{Namespace: "default", Name: "web"}, Op: "DEL", Why: node.WiringError},
+		"network aws-cni: starting: metadata": {Op: "GC", Why: ipam.Starting, Detail: "metadata"},
+	} {
+		l.refuse = refuse
+		if e, ok := errors.AsType[*agentapi.Error](h.GC(t.Context(), req)); !ok || e.Msg != want {
+			t.Errorf("%+v, want %q", e, want)
+		}
+	}
+}
+
 func TestStatusSaysWhatTheStartWaitsFor(t *testing.T) {
 	h, l := newHandler(t)
 	if err := h.Status(t.Context()); err != nil {

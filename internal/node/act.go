@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -44,7 +43,7 @@ func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 		n.ports.Meter.Acted(a.Kind, a.Why, elapsed, r.Err)
 	}
 	switch {
-	case r.Err != nil && !errors.Is(r.Err, context.Canceled):
+	case r.Err != nil:
 		n.log.Warn("action failed", run.KeyAction, a.String(), run.KeyElapsed, elapsed, run.KeyErr, r.Err)
 	case a.Kind.Mutates():
 		n.log.Info("action done", run.KeyAction, a.String(), run.KeyElapsed, elapsed)

@@ -245,7 +245,7 @@ func (n *Node) expire(now time.Time) {
 		if now.Before(c.deadline) {
 			return false
 		}
-		c.reply <- addReply{err: &Error{Pod: podName(c.req.Pod), Op: "ADD", Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "see the agent's log", Retry: true}}
+		c.reply <- addReply{err: n.starting("ADD", podName(c.req.Pod))}
 		return true
 	})
 	for key, c := range n.adds {

@@ -43,7 +43,7 @@ func (n *Node) Del(ctx context.Context, req DelRequest) error {
 func (n *Node) beginDel(req DelRequest, reply chan error) {
 	pod := req.Pod
 	if n.state == nil {
-		reply <- &Error{Pod: podName(pod), Op: "DEL", Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "the kubelet tries again", Retry: true}
+		reply <- n.starting("DEL", podName(pod))
 		return
 	}
 	key := pod.Key
@@ -88,7 +88,7 @@ func (n *Node) unwired(pod hostnet.Pod, key ipam.Key, err error, reply chan erro
 	wait := n.ports.Journal.Append([]ipam.Record{r})
 	n.spawn(func() {
 		if err := wait(); err != nil { // the address cools in memory; a restart finds its pod gone
-			n.log.Warn("record a release", run.KeyPod, pod.Name, run.KeyErr, err)
+			n.log.Warn("record a release", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs, run.KeyErr, err)
 		}
 		reply <- nil
 	})
@@ -166,21 +166,31 @@ func (n *Node) heldAddrs() []netip.Addr {
 	return held
 }
 
+// starting is the answer to a request that came before the start was over.
+func (n *Node) starting(op string, pod PodName) error {
+	return &Error{Pod: pod, Op: op, Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "the runtime tries again; see the agent's log", Retry: true}
+}
+
 // GC deletes every attachment of the network that is not among the valid ones. One that is being added stays.
 func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
-	stale, err := query(ctx, n, func() (pods []ipam.Pod) {
+	type answer struct {
+		stale []ipam.Pod
+		err   error
+	}
+	a, err := query(ctx, n, func() (a answer) {
 		if n.state == nil {
-			return nil
+			return answer{err: n.starting("GC", PodName{})}
 		}
-		for _, a := range n.state.Allocations() {
-			_, adding := n.adds[a.Pod.Key]
-			if a.Pod.Key.Network == network && !adding && !slices.Contains(valid, a.Pod.Key) {
-				pods = append(pods, a.Pod)
+		for _, alloc := range n.state.Allocations() {
+			key := alloc.Pod.Key
+			if _, adding := n.adds[key]; key.Network == network && !adding && !slices.Contains(valid, key) {
+				a.stale = append(a.stale, alloc.Pod)
 			}
 		}
-		return pods
+		return a
 	})
-	for _, pod := range stale { // one that cannot be removed does not keep the others
+	err = errors.Join(err, a.err)
+	for _, pod := range a.stale { // one that cannot be removed does not keep the others
 		n.log.Info("attachment is not valid any more", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyWhy, "gc")
 		err = errors.Join(err, n.Del(ctx, DelRequest{Pod: pod}))
 	}
@@ -191,20 +201,25 @@ func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
 func (n *Node) Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error) {
 	type answer struct {
 		pod hostnet.Pod
-		ok  bool
+		err error
 	}
 	a, err := query(ctx, n, func() answer {
 		if n.state == nil {
-			return answer{}
+			return answer{err: n.starting("CHECK", podName(pod))}
 		}
 		a, ok := n.state.Allocation(pod.Key)
-		return answer{n.hostPod(a), ok}
+		if !ok {
+			return answer{err: &Error{Pod: podName(pod), Op: "CHECK", Why: Unknown, Detail: "the agent has no address for it", Hint: "delete the pod, so that it is added again"}}
+		}
+		return answer{pod: n.hostPod(a)}
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errStopping):
 		return hostnet.Pod{}, n.stopping(pod, "CHECK")
-	}
-	if !a.ok {
-		return hostnet.Pod{}, &Error{Pod: podName(pod), Op: "CHECK", Why: Unknown, Detail: "the agent has no address for it", Hint: "delete the pod, so that it is added again"}
+	case err != nil:
+		return hostnet.Pod{}, fmt.Errorf("CHECK pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	case a.err != nil:
+		return hostnet.Pod{}, a.err
 	}
 	missing, err := n.ports.Host.CheckPod(ctx, n.cfg.Settings, a.pod, netns)
 	if err != nil {

@@ -241,7 +241,7 @@ func (n *Node) tell(f func()) {
 	}
 }
 
-// work runs f beside the loop.
+// spawn runs f beside the loop.
 func (n *Node) spawn(f func()) {
 	n.work.Go(f)
 }

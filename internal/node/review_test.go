@@ -206,6 +206,35 @@ func TestGCGoesOnAfterAPodThatCannotBeUnwired(t *testing.T) {
 	})
 }
 
+// silentMetadata does not answer.
+type silentMetadata struct{ node.Metadata }
+
+func (silentMetadata) Instance(ctx context.Context) (vpc.Instance, error) {
+	<-ctx.Done()
+	return vpc.Instance{}, ctx.Err()
+}
+
+// CHECK told the runtime that the agent does not know the pod, and GC that all was collected.
+func TestCheckAndGCWhileStartingAreToldToComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer func() { h.close() }()
+		if _, errs := h.addAll("p"); len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		h.close()
+		h.ports.Metadata = silentMetadata{h.ports.Metadata}
+		h.start()
+		synctest.Wait()
+		_, check := h.node.Check(t.Context(), pod("p"), nil)
+		for verb, err := range map[string]error{"CHECK": check, "GC": h.node.GC(t.Context(), "", nil)} {
+			if e, ok := errors.AsType[*node.Error](err); !ok || e.Why != ipam.Starting || !e.Retry || !strings.Contains(e.Error(), "metadata") {
+				t.Errorf("%s: %v", verb, err)
+			}
+		}
+	})
+}
+
 // silentCloud answers for interfaces and nothing else.
 type silentCloud struct{ node.Cloud }
 
