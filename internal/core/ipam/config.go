@@ -79,8 +79,6 @@ const (
 	// searchPause is how long no pod may begin to wait until the next one is something new: the runtime repeats an ADD that
 	// failed within a quarter of a minute.
 	searchPause = time.Minute
-	// fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
-	fullFor = 30 * time.Second
 	// metadataEvery is the interval of walks of the metadata service.
 	metadataEvery   = time.Minute
 	metadataWaiting = 5 * time.Second

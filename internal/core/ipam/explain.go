@@ -2,9 +2,7 @@ package ipam
 
 import (
 	"fmt"
-	"strings"
 
-	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -84,9 +82,9 @@ func (s *State) noRoom(t Tally) Why {
 		return AddressesInDoubt
 	case slots <= 0 && s.addressSlots() == 0:
 		return NodeFull
-	case s.subnetsRead.IsZero() && !s.subnetsDenied:
+	case !s.zone.Told():
 		return Starting
-	case slots == 1 && s.bestRoom() >= 1:
+	case slots == 1 && s.zone.Best() > 1:
 		return LastSlotKept
 	}
 	return SubnetsFull
@@ -103,20 +101,6 @@ func (s *State) doubtful() int {
 		}
 	}
 	return n
-}
-
-// bestRoom is how many pod addresses a new interface could bring at most.
-func (s *State) bestRoom() int {
-	room := 0
-	for _, sn := range s.subnets {
-		if _, full := s.full[sn.ID]; full {
-			continue
-		}
-		if usable, _ := subnet.Judge(s.rules(), sn); usable {
-			room = max(room, s.left(sn)-1)
-		}
-	}
-	return room
 }
 
 // Explain puts a plan's reason into words that name the figures and the next step.
@@ -145,10 +129,10 @@ func (s *State) Explain(p Plan) Blocked {
 		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
 		b.Hint = "lower the kubelet's max-pods or use a larger instance type"
 	case LastSlotKept:
-		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.subnetLine())
+		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.zone)
 		b.Hint = s.subnetHint()
 	case SubnetsFull:
-		b.Detail, b.Hint = s.subnetLine(), s.subnetHint()
+		b.Detail, b.Hint = s.zone.String(), s.subnetHint()
 	case EC2Throttled, EC2Failing:
 		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "the agent tries again by itself"
 		if vpc.CodeOf(s.lastErr) == vpc.LimitReached {
@@ -174,28 +158,4 @@ func (s *State) addressSlots() int {
 		}
 	}
 	return n
-}
-
-// subnetLine names the zone's subnets with their room, or why they are not used.
-func (s *State) subnetLine() string {
-	var parts []string
-	for _, sn := range s.subnets {
-		usable, why := subnet.Judge(s.rules(), sn)
-		switch _, full := s.full[sn.ID]; {
-		case usable && full:
-			parts = append(parts, fmt.Sprintf("%s %s has no free address", sn.ID, sn.CIDR))
-		case usable:
-			parts = append(parts, fmt.Sprintf("%s %s has %d free", sn.ID, sn.CIDR, s.left(sn)))
-		case why == subnet.Untagged && sn.Free == 0:
-		default:
-			parts = append(parts, fmt.Sprintf("%s %s is not used (%s)", sn.ID, sn.CIDR, why))
-		}
-	}
-	if s.subnetsDenied {
-		parts = append(parts, "IAM denies ec2:DescribeSubnets, so that only "+string(s.Instance.Subnet)+" is tried")
-	}
-	if len(parts) == 0 {
-		return "no subnet in " + string(s.Instance.Zone)
-	}
-	return strings.Join(parts, ", ")
 }

@@ -20,11 +20,11 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 	}
 	switch a.Kind {
 	case AssignAddresses:
-		s.taken[e.Subnet] += a.Count
+		s.zone.Take(e.Subnet, a.Count)
 		return nil
 	case CreateENI:
 		if s.pending[a.Create.Token] == nil {
-			s.taken[a.Create.Subnet] += a.Create.Secondary + 1
+			s.zone.Take(a.Create.Subnet, a.Create.Secondary+1)
 			s.pending[a.Create.Token] = a.Create
 			s.seq++
 		} // a repetition is recorded again: the first record may not have become durable
@@ -206,7 +206,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	case AssignAddresses:
 		s.assignFailed(a, e, code, now)
 	case ReadSubnets:
-		s.subnetsDenied = code == vpc.NotAuthorized
+		s.zone.Deny(code == vpc.NotAuthorized)
 	case DetachENI:
 		// Surely not begun: this was the first try, and nothing came before the denial, as it may before a throttle.
 		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized {
@@ -250,9 +250,9 @@ func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 	if e == nil {
 		return
 	}
-	s.taken[e.Subnet] = max(s.taken[e.Subnet]-a.Count, 0)
+	s.zone.Take(e.Subnet, -a.Count)
 	if code == vpc.SubnetFull {
-		s.markFull(e.Subnet, now)
+		s.zone.Refused(e.Subnet, now)
 		e.Dirty = false
 	}
 }
@@ -260,14 +260,14 @@ func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 // createFailed closes a refused creation, so that another subnet can be tried; an unknown outcome keeps its token.
 func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) []Record {
 	if code == vpc.SubnetFull {
-		s.markFull(a.Create.Subnet, now)
+		s.zone.Refused(a.Create.Subnet, now)
 		delete(s.retry, a.Key)
 	}
 	if keep {
 		return nil
 	}
 	delete(s.pending, a.Create.Token)
-	s.taken[a.Create.Subnet] = max(s.taken[a.Create.Subnet]-a.Create.Secondary-1, 0)
+	s.zone.Take(a.Create.Subnet, -a.Create.Secondary-1)
 	if code != vpc.SubnetFull {
 		s.fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
 	}
@@ -288,16 +288,6 @@ func (s *State) attachFailed(e *ENI, code vpc.Code, unknown bool, now time.Time)
 	e.Phase = Created
 	s.resort()
 	return []Record{e.record()}
-}
-
-func (s *State) markFull(id vpc.SubnetID, now time.Time) {
-	free := 0
-	for _, sn := range s.subnets {
-		if sn.ID == id {
-			free = sn.Free
-		}
-	}
-	s.full[id] = fullMark{at: now, free: free}
 }
 
 func (s *State) forgetLeaked(id vpc.ENIID) {

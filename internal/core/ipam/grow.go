@@ -13,7 +13,7 @@ func (p *planner) grow() {
 	if p.enisRead.IsZero() || p.holdsGrowth() {
 		return
 	}
-	if !p.restored && p.subnetsRead.IsZero() && p.retry[keyReadSubnets].failures == 0 {
+	if !p.restored && p.subnetsRead().IsZero() && p.retry[keyReadSubnets].failures == 0 {
 		return // a first start waits for the tags once; an error lets it go on
 	}
 	need := needs(p.Config, p.tally, p.perENI(), p.maxPods())
@@ -108,37 +108,11 @@ func (p *planner) assignable(e *ENI) int {
 
 // room is how many addresses a subnet has left for growth; known is false when nothing is known that would forbid it.
 func (p *planner) room(id vpc.SubnetID) (free int, known bool) {
-	for _, sn := range p.subnets {
-		if sn.ID != id {
-			continue
-		}
-		if usable, _ := subnet.Judge(p.rules(), sn); !usable {
-			p.wantSubnets()
-			return 0, true
-		}
-		if p.isFull(id) || sn.Free == 0 {
-			p.wantSubnets()
-			return 0, true
-		}
-		return max(p.left(sn)-p.planned[id], 0), true
-	}
-	if p.isFull(id) {
+	free, known = p.zone.Room(id, p.now)
+	if known && free == 0 {
 		p.wantSubnets()
-		return 0, true
 	}
-	return 0, false
-}
-
-// isFull tells whether EC2's word that a subnet is full still stands. Normally a later read of the subnets ends it; where
-// none is allowed, time does.
-func (p *planner) isFull(id vpc.SubnetID) bool {
-	mark, full := p.full[id]
-	return full && (!p.subnetsDenied || p.now.Sub(mark.at) < fullFor)
-}
-
-// left is a subnet's free count less what was begun since it was read.
-func (s *State) left(sn vpc.Subnet) int {
-	return max(sn.Free-s.taken[sn.ID], 0)
+	return max(free-p.planned[id], 0), known
 }
 
 // wantSubnets asks for newer facts about the subnets, sooner while pods wait.
@@ -202,11 +176,12 @@ func (p *planner) place(need short, rest, slots int) (vpc.Subnet, int, bool) {
 		want = min(per, rest)
 	}
 	whole := p.wholeENI(rest)
-	for _, sn := range p.candidates() {
-		free := p.left(sn) - p.planned[sn.ID] - 1 // one is the interface's own
-		if sn.Free < 0 {                          // room unknown, and nobody may tell: EC2 will
+	for _, sn := range p.zone.Candidates(p.now) {
+		if sn.Free == subnet.Unknown { // EC2 will tell
+			sn.CIDR = p.primaryCIDR()
 			return sn, want, true
 		}
+		free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
 		switch {
 		case free < 1:
 			continue
@@ -223,24 +198,6 @@ func (s *State) wholeENI(rest int) int {
 	t := s.Tally()
 	still := max(s.maxPods()-t.InUse-t.Held-t.Free-t.Coming, rest)
 	return min(s.perENI(), still)
-}
-
-// candidates are the usable subnets that EC2 did not call full, most room first. When the subnets cannot be read for lack
-// of permission, or discovery is off and they were not read, the primary subnet is tried with unknown room.
-func (p *planner) candidates() []vpc.Subnet {
-	if p.subnetsRead.IsZero() {
-		if (p.subnetsDenied || !p.Config.Discovery) && !p.isFull(p.Instance.Subnet) {
-			return []vpc.Subnet{{ID: p.Instance.Subnet, VPC: p.Instance.VPC, Zone: p.Instance.Zone, CIDR: p.primaryCIDR(), Free: -1}}
-		}
-		return nil
-	}
-	var list []vpc.Subnet
-	for _, sn := range subnet.Order(p.rules(), p.subnets) {
-		if !p.isFull(sn.ID) {
-			list = append(list, sn)
-		}
-	}
-	return list
 }
 
 // primaryCIDR is the block of the primary subnet, zero while unknown.

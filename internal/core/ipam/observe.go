@@ -270,21 +270,11 @@ func (s *State) unlisted(e *ENI, askedAt time.Time) {
 
 // observeSubnets folds a read of the zone's subnets.
 func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
-	if askedAt.Before(s.subnetsRead) {
+	if askedAt.Before(s.subnetsRead()) {
 		return nil
 	}
-	if !slices.EqualFunc(s.subnets, list, sameButRoom) {
+	if s.zone.Read(list, askedAt, s.underWay()) {
 		s.searchedFrom = askedAt
-	}
-	s.subnets, s.subnetsRead, s.subnetsDenied = list, askedAt, false
-	s.retake()
-	for id, mark := range s.full {
-		for _, sn := range list {
-			// The count lags behind refusals: the mark goes when it moved, or when it had time to.
-			if sn.ID == id && askedAt.After(mark.at) && (sn.Free > mark.free || askedAt.Sub(mark.at) > fullFor) {
-				delete(s.full, id)
-			}
-		}
 	}
 	var records []Record
 	for _, e := range s.order {
@@ -295,9 +285,10 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 	return records
 }
 
-// sameButRoom compares subnets without their counts of free addresses, which move with every pod of every node.
-func sameButRoom(a, b vpc.Subnet) bool {
-	return a.ID == b.ID && a.CIDR == b.CIDR && a.Available == b.Available && maps.Equal(a.Tags, b.Tags)
+// subnetsRead is when the last answer about the subnets was asked for.
+func (s *State) subnetsRead() time.Time {
+	_, at := s.zone.Subnets()
+	return at
 }
 
 // observeVPC takes over the VPC's blocks and the groups for new interfaces. An empty answer is none.
@@ -312,31 +303,30 @@ func (s *State) observeVPC(blocks []netip.Prefix, groups []vpc.SecurityGroupID, 
 	}
 }
 
-// retake counts what is still under way: a read may or may not have seen it.
-func (s *State) retake() {
-	clear(s.taken)
+// underWay is how many addresses each subnet is being asked for.
+func (s *State) underWay() map[vpc.SubnetID]int {
+	n := make(map[vpc.SubnetID]int)
 	for _, a := range s.inflight {
 		if e := s.enis[a.ENI]; a.Kind == AssignAddresses && e != nil {
-			s.taken[e.Subnet] += a.Count
+			n[e.Subnet] += a.Count
 		}
 	}
 	for _, p := range s.pending {
-		s.taken[p.Subnet] += p.Secondary + 1
+		n[p.Subnet] += p.Secondary + 1
 	}
+	return n
 }
 
 // applySubnet takes over what the subnet says of its interface: its block and whether it is barred.
 func (s *State) applySubnet(e *ENI) bool {
-	for _, sn := range s.subnets {
-		if sn.ID != e.Subnet {
-			continue
-		}
-		barred := subnet.Barred(s.rules(), sn)
-		changed := barred != e.Barred || sn.CIDR != e.SubnetCIDR
-		e.Barred, e.SubnetCIDR = barred, sn.CIDR
-		return changed
+	sn, ok := s.zone.Find(e.Subnet)
+	if !ok {
+		return false
 	}
-	return false
+	barred := subnet.Barred(s.zone.Rules(), sn)
+	changed := barred != e.Barred || sn.CIDR != e.SubnetCIDR
+	e.Barred, e.SubnetCIDR = barred, sn.CIDR
+	return changed
 }
 
 // observeMetadata folds the metadata service's view, which is a hint: it gives subnet blocks, and asks for a read of EC2

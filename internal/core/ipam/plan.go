@@ -3,7 +3,6 @@ package ipam
 import (
 	"fmt"
 	"hash/fnv"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -74,7 +73,7 @@ func (p *planner) do(a Action) bool {
 func (p *planner) read() {
 	if p.enisRead.IsZero() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Starting})
-		if !p.restored && p.subnetsRead.IsZero() { // tags decide whether the primary subnet may be used at all
+		if !p.restored && p.subnetsRead().IsZero() { // tags decide whether the primary subnet may be used at all
 			p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 		}
 		slow := !p.now.Before(p.startedAt.Add(ec2Slow))
@@ -112,19 +111,12 @@ func (p *planner) metadataInterval() time.Duration {
 // translated until the block is known.
 func (p *planner) readVPC() {
 	every, why := vpcEvery, Resync
-	if p.blockUnknown() {
+	if p.zone.Outside(p.Instance.VPCCIDRs) {
 		every, why = vpcUnknown, BlockUnknown
 	}
-	if p.now.Sub(p.vpcRead) >= every || p.vpcRead.Before(p.subnetsRead) && why == BlockUnknown {
+	if p.now.Sub(p.vpcRead) >= every || p.vpcRead.Before(p.subnetsRead()) && why == BlockUnknown {
 		p.do(Action{Kind: ReadVPC, Key: keyReadVPC, Why: why})
 	}
-}
-
-// blockUnknown tells whether a subnet of the VPC lies outside its known blocks.
-func (s *State) blockUnknown() bool {
-	return slices.ContainsFunc(s.subnets, func(sn vpc.Subnet) bool {
-		return sn.VPC == s.Instance.VPC && !slices.ContainsFunc(s.Instance.VPCCIDRs, func(b netip.Prefix) bool { return b.Overlaps(sn.CIDR) })
-	})
 }
 
 // finishBegun completes what an earlier plan, perhaps of an earlier process, began.
@@ -294,11 +286,11 @@ func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
 
 // readSubnets reads the subnets again when growth waits for one, or when the last answer is old.
 func (p *planner) readSubnets() {
-	age := p.now.Sub(p.subnetsRead)
+	age := p.now.Sub(p.subnetsRead())
 	switch {
-	case p.subnetsRead.IsZero() && p.restored && p.needSubnets == 0 && p.now.Sub(p.startedAt) < firstQuiet:
+	case p.subnetsRead().IsZero() && p.restored && p.needSubnets == 0 && p.now.Sub(p.startedAt) < firstQuiet:
 		return
-	case p.subnetsRead.IsZero():
+	case p.subnetsRead().IsZero():
 		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 	case p.needSubnets > 0 && age >= p.needSubnets:
 		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: PodsWaiting})
@@ -387,12 +379,10 @@ func (p *planner) wake() {
 	}
 	at(p.metadataRead.Add(p.metadataInterval()))
 	at(p.vpcRead.Add(vpcEvery))
-	if p.blockUnknown() {
+	if p.zone.Outside(p.Instance.VPCCIDRs) {
 		at(p.vpcRead.Add(vpcUnknown))
 	}
-	for _, mark := range p.full {
-		at(mark.at.Add(fullFor))
-	}
+	p.zone.Judged(at)
 	at(p.startedAt.Add(ec2Slow))
 	at(p.startedAt.Add(firstQuiet))
 	at(p.doubtUntil)
@@ -400,7 +390,7 @@ func (p *planner) wake() {
 	at(p.shrunkAt.Add(shrinkEvery))
 	at(p.enisRead.Add(resyncEvery))
 	if p.needSubnets > 0 {
-		at(p.subnetsRead.Add(p.needSubnets))
+		at(p.subnetsRead().Add(p.needSubnets))
 	}
 	p.plan.Wake = next
 }

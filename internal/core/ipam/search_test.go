@@ -147,3 +147,20 @@ func TestBlocksOfTheVPCAreFollowed(t *testing.T) {
 		}
 	}
 }
+
+// The node has all its interfaces, and what the subnet's count promised is taken: the count is read again, since other nodes
+// give addresses back.
+func TestPodsOfANodeWithAllItsInterfacesSeeThatTheSubnetHasRoomAgain(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
+	w.subs[0].Free = 5
+	w.add(0, 8)
+	w.settle()
+	if tally := w.state.Tally(); tally.Waiting != 3 {
+		t.Fatalf("tally %+v", tally)
+	}
+	w.subs[0].Free = 100
+	w.count("", 10*time.Second, time.Second)
+	if tally := w.state.Tally(); tally.Waiting != 0 {
+		t.Errorf("tally %+v: %s", tally, w.plan())
+	}
+}

@@ -148,13 +148,7 @@ type State struct {
 	// live are addresses that the kernel shows on a live link.
 	live map[netip.Addr]bool
 
-	subnets     []vpc.Subnet
-	subnetsRead time.Time // asked at; zero before the first answer
-	// subnetsDenied: IAM refuses the read, so room stays unknown.
-	subnetsDenied bool
-	full          map[vpc.SubnetID]fullMark
-	// taken is what growth took from a subnet since it was read.
-	taken        map[vpc.SubnetID]int
+	zone         *subnet.Zone
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
 	metadataRead time.Time
@@ -183,25 +177,14 @@ type place struct {
 	ip  netip.Addr
 }
 
-type fullMark struct {
-	at   time.Time
-	free int // what the describe said when EC2 refused
-}
-
 // New returns the state of a node that knows nothing yet.
 func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
+	zone := subnet.NewZone(subnet.Rules{VPC: inst.VPC, Zone: inst.Zone, Primary: inst.Subnet, Cluster: cfg.Cluster, Discovery: cfg.Discovery})
 	return &State{
-		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now,
+		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now, zone: zone,
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), pods: make(map[Key]*Allocation),
 		removed: make(map[place]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
-		full: make(map[vpc.SubnetID]fullMark), taken: make(map[vpc.SubnetID]int), leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
-	}
-}
-
-// rules are the subnet rules of this node.
-func (s *State) rules() subnet.Rules {
-	return subnet.Rules{
-		VPC: s.Instance.VPC, Zone: s.Instance.Zone, Primary: s.Instance.Subnet, Cluster: s.Config.Cluster, Discovery: s.Config.Discovery,
+		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
 	}
 }
 
@@ -341,10 +324,10 @@ func (s *State) Lost() []Allocation {
 func (s *State) Waiting() []Demand { return slices.Clone(s.waiting) }
 
 // Subnets returns the subnets of the node's zone as last read, and when that was asked.
-func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.subnets, s.subnetsRead }
+func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.zone.Subnets() }
 
 // Rules returns what decides about a subnet on this node.
-func (s *State) Rules() subnet.Rules { return s.rules() }
+func (s *State) Rules() subnet.Rules { return s.zone.Rules() }
 
 // Ready tells whether the pool is known well enough to answer pods.
 func (s *State) Ready() bool { return !s.enisRead.IsZero() || s.provisional }

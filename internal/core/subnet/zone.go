@@ -1,0 +1,171 @@
+package subnet
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
+const fullFor = 30 * time.Second
+
+// Unknown is the room of a subnet that nobody may count.
+const Unknown = -1
+
+// Zone is what a node knows of the subnets of its zone: as last read, less what the node took since, and without those that
+// EC2 called full.
+type Zone struct {
+	rules  Rules
+	list   []vpc.Subnet
+	readAt time.Time // asked at; zero before the first answer
+	denied bool      // IAM refuses the read, so that room stays unknown
+	full   map[vpc.SubnetID]refusal
+	taken  map[vpc.SubnetID]int // since the read, or still under way then
+}
+
+// refusal is EC2's word that a subnet is full, and the count at that time.
+type refusal struct {
+	at   time.Time
+	free int
+}
+
+// NewZone returns the zone of a node that has read nothing yet.
+func NewZone(r Rules) *Zone {
+	return &Zone{rules: r, full: make(map[vpc.SubnetID]refusal), taken: make(map[vpc.SubnetID]int)}
+}
+
+// Rules returns what decides about a subnet on this node.
+func (z *Zone) Rules() Rules { return z.rules }
+
+// Subnets returns the subnets as last read, and when that was asked: never, when zero.
+func (z *Zone) Subnets() ([]vpc.Subnet, time.Time) { return z.list, z.readAt }
+
+// Read folds a read that was asked at askedAt; what is under way then may or may not show in its counts. It tells whether
+// the subnets differ in more than their counts, which move with every pod of every node.
+func (z *Zone) Read(list []vpc.Subnet, askedAt time.Time, underWay map[vpc.SubnetID]int) (news bool) {
+	news = !slices.EqualFunc(z.list, list, func(a, b vpc.Subnet) bool {
+		return a.ID == b.ID && a.CIDR == b.CIDR && a.Available == b.Available && maps.Equal(a.Tags, b.Tags)
+	})
+	z.list, z.readAt, z.denied, z.taken = list, askedAt, false, underWay
+	for id, r := range z.full {
+		// The count lags behind refusals: the mark goes when it moved, or when it had time to.
+		if sn, listed := z.Find(id); askedAt.After(r.at) && (!listed || sn.Free > r.free || askedAt.Sub(r.at) > fullFor) {
+			delete(z.full, id)
+		}
+	}
+	return news
+}
+
+// Deny tells whether IAM refused the last read.
+func (z *Zone) Deny(denied bool) { z.denied = denied }
+
+// Told tells whether all is known that can be.
+func (z *Zone) Told() bool { return !z.readAt.IsZero() || z.denied }
+
+// Find returns a subnet as last read.
+func (z *Zone) Find(id vpc.SubnetID) (vpc.Subnet, bool) {
+	for _, sn := range z.list {
+		if sn.ID == id {
+			return sn, true
+		}
+	}
+	return vpc.Subnet{}, false
+}
+
+// Outside tells whether a subnet of the VPC lies in none of its blocks that are known.
+func (z *Zone) Outside(blocks []netip.Prefix) bool {
+	return slices.ContainsFunc(z.list, func(sn vpc.Subnet) bool {
+		return sn.VPC == z.rules.VPC && !slices.ContainsFunc(blocks, sn.CIDR.Overlaps)
+	})
+}
+
+// Take counts n addresses as taken, or as given back when n is negative.
+func (z *Zone) Take(id vpc.SubnetID, n int) { z.taken[id] = max(z.taken[id]+n, 0) }
+
+// Refused tells that EC2 called a subnet full.
+func (z *Zone) Refused(id vpc.SubnetID, now time.Time) {
+	sn, _ := z.Find(id)
+	z.full[id] = refusal{at: now, free: sn.Free}
+}
+
+// isFull tells whether EC2's word that a subnet is full still stands. Normally a later read of the subnets ends it; where
+// none is allowed, time does.
+func (z *Zone) isFull(id vpc.SubnetID, now time.Time) bool {
+	r, full := z.full[id]
+	return full && (!z.denied || now.Sub(r.at) < fullFor)
+}
+
+// Judged calls f with each time at which a refusal may be judged again.
+func (z *Zone) Judged(f func(time.Time)) {
+	for _, r := range z.full {
+		f(r.at.Add(fullFor))
+	}
+}
+
+// left is a subnet's count less what was taken since.
+func (z *Zone) left(sn vpc.Subnet) int { return max(sn.Free-z.taken[sn.ID], 0) }
+
+// Room is how many more addresses interfaces in a subnet may get; known is false when nothing is known that would forbid
+// to ask EC2.
+func (z *Zone) Room(id vpc.SubnetID, now time.Time) (free int, known bool) {
+	sn, listed := z.Find(id)
+	if usable, _ := Judge(z.rules, sn); z.isFull(id, now) || listed && !usable {
+		return 0, true
+	}
+	return z.left(sn), listed
+}
+
+// Candidates are the subnets that a new interface may be made in, most room first; each Free is what is left. When the
+// subnets cannot be read for lack of permission, or were not and discovery is off, the node's own is tried, its room
+// Unknown.
+func (z *Zone) Candidates(now time.Time) []vpc.Subnet {
+	own := z.rules.Primary
+	if z.readAt.IsZero() && (z.denied || !z.rules.Discovery) && !z.isFull(own, now) {
+		return []vpc.Subnet{{ID: own, VPC: z.rules.VPC, Zone: z.rules.Zone, Free: Unknown}}
+	}
+	list := slices.Clone(z.list)
+	for i := range list {
+		list[i].Free = z.left(list[i])
+	}
+	return slices.DeleteFunc(Order(z.rules, list), func(sn vpc.Subnet) bool { return z.isFull(sn.ID, now) })
+}
+
+// Best is what the usable subnet with most room has left, zero when EC2 called them all full.
+func (z *Zone) Best() int {
+	best := 0
+	for _, sn := range Order(z.rules, z.list) {
+		if _, full := z.full[sn.ID]; !full {
+			best = max(best, z.left(sn))
+		}
+	}
+	return best
+}
+
+// String names the subnets with their room, or why they are not used. Foreign ones that are full help nobody.
+func (z *Zone) String() string {
+	var parts []string
+	for _, sn := range z.list {
+		usable, why := Judge(z.rules, sn)
+		switch _, full := z.full[sn.ID]; {
+		case usable && full:
+			parts = append(parts, fmt.Sprintf("%s %s has no free address", sn.ID, sn.CIDR))
+		case usable:
+			parts = append(parts, fmt.Sprintf("%s %s has %d free", sn.ID, sn.CIDR, z.left(sn)))
+		case why == Untagged && sn.Free == 0:
+		default:
+			parts = append(parts, fmt.Sprintf("%s %s is not used (%s)", sn.ID, sn.CIDR, why))
+		}
+	}
+	if z.denied {
+		parts = append(parts, "IAM denies ec2:DescribeSubnets, so that only "+string(z.rules.Primary)+" is tried")
+	}
+	if len(parts) == 0 {
+		return "no subnet in " + string(z.rules.Zone)
+	}
+	return strings.Join(parts, ", ")
+}
