@@ -60,11 +60,13 @@ func (r *rotating) Write(p []byte) (int, error) {
 
 func (r *rotating) rotate() {
 	name := func(i int) string { return r.path + "." + strconv.Itoa(i) }
-	for i := r.keep; i > 1; i-- {
-		_ = os.Rename(name(i-1), name(i))
-	}
-	if err := os.Rename(r.path, name(1)); err != nil {
-		return
+	if _, err := os.Lstat(r.path); err == nil { // else it was set aside before, and a new one could not be opened
+		for i := r.keep; i > 1; i-- {
+			_ = os.Rename(name(i-1), name(i))
+		}
+		if err := os.Rename(r.path, name(1)); err != nil {
+			return
+		}
 	}
 	old := r.file
 	if err := r.open(); err != nil {
