@@ -224,7 +224,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	n := r.Node
 	t := n.Tally
 	emit(descReady, number(n.Ready))
-	emit(descDegraded, len(r.Degraded)+len(n.Degraded))
+	emit(descDegraded, len(r.Degraded)+len(n.Degraded)+len(n.Lost))
 	emit(descQueued, r.QueuedDeletes)
 	emit(descWaiting, t.Waiting)
 	if n.Blocked.Why != "" {
@@ -240,6 +240,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	for _, s := range n.Subnets {
 		emit(descSubnetFree, s.Free, string(s.ID), s.CIDR.String(), strconv.FormatBool(s.Usable))
 	}
+	emit(descInProgress, number(!n.Ready), "nodeInit")
 	collectActions(n.Acting, emit)
 }
 

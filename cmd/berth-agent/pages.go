@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -42,6 +43,9 @@ func nameless(r agentReport) agentReport {
 	for i := range r.Node.ENIs {
 		r.Node.ENIs[i].Addresses = nil
 	}
-	r.Node.Waiting, r.Node.Acting = nil, nil
+	if n := len(r.Node.Lost); n > 0 {
+		r.Node.Degraded = append(slices.Clone(r.Node.Degraded), fmt.Sprintf("EC2 does not list the addresses of %d pods any more: delete those that the agent's log names", n))
+	}
+	r.Node.Lost, r.Node.Waiting, r.Node.Acting = nil, nil, nil
 	return r
 }

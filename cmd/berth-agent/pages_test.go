@@ -127,13 +127,13 @@ func TestStatusPageNamesNoPod(t *testing.T) {
 	report := func(context.Context) (agentReport, error) {
 		pod := &ipam.Pod{Namespace: "secret", Name: "secret-pod"}
 		return agentReport{Version: "v1", Node: node.Report{
-			Ready: true, Tally: ipam.Tally{InUse: 1, Waiting: 1},
+			Ready: true, Tally: ipam.Tally{InUse: 1, Waiting: 1}, Lost: []string{"EC2 does not list 10.0.0.9 of pod secret/secret-pod: delete the pod"},
 			ENIs:    []node.ReportENI{{ID: "eni-1", Addresses: []node.ReportAddress{{Pod: pod}}}},
 			Waiting: []node.ReportWaiting{{Pod: *pod}},
 		}}, nil
 	}
 	_, body := get(t, newPages("v1").metrics(report), "/v1/status")
-	if !strings.Contains(body, `"eni-1"`) || strings.Contains(body, "secret") {
+	if !strings.Contains(body, `"eni-1"`) || !strings.Contains(body, "addresses of 1 pods") || strings.Contains(body, "secret") {
 		t.Error(body)
 	}
 }

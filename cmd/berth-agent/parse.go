@@ -89,7 +89,7 @@ func text(field func(*config) *string) setter {
 	}
 }
 
-// unused reads a variable that has a meaning only together with a feature that is refused.
+// unused reads a variable without a meaning: that of a feature that is refused, or of one that is no choice any more.
 func unused(*config, string) error { return nil }
 
 func choice(field func(*config) *string, values ...string) setter {

@@ -72,7 +72,7 @@ func ec2Variables() []variable {
 		{"AWS_MANAGE_ENIS_NON_SCHEDULABLE", "false", groupEC2, yesNo, warn, "Add and release interfaces and addresses also while the node has the taint node.kubernetes.io/unschedulable:NoSchedule.", boolean(func(c *config) *bool { return &c.ipam.ManageUnschedulable })},
 		{"ENABLE_SUBNET_DISCOVERY", "true", groupEC2, yesNo, warn, "Use all subnets of the node's VPC and zone that are tagged kubernetes.io/role/cni, not only that of the primary interface.", boolean(func(c *config) *bool { return &c.ipam.Discovery })},
 		{"DISABLE_NETWORK_RESOURCE_PROVISIONING", "false", groupEC2, yesNo, warn, "Change nothing in EC2: somebody else provides interfaces and addresses. Implies DISABLE_LEAKED_ENI_CLEANUP.", negated(func(c *config) *bool { return &c.ipam.Provision })},
-		{"ENABLE_IMDS_ONLY_MODE", "false", groupEC2, yesNo, warn, "Read interfaces from the instance metadata service only and never call EC2. Implies DISABLE_NETWORK_RESOURCE_PROVISIONING.", negated(func(c *config) *bool { return &c.ipam.ReadEC2 })},
+		{"ENABLE_IMDS_ONLY_MODE", "false", groupEC2, yesNo, warn, "Read interfaces from the instance metadata service only and never call EC2, except for the limits of an instance type that is not known. Implies DISABLE_NETWORK_RESOURCE_PROVISIONING.", negated(func(c *config) *bool { return &c.ipam.ReadEC2 })},
 		{"DISABLE_LEAKED_ENI_CLEANUP", "false", groupEC2, yesNo, warn, "Leave unattached interfaces of nodes that are gone.", negated(func(c *config) *bool { return &c.ipam.CleanLeaked })},
 		{"MANAGE_UNTAGGED_ENI", "true", groupEC2, yesNo, warn, "Use interfaces without the tag node.k8s.amazonaws.com/instance_id. Those tagged node.k8s.amazonaws.com/no_manage=true are never used.", boolean(func(c *config) *bool { return &c.ipam.ManageUntagged })},
 		{"ADDITIONAL_ENI_TAGS", "{}", groupEC2, "a JSON object of strings; keys with " + reservedTag + " are left out", skip, "Tags of the interfaces that the agent creates.", extraTags},
@@ -93,6 +93,8 @@ func pathVariables() []variable {
 		{"AWS_EXTERNAL_SERVICE_CIDRS", "", groupPath, ipv4CIDRs, skip, "Destinations that all pods reach by the main route table.", prefixes(func(c *config) *[]netip.Prefix { return &c.host.ExternalServiceCIDRs })},
 		{"AWS_VPC_CNI_NODE_PORT_SUPPORT", "true", groupPath, yesNo, warn, "Replies of node ports leave by the primary interface.", boolean(func(c *config) *bool { return &c.host.NodePort })},
 		{"AWS_VPC_K8S_CNI_CONNMARK", "0x80", groupPath, "a number of 32 bits, not 0", warn, "The bit of the packet mark that node ports use.", connMark},
+		{"AWS_VPC_K8S_CNI_CONFIGURE_RPFILTER", "", groupPath, anyText, warn, "Of no effect, as in the Amazon VPC CNI: the init container sets rp_filter.", unused},
+		{"ENABLE_NFTABLES", "", groupPath, anyText, warn, "Of no effect, as in the Amazon VPC CNI: nftables are always used.", unused},
 		{"AWS_VPC_K8S_CNI_VETHPREFIX", "eni", groupPath, "at most 4 characters, not eth, lo or vlan", stop, "Prefix of the names of pods' interfaces on the node.", vethPrefix},
 	}
 }
@@ -117,6 +119,8 @@ func laterVariables() []variable {
 		{"ENABLE_V6_EGRESS", "false", groupLater, onlyFalse, warn, "IPv6 egress of IPv4 pods. Also read by the init container.", only(false, "IPv6 egress")},
 		{"ENABLE_V4_EGRESS", "true", groupLater, yesNo, warn, "IPv4 egress of IPv6 pods. Of no effect while ENABLE_IPv6 is false.", boolean(func(*config) *bool { return new(bool) })},
 		{"NETWORK_POLICY_ENFORCING_MODE", "standard", groupLater, "standard or none, in any case of letters", stop, "Network policy is not enforced yet: standard, the manifest's value, allows all traffic as none does.", policyMode},
+		{"AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE", "", groupLater, anyText, warn, "Of no effect: there is no egress plugin yet.", unused},
+		{"AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE", "", groupLater, anyText, warn, "Of no effect: there is no egress plugin yet.", unused},
 	}
 }
 

@@ -16,7 +16,8 @@ type Report struct {
 	At       time.Time          `json:"at"`
 	Ready    bool               `json:"ready"`
 	Starting string             `json:"starting,omitempty"` // what the start waits for
-	Degraded []string           `json:"degraded,omitempty"` // what is not as it should be
+	Degraded []string           `json:"degraded,omitempty"` // what is not as it should be; no line names a pod
+	Lost     []string           `json:"lost,omitempty"`     // pods whose address EC2 does not list any more, a line each
 	Instance vpc.Instance       `json:"instance"`
 	Limits   vpc.InstanceLimits `json:"limits"`
 	MaxPods  int                `json:"maxPods,omitempty"`
@@ -91,8 +92,8 @@ func (n *Node) report() Report {
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
 	}
-	for _, a := range n.lost {
-		r.Degraded = append(r.Degraded, fmt.Sprintf("EC2 does not list %s of pod %s/%s: delete the pod", a.Addr, a.Pod.Namespace, a.Pod.Name))
+	for _, a := range s.Lost() {
+		r.Lost = append(r.Lost, fmt.Sprintf("EC2 does not list %s of pod %s/%s: delete the pod", a.Addr, a.Pod.Namespace, a.Pod.Name))
 	}
 	if what, lasting := n.host.trouble.lasting(r.At); lasting {
 		r.Degraded = append(r.Degraded, "host network: "+what)

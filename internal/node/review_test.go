@@ -358,8 +358,8 @@ func TestPodWhoseAddressEC2DoesNotListIsNamed(t *testing.T) {
 			t.Errorf("%d addresses, %d interfaces, %d comparisons", counts.addrs.Load(), counts.enis.Load(), counts.compared.Load())
 		}
 		r, err = h.node.Report(t.Context())
-		if err != nil || r.Tally.InUse != 1 || !strings.Contains(strings.Join(r.Degraded, "\n"), "does not list "+got["p"].String()+" of pod default/p") {
-			t.Errorf("%+v, degraded %q, %v", r.Tally, r.Degraded, err)
+		if err != nil || r.Tally.InUse != 1 || !strings.Contains(strings.Join(r.Lost, "\n"), "does not list "+got["p"].String()+" of pod default/p") {
+			t.Errorf("%+v, lost %q, %v", r.Tally, r.Lost, err)
 		}
 	})
 }

@@ -111,7 +111,7 @@ func (w *world) facts() (map[string]string, error) {
 		return nil, err
 	}
 	t := r.Node.Tally
-	degraded := append(r.Node.Degraded, r.Degraded...)
+	degraded := slices.Concat(r.Node.Degraded, r.Node.Lost, r.Degraded)
 	wrong := slices.DeleteFunc(slices.Clone(degraded), func(s string) bool { return strings.HasPrefix(s, "API server: ") })
 	f := map[string]string{
 		"ready": strconv.FormatBool(r.Node.Ready), "starting": r.Node.Starting, "blocked": r.Node.Blocked.String(),
