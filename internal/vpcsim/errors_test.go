@@ -425,6 +425,19 @@ func TestOtherRefusals(t *testing.T) {
 		{"hop limit", "InvalidParameterValue", func(_ *testing.T, w *world) error {
 			return result(w.ModifyInstanceMetadataOptions(operator, ec2.ModifyInstanceMetadataOptionsInput{InstanceId: w.node, HttpPutResponseHopLimit: new(65)}))
 		}},
+		{"metadata options, tokens neither optional nor required", "InvalidParameterValue", func(_ *testing.T, w *world) error {
+			return result(w.ModifyInstanceMetadataOptions(operator, ec2.ModifyInstanceMetadataOptionsInput{InstanceId: w.node, HttpTokens: "yes"}))
+		}},
+		{"metadata options of an instance that has ended", "IncorrectInstanceState", func(t *testing.T, w *world) error {
+			must(t, result(w.TerminateInstances(operator, ec2.TerminateInstancesInput{InstanceIds: []string{w.node}})))
+			return result(w.ModifyInstanceMetadataOptions(operator, ec2.ModifyInstanceMetadataOptionsInput{InstanceId: w.node, HttpTokens: "required"}))
+		}},
+		{"run with impossible metadata options", "InvalidParameterValue", func(_ *testing.T, w *world) error {
+			return result(w.RunInstances(operator, ec2.RunInstancesInput{
+				ImageId: "ami-" + absent, InstanceType: "m5.large", MinCount: new(1), MaxCount: new(1), SubnetId: w.subnet,
+				MetadataOptions: &ec2.InstanceMetadataOptions{HttpPutResponseHopLimit: new(0)},
+			}))
+		}},
 		{"tags, no such kind", "InvalidID", func(_ *testing.T, w *world) error {
 			return result(w.CreateTags(operator, ec2.CreateTagsInput{Resources: []string{"foo"}, Tags: []ec2.Tag{{Key: "k"}}}))
 		}},
@@ -482,5 +495,24 @@ func TestNotFoundNamesTheInterface(t *testing.T) {
 	_, err := w.DescribeNetworkInterfaces(operator, ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{id}})
 	if err == nil || err.Error() != "InvalidNetworkInterfaceID.NotFound: The networkInterface ID '"+id+"' does not exist" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A parameter that is missing is named as EC2's API names it, so that who reads the message finds it.
+func TestMissingParametersAreNamed(t *testing.T) {
+	w := newWorld(t, vpcsim.Options{})
+	for want, err := range map[string]error{
+		"subnetId":           result(w.CreateNetworkInterface(operator, ec2.CreateNetworkInterfaceInput{})),
+		"vpcId":              result(w.CreateSubnet(operator, ec2.CreateSubnetInput{CidrBlock: "10.0.1.0/24"})),
+		"cidrBlock":          result(w.CreateSubnet(operator, ec2.CreateSubnetInput{VpcId: w.vpc})),
+		"networkInterfaceId": result(w.AssignPrivateIpAddresses(operator, ec2.AssignPrivateIpAddressesInput{})),
+		"attachmentId":       result(w.DetachNetworkInterface(operator, ec2.DetachNetworkInterfaceInput{})),
+		"deviceIndex": result(w.AttachNetworkInterface(operator, ec2.AttachNetworkInterfaceInput{
+			NetworkInterfaceId: w.newENI(t, ec2.CreateNetworkInterfaceInput{}).NetworkInterfaceId, InstanceId: w.node,
+		})),
+	} {
+		if text := "MissingParameter: The request must contain the parameter " + want; err == nil || err.Error() != text {
+			t.Errorf("got %v, want %s", err, text)
+		}
 	}
 }

@@ -43,6 +43,9 @@ var refused = []struct {
 
 // Parse reads the block of a request; host bits are dropped, as EC2 does.
 func Parse(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, ec2.Errorf("MissingParameter", "The request must contain the parameter cidrBlock")
+	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil || !p.Addr().Is4() {
 		return netip.Prefix{}, ec2.Errorf("InvalidParameterValue",

@@ -20,10 +20,13 @@ func TestParse(t *testing.T) {
 	if p, err := Parse("100.68.0.18/18"); err != nil || p != netip.MustParsePrefix("100.68.0.0/18") {
 		t.Errorf("host bits: %v %v", p, err)
 	}
-	for _, bad := range []string{"", "10.0.0.0", "10.0.0.0/33", "2600::/56"} {
+	for _, bad := range []string{"ten", "10.0.0.0", "10.0.0.0/33", "2600::/56"} {
 		if _, err := Parse(bad); code(err) != "InvalidParameterValue" {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+	if _, err := Parse(""); code(err) != "MissingParameter" {
+		t.Errorf("no block: %v", err)
 	}
 }
 

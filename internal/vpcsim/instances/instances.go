@@ -59,6 +59,11 @@ func (s Actions) checkRun(c world.Caller, in ec2.RunInstancesInput) (int, []ec2.
 	if _, known := vpc.Limits(in.InstanceType); !known {
 		return 0, nil, ec2.Errorf("InvalidParameterValue", "Invalid value '%s' for InstanceType.", in.InstanceType)
 	}
+	if in.MetadataOptions != nil {
+		if err := checkOptions(*in.MetadataOptions); err != nil {
+			return 0, nil, err
+		}
+	}
 	live := 0
 	for i := range s.State.Instances.All() {
 		if i.State != world.Terminated {
@@ -225,6 +230,27 @@ func metadataOptions(in *ec2.InstanceMetadataOptions) ec2.InstanceMetadataOption
 	return out
 }
 
+// checkOptions checks the options that a request gives.
+func checkOptions(in ec2.InstanceMetadataOptions) error {
+	for _, o := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"HttpEndpoint", in.HttpEndpoint, []string{"enabled", "disabled"}},
+		{"HttpTokens", in.HttpTokens, []string{"optional", "required"}},
+		{"HttpProtocolIpv6", in.HttpProtocolIpv6, []string{"enabled", "disabled"}},
+		{"InstanceMetadataTags", in.InstanceMetadataTags, []string{"enabled", "disabled"}},
+	} {
+		if o.value != "" && !slices.Contains(o.allowed, o.value) {
+			return ec2.Errorf("InvalidParameterValue", "Value (%s) for parameter %s is invalid. It must be %s.", o.value, o.name, strings.Join(o.allowed, " or "))
+		}
+	}
+	if h := in.HttpPutResponseHopLimit; h != nil && (*h < 1 || *h > 64) {
+		return ec2.Errorf("InvalidParameterValue", "Value (%d) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.", *h)
+	}
+	return nil
+}
+
 func mergeOptions(into *ec2.InstanceMetadataOptions, in ec2.InstanceMetadataOptions) {
 	for _, f := range []struct {
 		into *string
@@ -252,13 +278,17 @@ func (s Actions) ModifyInstanceMetadataOptions(c world.Caller, in ec2.ModifyInst
 	if err != nil {
 		return out, err
 	}
-	if h := in.HttpPutResponseHopLimit; h != nil && (*h < 1 || *h > 64) {
-		return out, ec2.Errorf("InvalidParameterValue", "Value (%d) for parameter HttpPutResponseHopLimit is invalid. It must be between 1 and 64.", *h)
+	if i.State != world.Pending && i.State != world.Running {
+		return out, ec2.Errorf("IncorrectInstanceState", "The instance '%s' is not in a state from which its metadata options can be modified.", i.ID)
 	}
-	mergeOptions(&i.Options, ec2.InstanceMetadataOptions{
+	options := ec2.InstanceMetadataOptions{
 		HttpEndpoint: in.HttpEndpoint, HttpTokens: in.HttpTokens, HttpProtocolIpv6: in.HttpProtocolIpv6,
 		InstanceMetadataTags: in.InstanceMetadataTags, HttpPutResponseHopLimit: in.HttpPutResponseHopLimit,
-	})
+	}
+	if err := checkOptions(options); err != nil {
+		return out, err
+	}
+	mergeOptions(&i.Options, options)
 	out.InstanceMetadataOptions = i.Options
 	return out, nil
 }
@@ -401,39 +431,4 @@ func Architecture(instanceType string) string {
 		return "arm64"
 	}
 	return "x86_64"
-}
-
-var instanceFields = ec2.Fields[ec2.Instance]{
-	"instance-id":         func(i *ec2.Instance) []string { return []string{i.InstanceId} },
-	"instance-type":       func(i *ec2.Instance) []string { return []string{i.InstanceType} },
-	"instance-state-name": func(i *ec2.Instance) []string { return []string{i.State.Name} },
-	"image-id":            func(i *ec2.Instance) []string { return []string{i.ImageId} },
-	"availability-zone":   func(i *ec2.Instance) []string { return []string{i.Placement.AvailabilityZone} },
-	"vpc-id":              func(i *ec2.Instance) []string { return []string{i.VpcId} },
-	"subnet-id":           func(i *ec2.Instance) []string { return []string{i.SubnetId} },
-	"private-ip-address":  func(i *ec2.Instance) []string { return []string{i.PrivateIpAddress} },
-	"private-dns-name":    func(i *ec2.Instance) []string { return []string{i.PrivateDnsName} },
-	"ip-address":          func(i *ec2.Instance) []string { return []string{i.PublicIpAddress} },
-	"client-token":        func(i *ec2.Instance) []string { return []string{i.ClientToken} },
-	"key-name":            func(i *ec2.Instance) []string { return []string{i.KeyName} },
-	"architecture":        func(i *ec2.Instance) []string { return []string{i.Architecture} },
-	"network-interface.subnet-id": func(i *ec2.Instance) []string {
-		return ofInterfaces(i, func(n ec2.InstanceNetworkInterface) string { return n.SubnetId })
-	},
-	"network-interface.network-interface-id": func(i *ec2.Instance) []string {
-		return ofInterfaces(i, func(n ec2.InstanceNetworkInterface) string { return n.NetworkInterfaceId })
-	},
-	"instance.group-id": func(i *ec2.Instance) []string {
-		return world.Collect(i.SecurityGroups, func(g ec2.GroupIdentifier) string { return g.GroupId })
-	},
-	"iam-instance-profile.arn": func(i *ec2.Instance) []string {
-		if i.IamInstanceProfile == nil {
-			return nil
-		}
-		return []string{i.IamInstanceProfile.Arn}
-	},
-}
-
-func ofInterfaces(i *ec2.Instance, of func(ec2.InstanceNetworkInterface) string) []string {
-	return world.Collect(i.NetworkInterfaces, of)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/berth-net/berth/internal/vpcsim/addressing"
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
@@ -526,63 +525,4 @@ func (s Actions) candidates(in ec2.DescribeNetworkInterfacesInput) []string {
 		return s.State.ENIs.IDs
 	}
 	return slices.Sorted(slices.Values(slices.Concat(s.State.ENIs.IDs, s.State.Ghosts.IDs)))
-}
-
-// ofAttachment makes a filter field out of one about the attachment.
-func ofAttachment(of func(*ec2.NetworkInterfaceAttachment) string) func(*ec2.NetworkInterface) []string {
-	return func(v *ec2.NetworkInterface) []string {
-		if v.Attachment == nil {
-			return nil
-		}
-		return []string{of(v.Attachment)}
-	}
-}
-
-func privateIPs(v *ec2.NetworkInterface) []string {
-	return world.Collect(v.PrivateIpAddresses, func(a ec2.NetworkInterfacePrivateIpAddress) string { return a.PrivateIpAddress })
-}
-
-var eniFields = ec2.Fields[ec2.NetworkInterface]{
-	"network-interface-id":         func(v *ec2.NetworkInterface) []string { return []string{v.NetworkInterfaceId} },
-	"subnet-id":                    func(v *ec2.NetworkInterface) []string { return []string{v.SubnetId} },
-	"vpc-id":                       func(v *ec2.NetworkInterface) []string { return []string{v.VpcId} },
-	"owner-id":                     func(v *ec2.NetworkInterface) []string { return []string{v.OwnerId} },
-	"status":                       func(v *ec2.NetworkInterface) []string { return []string{v.Status} },
-	"availability-zone":            func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZone} },
-	"availability-zone-id":         func(v *ec2.NetworkInterface) []string { return []string{v.AvailabilityZoneId} },
-	"description":                  func(v *ec2.NetworkInterface) []string { return []string{v.Description} },
-	"interface-type":               func(v *ec2.NetworkInterface) []string { return []string{v.InterfaceType} },
-	"mac-address":                  func(v *ec2.NetworkInterface) []string { return []string{v.MacAddress} },
-	"private-dns-name":             func(v *ec2.NetworkInterface) []string { return []string{v.PrivateDnsName} },
-	"requester-id":                 func(v *ec2.NetworkInterface) []string { return []string{v.RequesterId} },
-	"requester-managed":            func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.RequesterManaged)} },
-	"source-dest-check":            func(v *ec2.NetworkInterface) []string { return []string{strconv.FormatBool(v.SourceDestCheck)} },
-	"private-ip-address":           privateIPs,
-	"addresses.private-ip-address": privateIPs,
-	"ipv6-addresses.ipv6-address": func(v *ec2.NetworkInterface) []string {
-		return world.Collect(v.Ipv6Addresses, func(a ec2.NetworkInterfaceIpv6Address) string { return a.Ipv6Address })
-	},
-	"group-id": func(v *ec2.NetworkInterface) []string {
-		return world.Collect(v.Groups, func(g ec2.GroupIdentifier) string { return g.GroupId })
-	},
-	"group-name": func(v *ec2.NetworkInterface) []string {
-		return world.Collect(v.Groups, func(g ec2.GroupIdentifier) string { return g.GroupName })
-	},
-	"association.public-ip": func(v *ec2.NetworkInterface) []string {
-		if v.Association == nil {
-			return nil
-		}
-		return []string{v.Association.PublicIp}
-	},
-	"attachment.attachment-id": ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string { return a.AttachmentId }),
-	"attachment.instance-id":   ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string { return a.InstanceId }),
-	"attachment.status":        ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string { return a.Status }),
-	"attachment.device-index":  ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string { return strconv.Itoa(a.DeviceIndex) }),
-	"attachment.network-card-index": ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string {
-		return strconv.Itoa(a.NetworkCardIndex)
-	}),
-	"attachment.instance-owner-id": ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string { return a.InstanceOwnerId }),
-	"attachment.delete-on-termination": ofAttachment(func(a *ec2.NetworkInterfaceAttachment) string {
-		return strconv.FormatBool(a.DeleteOnTermination)
-	}),
 }

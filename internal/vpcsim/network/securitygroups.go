@@ -2,7 +2,6 @@ package network
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 	"github.com/berth-net/berth/internal/vpcsim/groups"
@@ -97,37 +96,6 @@ func (s Actions) DescribeSecurityGroups(c world.Caller, in ec2.DescribeSecurityG
 	return out, err
 }
 
-// cidrs are the IPv4 peers of permissions.
-func cidrs(permissions []ec2.IpPermission) []string {
-	var out []string
-	for _, p := range permissions {
-		for _, r := range p.IpRanges {
-			out = append(out, r.CidrIp)
-		}
-	}
-	return out
-}
-
-var groupFields = ec2.Fields[ec2.SecurityGroup]{
-	"group-id":                  func(g *ec2.SecurityGroup) []string { return []string{g.GroupId} },
-	"group-name":                func(g *ec2.SecurityGroup) []string { return []string{g.GroupName} },
-	"description":               func(g *ec2.SecurityGroup) []string { return []string{g.Description} },
-	"vpc-id":                    func(g *ec2.SecurityGroup) []string { return []string{g.VpcId} },
-	"owner-id":                  func(g *ec2.SecurityGroup) []string { return []string{g.OwnerId} },
-	"ip-permission.cidr":        func(g *ec2.SecurityGroup) []string { return cidrs(g.IpPermissions) },
-	"egress.ip-permission.cidr": func(g *ec2.SecurityGroup) []string { return cidrs(g.IpPermissionsEgress) },
-	"ip-permission.protocol": func(g *ec2.SecurityGroup) []string {
-		return world.Collect(g.IpPermissions, func(p ec2.IpPermission) string { return p.IpProtocol })
-	},
-	"ip-permission.group-id": func(g *ec2.SecurityGroup) []string {
-		var out []string
-		for _, p := range g.IpPermissions {
-			out = append(out, world.Collect(p.UserIdGroupPairs, func(u ec2.UserIdGroupPair) string { return u.GroupId })...)
-		}
-		return out
-	},
-}
-
 // DescribeSecurityGroupRules is EC2's action of that name.
 func (s Actions) DescribeSecurityGroupRules(c world.Caller, in ec2.DescribeSecurityGroupRulesInput) (ec2.DescribeSecurityGroupRulesOutput, error) {
 	var out ec2.DescribeSecurityGroupRulesOutput
@@ -165,12 +133,6 @@ func (s Actions) showRule(c world.Caller, g *groups.Group, r groups.Rule) ec2.Se
 	out := r.Show(g)
 	out.SecurityGroupRuleArn, out.Tags = s.ARN(world.KindRule, g.Owner, r.ID), s.TagsOf(c, r.ID)
 	return out
-}
-
-var ruleFields = ec2.Fields[ec2.SecurityGroupRule]{
-	"group-id":               func(r *ec2.SecurityGroupRule) []string { return []string{r.GroupId} },
-	"security-group-rule-id": func(r *ec2.SecurityGroupRule) []string { return []string{r.SecurityGroupRuleId} },
-	"is-egress":              func(r *ec2.SecurityGroupRule) []string { return []string{strconv.FormatBool(r.IsEgress)} },
 }
 
 // oneRule is the single rule that a request can give without IpPermissions.

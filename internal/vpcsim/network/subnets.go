@@ -205,6 +205,24 @@ var subnetFields = ec2.Fields[ec2.Subnet]{
 	"ipv6-cidr-block-association.ipv6-cidr-block": func(n *ec2.Subnet) []string {
 		return world.Collect(n.Ipv6CidrBlockAssociationSet, func(a ec2.SubnetIpv6CidrBlockAssociation) string { return a.Ipv6CidrBlock })
 	},
+	"ipv6-cidr-block-association.association-id": func(n *ec2.Subnet) []string {
+		return world.Collect(n.Ipv6CidrBlockAssociationSet, func(a ec2.SubnetIpv6CidrBlockAssociation) string { return a.AssociationId })
+	},
+	"ipv6-cidr-block-association.state": func(n *ec2.Subnet) []string {
+		return world.Collect(n.Ipv6CidrBlockAssociationSet, func(a ec2.SubnetIpv6CidrBlockAssociation) string { return a.Ipv6CidrBlockState.State })
+	},
+	"defaultForAz":                    func(n *ec2.Subnet) []string { return []string{fmt.Sprint(n.DefaultForAz)} },
+	"enable-dns64":                    func(n *ec2.Subnet) []string { return []string{fmt.Sprint(n.EnableDns64)} },
+	"map-customer-owned-ip-on-launch": func(n *ec2.Subnet) []string { return []string{fmt.Sprint(n.MapCustomerOwnedIpOnLaunch)} },
+	"private-dns-name-options-on-launch.hostname-type": func(n *ec2.Subnet) []string {
+		return []string{n.PrivateDnsNameOptionsOnLaunch.HostnameType}
+	},
+	"private-dns-name-options-on-launch.enable-resource-name-dns-a-record": func(n *ec2.Subnet) []string {
+		return []string{fmt.Sprint(n.PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsARecord)}
+	},
+	"private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record": func(n *ec2.Subnet) []string {
+		return []string{fmt.Sprint(n.PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsAAAARecord)}
+	},
 }
 
 // DescribeSubnets is EC2's action of that name.

@@ -171,6 +171,19 @@ var vpcFields = ec2.Fields[ec2.Vpc]{
 	"cidr-block-association.state": func(v *ec2.Vpc) []string {
 		return world.Collect(v.CidrBlockAssociationSet, func(a ec2.VpcCidrBlockAssociation) string { return a.CidrBlockState.State })
 	},
+	"dhcp-options-id": func(v *ec2.Vpc) []string { return []string{v.DhcpOptionsId} },
+	"ipv6-cidr-block-association.ipv6-cidr-block": func(v *ec2.Vpc) []string {
+		return world.Collect(v.Ipv6CidrBlockAssociationSet, func(a ec2.VpcIpv6CidrBlockAssociation) string { return a.Ipv6CidrBlock })
+	},
+	"ipv6-cidr-block-association.association-id": func(v *ec2.Vpc) []string {
+		return world.Collect(v.Ipv6CidrBlockAssociationSet, func(a ec2.VpcIpv6CidrBlockAssociation) string { return a.AssociationId })
+	},
+	"ipv6-cidr-block-association.state": func(v *ec2.Vpc) []string {
+		return world.Collect(v.Ipv6CidrBlockAssociationSet, func(a ec2.VpcIpv6CidrBlockAssociation) string { return a.Ipv6CidrBlockState.State })
+	},
+	"ipv6-cidr-block-association.ipv6-pool": func(v *ec2.Vpc) []string {
+		return world.Collect(v.Ipv6CidrBlockAssociationSet, func(a ec2.VpcIpv6CidrBlockAssociation) string { return a.Ipv6Pool })
+	},
 }
 
 // DescribeVpcs is EC2's action of that name.

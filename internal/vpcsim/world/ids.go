@@ -9,30 +9,30 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 )
 
-// Kind is a kind of resource: how its ids begin, EC2's error code and noun for one that is missing, and its name in
-// tags and ARNs.
+// Kind is a kind of resource: how its ids begin, EC2's error code and noun for one that is missing, its name in tags and
+// ARNs, and the parameter of a request that names one.
 type Kind struct {
-	prefix, code, noun, Resource string
+	prefix, code, noun, Resource, parameter string
 }
 
 // The kinds of resources.
 var (
-	KindVPC         = Kind{"vpc", "InvalidVpcID", "vpc ID", "vpc"}
-	KindSubnet      = Kind{"subnet", "InvalidSubnetID", "subnet ID", "subnet"}
-	KindENI         = Kind{"eni", "InvalidNetworkInterfaceID", "networkInterface ID", "network-interface"}
-	KindAttachment  = Kind{"eni-attach", "InvalidAttachmentID", "networkInterface attachment ID", ""}
-	KindInstance    = Kind{"i", "InvalidInstanceID", "instance ID", "instance"}
-	KindGroup       = Kind{"sg", "InvalidGroup", "security group", "security-group"}
-	KindRule        = Kind{"sgr", "InvalidSecurityGroupRuleId", "security group rule ID", "security-group-rule"}
-	KindTable       = Kind{"rtb", "InvalidRouteTableID", "routeTable ID", "route-table"}
-	KindTableAssoc  = Kind{"rtbassoc", "InvalidAssociationID", "association ID", ""}
-	KindGateway     = Kind{"igw", "InvalidInternetGatewayID", "internetGateway ID", "internet-gateway"}
-	KindNAT         = Kind{"nat", "NatGateway", "NAT gateway", "natgateway"}
-	KindAllocation  = Kind{"eipalloc", "InvalidAllocationID", "allocation ID", "elastic-ip"}
-	KindAssociation = Kind{"eipassoc", "InvalidAssociationID", "association ID", ""}
-	KindBlock       = Kind{"vpc-cidr-assoc", "InvalidVpcCidrBlockAssociationID", "vpc CIDR block association ID", ""}
-	KindReservation = Kind{"scr", "InvalidSubnetCidrReservation", "subnet CIDR reservation ID", "subnet-cidr-reservation"}
-	KindTrunk       = Kind{"trunk-assoc", "InvalidAssociationID", "association ID", ""}
+	KindVPC         = Kind{"vpc", "InvalidVpcID", "vpc ID", "vpc", "vpcId"}
+	KindSubnet      = Kind{"subnet", "InvalidSubnetID", "subnet ID", "subnet", "subnetId"}
+	KindENI         = Kind{"eni", "InvalidNetworkInterfaceID", "networkInterface ID", "network-interface", "networkInterfaceId"}
+	KindAttachment  = Kind{"eni-attach", "InvalidAttachmentID", "networkInterface attachment ID", "", "attachmentId"}
+	KindInstance    = Kind{"i", "InvalidInstanceID", "instance ID", "instance", "instanceId"}
+	KindGroup       = Kind{"sg", "InvalidGroup", "security group", "security-group", "groupId"}
+	KindRule        = Kind{"sgr", "InvalidSecurityGroupRuleId", "security group rule ID", "security-group-rule", "securityGroupRuleId"}
+	KindTable       = Kind{"rtb", "InvalidRouteTableID", "routeTable ID", "route-table", "routeTableId"}
+	KindTableAssoc  = Kind{"rtbassoc", "InvalidAssociationID", "association ID", "", "associationId"}
+	KindGateway     = Kind{"igw", "InvalidInternetGatewayID", "internetGateway ID", "internet-gateway", "internetGatewayId"}
+	KindNAT         = Kind{"nat", "NatGateway", "NAT gateway", "natgateway", "natGatewayId"}
+	KindAllocation  = Kind{"eipalloc", "InvalidAllocationID", "allocation ID", "elastic-ip", "allocationId"}
+	KindAssociation = Kind{"eipassoc", "InvalidAssociationID", "association ID", "", "associationId"}
+	KindBlock       = Kind{"vpc-cidr-assoc", "InvalidVpcCidrBlockAssociationID", "vpc CIDR block association ID", "", "associationId"}
+	KindReservation = Kind{"scr", "InvalidSubnetCidrReservation", "subnet CIDR reservation ID", "subnet-cidr-reservation", "subnetCidrReservationId"}
+	KindTrunk       = Kind{"trunk-assoc", "InvalidAssociationID", "association ID", "", "associationId"}
 )
 
 // kinds are the kinds that can be tagged.
@@ -46,7 +46,7 @@ var hexID = regexp.MustCompile(`^[0-9a-f]{8,17}$`)
 // Check tells whether a request's id has the right form.
 func (k Kind) Check(id string) error {
 	if id == "" {
-		return ec2.Errorf("MissingParameter", "The request must contain the parameter %s", k.noun)
+		return ec2.Errorf("MissingParameter", "The request must contain the parameter %s", k.parameter)
 	}
 	if rest, ok := strings.CutPrefix(id, k.prefix+"-"); !ok || !hexID.MatchString(rest) {
 		code := k.code

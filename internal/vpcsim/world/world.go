@@ -87,6 +87,9 @@ func Collect[T any](list []T, of func(T) string) []string {
 	return out
 }
 
+// Timestamp is a moment as filters are given it.
+func Timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
 // List shows the named objects, or all that are visible.
 func List[V, S any](t *table[V], ids []string, get func(string) (V, error), visible func(V) bool, show func(V) S) ([]S, error) {
 	out := []S{}
