@@ -35,6 +35,16 @@ func (n *Node) explain(now time.Time) {
 	n.forgetSaid()
 }
 
+// untilEvent shortens d to the first moment at which a pod has waited for long enough to be told why.
+func (n *Node) untilEvent(now time.Time, d time.Duration) time.Duration {
+	for _, w := range n.state.Waiting() {
+		if at := w.Since.Add(eventAfter); at.After(now) {
+			d = min(d, at.Sub(now))
+		}
+	}
+	return d
+}
+
 // forgetSaid drops what was said about pods that are not heard of any more.
 func (n *Node) forgetSaid() {
 	const enough = 1024
