@@ -32,7 +32,8 @@ func apiServer(t *testing.T) string {
 		{"metadata":{"name":"aws-node-a","namespace":"kube-system"},"spec":{"nodeName":"node-a"}}]}`))
 	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-a:61678/proxy/v1/status", answer(`{"version":"v0.1.0","node":{"ready":true,"maxENIs":3,
 		"tally":{"InUse":18,"Free":0,"Cooling":1,"Waiting":7},
-		"enis":[{"id":"eni-1","subnetCidr":"10.0.0.96/27"},{"id":"eni-2","subnetCidr":"10.0.0.96/27"}],
+		"enis":[{"id":"eni-1","subnetCidr":"10.0.0.96/27"},{"id":"eni-2","subnetCidr":"10.0.0.96/27"},{"id":"eni-efa","subnetCidr":""}],
+		"degraded":["host network: x"],
 		"subnets":[{"id":"subnet-1","cidr":"10.0.0.96/27","free":7,"ours":20,"usable":true,"why":"primary"}],
 		"blocked":{"Why":"subnets full","Detail":"none of 1 subnets has room","Hint":"tag a subnet"}}}`))
 	server := httptest.NewServer(mux)
@@ -58,8 +59,8 @@ func TestStatus(t *testing.T) {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	for _, want := range []string{
-		"node-a ready 2/3 10.0.0.96/27 18 0 1 0 7", "node-b unknown - - - - - - -", "subnet-1 10.0.0.96/27 7 20 0 true primary",
-		"node-a: subnets full: none of 1 subnets has room; tag a subnet", "node-b: agent is in CrashLoopBackOff: back-off 10s",
+		"node-a degraded 3/3 10.0.0.96/27 18 0 1 0 7", "node-b unknown - - - - - - -", "subnet-1 10.0.0.96/27 7 20 0 true primary",
+		"node-a: subnets full: none of 1 subnets has room; tag a subnet; host network: x", "node-b: agent is in CrashLoopBackOff: back-off 10s",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())

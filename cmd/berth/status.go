@@ -227,17 +227,19 @@ func (s clusterStatus) print(out io.Writer) error {
 	return nil
 }
 
-// why says what pods of a node wait for, or what is not as it should be.
+// why says what pods of a node wait for, and what is not as it should be.
 func (a agent) why() string {
-	switch r := a.Report; {
-	case r == nil:
+	if a.Report == nil {
 		return a.Error
-	case r.Blocked.Why != "":
-		return r.Blocked.String()
-	case r.Starting != "":
-		return r.Starting
 	}
-	return strings.Join(a.Degraded, "; ")
+	lines := slices.Clone(a.Degraded)
+	if a.Report.Starting != "" {
+		lines = slices.Insert(lines, 0, "waits for "+a.Report.Starting)
+	}
+	if a.Report.Blocked.Why != "" {
+		lines = slices.Insert(lines, 0, a.Report.Blocked.String())
+	}
+	return strings.Join(lines, "; ")
 }
 
 // row is a node's line.
@@ -255,7 +257,7 @@ func (a agent) row() []string {
 	}
 	var subnets []string
 	for _, e := range r.ENIs {
-		if cidr := e.SubnetCIDR.String(); !slices.Contains(subnets, cidr) {
+		if cidr := e.SubnetCIDR.String(); e.SubnetCIDR.IsValid() && !slices.Contains(subnets, cidr) {
 			subnets = append(subnets, cidr)
 		}
 	}

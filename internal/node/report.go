@@ -108,6 +108,9 @@ func (n *Node) report() Report {
 	}
 	subnets, _ := s.Subnets()
 	for _, sn := range subnets {
+		if !sn.CIDR.IsValid() {
+			continue // IPv6 only
+		}
 		usable, why := subnet.Judge(s.Rules(), sn)
 		r.Subnets = append(r.Subnets, ReportSubnet{ID: sn.ID, CIDR: sn.CIDR, Free: sn.Free, Ours: ours[sn.ID], Usable: usable, Why: why})
 	}

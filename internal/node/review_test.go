@@ -206,6 +206,31 @@ func TestGCGoesOnAfterAPodThatCannotBeUnwired(t *testing.T) {
 	})
 }
 
+// ipv6Cloud has a subnet without IPv4 addresses.
+type ipv6Cloud struct{ node.Cloud }
+
+func (c ipv6Cloud) Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([]vpc.Subnet, error) {
+	list, err := c.Cloud.Subnets(ctx, id, zone)
+	return append(list, vpc.Subnet{ID: "subnet-6", VPC: id, Zone: zone, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "1"}}), err
+}
+
+// "berth status" counted the addresses of "invalid Prefix".
+func TestSubnetWithoutIPv4IsNotReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "10.0.0.0/24")
+		defer func() { h.close() }()
+		h.close()
+		h.ports.Cloud = ipv6Cloud{h.cloud}
+		h.start()
+		if _, errs := h.addAll(names("p", 12)...); len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		if r, err := h.node.Report(t.Context()); err != nil || len(r.Subnets) != 1 {
+			t.Errorf("%+v, %v", r.Subnets, err)
+		}
+	})
+}
+
 // silentMetadata does not answer.
 type silentMetadata struct{ node.Metadata }
 
