@@ -115,7 +115,9 @@ var (
 var coreEdges = map[string][]string{
 	"internal/core/vpc":     {},
 	"internal/core/subnet":  {"internal/core/vpc"},
-	"internal/core/ipam":    {"internal/core/vpc", "internal/core/subnet"},
+	"internal/core/ledger":  {"internal/core/vpc"},
+	"internal/core/pace":    {"internal/core/vpc"},
+	"internal/core/ipam":    {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace"},
 	"internal/core/hostnet": {"internal/core/vpc"},
 	"internal/core/policy":  {"internal/core/vpc"},
 	"internal/core/proof":   {"internal/core/vpc", "internal/core/policy"},
@@ -144,7 +146,7 @@ func TestCoreIsPure(t *testing.T) {
 			switch {
 			case own(name) != "":
 				if !slices.Contains(coreEdges[f.dir()], own(name)) {
-					t.Errorf("%s imports %s: inside core the edges are vpc <- subnet <- ipam, vpc <- hostnet, vpc <- policy <- proof", f.path, own(name))
+					t.Errorf("%s imports %s: inside core the edges are vpc <- subnet, ledger, pace <- ipam, vpc <- hostnet, vpc <- policy <- proof", f.path, own(name))
 				}
 			case name == "go4.org/netipx" || name == "github.com/gaissmai/bart" || slices.Contains(inCore, name):
 			case strings.Contains(strings.Split(name, "/")[0], "."):

@@ -147,11 +147,3 @@ func (p Plan) String() string {
 	}
 	return b.String()
 }
-
-// backoff spaces the tries of one key.
-type backoff struct {
-	failures int
-	until    time.Time
-	// definite: the refusal was no matter of time.
-	definite bool
-}

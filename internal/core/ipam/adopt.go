@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"net/netip"
 	"strings"
 	"time"
 
@@ -19,13 +18,9 @@ func (s *State) observeLeaked(list []vpc.ENI, askedAt time.Time) []Record {
 			continue
 		}
 		e := &ENI{
-			ENI: seen, Phase: Created, Managed: true, Tagged: s.hasTags(seen.Tags), Addresses: make(map[netip.Addr]*Address),
-			SeenAt: askedAt, WroteAt: askedAt,
+			ENI: seen, Interface: s.book.Add(seen.ID, askedAt), Phase: Created, Managed: true, Tagged: s.hasTags(seen.Tags), SeenAt: askedAt,
 		}
-		for _, ip := range seen.Secondary {
-			s.adopt(e, ip)
-			e.Addresses[ip].Doubtful = e.Addresses[ip].Phase == Free && askedAt.Before(s.doubtUntil)
-		}
+		s.book.Observe(e.Interface, seen.Secondary, askedAt)
 		s.addENI(e)
 		s.applySubnet(e)
 		records = append(records, e.record())

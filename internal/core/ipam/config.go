@@ -3,6 +3,7 @@ package ipam
 import (
 	"time"
 
+	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -48,11 +49,9 @@ func (c Config) ipTargets() bool { return c.WarmIP > 0 || c.MinimumIP > 0 }
 
 // Times that are not settings.
 const (
-	// settle is how long a describe may lag behind a write of ours: within it an absence or reappearance proves nothing.
-	// EC2 promises no bound; users saw metadata lag for up to a minute after a restart.
-	settle = 60 * time.Second
-	// missingFor is how long EC2 must leave an address or interface out, in two reads, before it is believed gone.
-	missingFor = 30 * time.Second
+	// The ledger's times hold for interfaces, too.
+	settle     = ledger.Settle
+	missingFor = ledger.MissingFor
 	// forgetAfter is how long it is remembered that an address or interface was given back; metadata may still show it.
 	forgetAfter = 10 * time.Minute
 	// reattachAfter is how long an interface whose attachment had no known outcome may be unlisted before it is tried again.

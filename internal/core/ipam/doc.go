@@ -2,16 +2,9 @@
 // caller feeds it requests, observations and the results of finished actions, starts the actions of each plan that are
 // not in flight, and makes the records that it returns durable before their effect.
 //
-// An address of a managed interface is in one of these phases:
-//
-//	             assign                    release
-//	(EC2) ──► free ───────► in use ─────────────────► cooling ──► free
-//	  ▲        │                                         (until)
-//	  │        │ excess, read newer than our last write
-//	  │        ▼
-//	  └──── leaving          held: the kernel shows a live pod that no record names; never given out
-//
-// An interface goes through created ─► attaching ─► attached ─► detaching ─► detached ─► gone.
+// It holds the interfaces and decides; whose their addresses are is known by core/ledger, which subnets have room by
+// core/subnet, and when something that failed is tried again by core/pace. An interface goes through created ─► attaching
+// ─► attached ─► detaching ─► detached ─► gone.
 //
 // The caller's duties:
 //  1. Begin(action) before an action starts, Finish(action, result) once it ended, in one goroutine.

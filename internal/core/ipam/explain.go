@@ -2,7 +2,9 @@ package ipam
 
 import (
 	"fmt"
+	"time"
 
+	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -41,7 +43,7 @@ func (b Blocked) String() string {
 }
 
 // blocked finds why pods wait, empty when none does. Promised addresses are those about to be added.
-func (s *State) blocked(t Tally, promised int) Why {
+func (s *State) blocked(t Tally, promised int, now time.Time) Why {
 	var why Why
 	switch {
 	case t.Waiting == 0:
@@ -57,6 +59,9 @@ func (s *State) blocked(t Tally, promised int) Why {
 	default:
 		why = s.noRoom(t)
 	}
+	if _, flying := s.inflight[s.lastKey]; !s.tries.Failed(s.lastKey) || s.tries.May(s.lastKey, now) && !flying {
+		return why // what failed has worked since, or nobody needs it any more: else it would wait, or be tried
+	}
 	switch vpc.CodeOf(s.lastErr) {
 	case vpc.Throttled:
 		return EC2Throttled
@@ -64,7 +69,7 @@ func (s *State) blocked(t Tally, promised int) Why {
 		return EC2Denied
 	case vpc.Internal, vpc.Inconsistent, vpc.Invalid, vpc.LimitReached:
 		// A refused creation hides behind the subnets, which have room.
-		if why == Coming || why == Starting || s.retry[keyGrow].failures > 0 {
+		if why == Coming || why == Starting || s.lastKey == keyGrow {
 			return EC2Failing
 		}
 	default:
@@ -91,13 +96,10 @@ func (s *State) noRoom(t Tally) Why {
 }
 
 // doubtful is how many addresses are held because the journal was lost.
-func (s *State) doubtful() int {
-	n := 0
+func (s *State) doubtful() (n int) {
 	for _, e := range s.order {
-		for _, a := range e.Addresses {
-			if a.Doubtful && e.Managed {
-				n++
-			}
+		if e.Managed {
+			n += e.Doubted(ledger.MaybeGone)
 		}
 	}
 	return n
@@ -107,7 +109,7 @@ func (s *State) doubtful() int {
 func (s *State) Explain(p Plan) Blocked {
 	b := Blocked{Why: p.Blocked}
 	t := s.Tally()
-	capacity := max(s.maxENIs()-s.unmanaged(), 0) * s.perENI()
+	capacity := max(s.MaxENIs()-s.unmanaged(), 0) * s.perENI()
 	switch p.Blocked {
 	case Starting:
 		b.Detail = "EC2 has not answered for the node's interfaces and subnets yet"
@@ -124,7 +126,7 @@ func (s *State) Explain(p Plan) Blocked {
 		b.Hint = "they are free again within IP_COOLDOWN_PERIOD"
 	case AddressesInDoubt:
 		b.Detail = fmt.Sprintf("the journal was lost, and %d addresses may have been given back just before", s.doubtful())
-		b.Hint = "they are free again at " + s.doubtUntil.UTC().Format("15:04:05 MST")
+		b.Hint = "they are free again at " + s.book.DoubtUntil().UTC().Format("15:04:05 MST")
 	case NodeFull:
 		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
 		b.Hint = "lower the kubelet's max-pods or use a larger instance type"

@@ -1,9 +1,7 @@
 package ipam
 
 import (
-	"hash/fnv"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -34,11 +32,7 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 		s.resort()
 		return []Record{e.record()}
 	case UnassignAddresses:
-		for _, ip := range a.Addrs {
-			if addr := e.Addresses[ip]; addr != nil && addr.Phase == Free {
-				addr.Phase = Leaving
-			}
-		}
+		e.Leave(a.Addrs)
 		s.shrunkAt = now
 		return []Record{e.record()}
 	case DetachENI:
@@ -63,10 +57,7 @@ func (s *State) Finish(a Action, r Result, now time.Time) []Record {
 	if r.Err != nil {
 		return s.failed(a, e, r.Err, now)
 	}
-	delete(s.retry, a.Key)
-	if helps(a.Kind) {
-		s.lastErr = nil
-	}
+	s.tries.Done(a.Key)
 	if !a.Kind.Mutates() {
 		return s.finishRead(a, e, r, now)
 	}
@@ -78,7 +69,7 @@ func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 	case ReadENIs:
 		return s.observeENIs(r.ENIs, r.AskedAt)
 	case ReadENI:
-		s.postpone(a.Key, now, s.nextLook(e)) // if it still matters then
+		s.tries.Postpone(a.Key, now.Add(e.nextLook())) // if it still matters then
 		return s.observeOne(a.ENI, r.ENIs, r.AskedAt)
 	case ReadSubnets:
 		return s.observeSubnets(r.Subnets, r.AskedAt)
@@ -125,17 +116,13 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 	case SetGroups:
 		e.Groups, e.finishedAt = a.Groups, now
 	case AssignAddresses:
-		for _, ip := range r.Addrs {
-			if e.Addresses[ip] == nil {
-				delete(s.removed, place{e.ID, ip})
-				s.adopt(e, ip)
-			}
-		}
+		s.book.Gain(e.Interface, r.Addrs)
 	case UnassignAddresses:
-		return s.unassigned(e, a.Addrs, now)
+		s.book.Left(e.Interface, a.Addrs, now)
+		return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Addrs: a.Addrs, At: now}}}
 	case DetachENI: // EC2 answers before it is detached; a read tells
 		e.Dirty = false
-		s.postpone(a.Key, now, 5*time.Second)
+		s.tries.Postpone(a.Key, now.Add(5*time.Second))
 	case DeleteENI:
 		s.dropENI(e, now)
 		return []Record{{Gone: &GoneRecord{ENI: e.ID, At: now}}}
@@ -147,12 +134,12 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 
 func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	delete(s.pending, p.Token)
-	delete(s.retry, keyGrow)
+	s.tries.Done(keyGrow)
 	e := s.enis[seen.ID]
 	if e == nil {
 		e = &ENI{
-			ENI: seen, Phase: Created, SubnetCIDR: p.SubnetCIDR, Managed: true, Tagged: true,
-			Addresses: make(map[netip.Addr]*Address), SeenAt: now, WroteAt: now, finishedAt: now,
+			ENI: seen, Interface: s.book.Add(seen.ID, now), Phase: Created, SubnetCIDR: p.SubnetCIDR, Managed: true, Tagged: true,
+			SeenAt: now, finishedAt: now,
 		}
 		if len(e.Tags) == 0 {
 			e.Tags = p.Tags
@@ -160,23 +147,10 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 		if e.Type == "" {
 			e.Type = vpc.ENITypeInterface
 		}
-		for _, ip := range seen.Secondary {
-			delete(s.removed, place{e.ID, ip})
-			s.adopt(e, ip)
-		}
+		s.book.Gain(e.Interface, seen.Secondary)
 		s.addENI(e)
 	}
 	return []Record{e.record(), {Closed: &ClosedRecord{Token: p.Token, ENI: e.ID}}}
-}
-
-func (s *State) unassigned(e *ENI, addrs []netip.Addr, now time.Time) []Record {
-	for _, ip := range addrs {
-		if a := e.Addresses[ip]; a != nil && a.Phase == Leaving {
-			delete(e.Addresses, ip)
-			s.removed[place{e.ID, ip}] = now
-		}
-	}
-	return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Addrs: addrs, At: now}}}
 }
 
 // helps tells whether waiting pods depend on the kind of action, so that its error explains why they wait.
@@ -187,9 +161,9 @@ func helps(k Kind) bool {
 // failed folds an error. Definite refusals change what is believed of EC2; an unknown outcome makes the interface dirty.
 func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	code := vpc.CodeOf(err)
-	s.fail(a.Key, code, now)
+	s.tries.Fail(a.Key, code, now)
 	if helps(a.Kind) {
-		s.lastErr = err
+		s.lastErr, s.lastKey = err, a.Key
 	}
 	unknown := code == vpc.Internal || code == vpc.Inconsistent
 	if e != nil && a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized {
@@ -228,22 +202,13 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		}
 	case UnassignAddresses:
 		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized { // surely not begun, as above
-			return s.keep(e)
+			// The addresses serve pods again. They are not tried at once again, and a read that leaves one out takes it away.
+			s.book.Keep(e.Interface)
+			return []Record{e.record()}
 		}
 	default:
 	}
 	return nil
-}
-
-// keep takes an unassignment back that IAM denies: the addresses serve pods again. They are not tried at once again, and
-// a read that leaves one out takes it away.
-func (s *State) keep(e *ENI) []Record {
-	for _, a := range e.Addresses {
-		if a.Phase == Leaving {
-			a.Phase = Free
-		}
-	}
-	return []Record{e.record()}
 }
 
 func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
@@ -261,7 +226,7 @@ func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) []Record {
 	if code == vpc.SubnetFull {
 		s.zone.Refused(a.Create.Subnet, now)
-		delete(s.retry, a.Key)
+		s.tries.Done(a.Key)
 	}
 	if keep {
 		return nil
@@ -269,7 +234,8 @@ func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) 
 	delete(s.pending, a.Create.Token)
 	s.zone.Take(a.Create.Subnet, -a.Create.Secondary-1)
 	if code != vpc.SubnetFull {
-		s.fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
+		s.tries.Fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
+		s.lastKey = keyGrow
 	}
 	return []Record{{Closed: &ClosedRecord{Token: a.Create.Token}}}
 }
@@ -291,49 +257,17 @@ func (s *State) attachFailed(e *ENI, code vpc.Code, unknown bool, now time.Time)
 }
 
 func (s *State) forgetLeaked(id vpc.ENIID) {
-	for i, e := range s.leaked {
-		if e.ID == id {
-			s.leaked = append(s.leaked[:i:i], s.leaked[i+1:]...)
-			return
-		}
-	}
-}
-
-// fail spaces the next try of a key: a quarter of a second at first, doubling, 30 s at most; a minute and more for what
-// IAM denies. The spread between nodes comes from the instance's id, so that it needs no randomness.
-func (s *State) fail(key string, code vpc.Code, now time.Time) {
-	b := s.retry[key]
-	wait := 250 * time.Millisecond << min(b.failures, 7)
-	if code == vpc.NotAuthorized {
-		wait = time.Minute
-	}
-	b.failures++
-	b.definite = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(string(s.Instance.ID) + key))
-	spread := time.Duration(h.Sum32()%512) * wait / 1024
-	b.until = now.Add(min(wait, time.Minute)/2 + spread + wait/4)
-	s.retry[key] = b
+	s.leaked = slices.DeleteFunc(s.leaked, func(e vpc.ENI) bool { return e.ID == id })
 }
 
 // nextLook is when an interface is looked at again: every two seconds while that usually helps, then more seldom. A
 // detachment can hang for hours.
-func (s *State) nextLook(e *ENI) time.Duration {
+func (e *ENI) nextLook() time.Duration {
 	if e == nil {
 		return 2 * time.Second
 	}
 	e.looks++
 	return 2 * time.Second << min(max(e.looks-10, 0), 5)
-}
-
-func (s *State) postpone(key string, now time.Time, d time.Duration) {
-	s.retry[key] = backoff{until: now.Add(d)}
-}
-
-// ready tells whether a key may be tried now.
-func (s *State) mayTry(key string, now time.Time) bool {
-	_, flying := s.inflight[key]
-	return !flying && !s.retry[key].until.After(now)
 }
 
 // Configured marks an attached interface as served by the host's network, or not.
@@ -356,6 +290,3 @@ func (s *State) Acting() []Action {
 	slices.SortFunc(acting, func(a, b Action) int { return strings.Compare(a.Key, b.Key) })
 	return acting
 }
-
-// InFlight returns the number of actions that are under way.
-func (s *State) InFlight() int { return len(s.inflight) }

@@ -13,7 +13,7 @@ func (p *planner) grow() {
 	if p.enisRead.IsZero() || p.holdsGrowth() {
 		return
 	}
-	if !p.restored && p.subnetsRead().IsZero() && p.retry[keyReadSubnets].failures == 0 {
+	if !p.restored && p.subnetsRead().IsZero() && !p.tries.Failed(keyReadSubnets) {
 		return // a first start waits for the tags once; an error lets it go on
 	}
 	need := needs(p.Config, p.tally, p.perENI(), p.maxPods())
@@ -43,7 +43,7 @@ func (p *planner) growExisting(need short) int {
 		if !need.fill {
 			n = min(room, rest)
 		}
-		refused := p.retry["assign/"+string(e.ID)].definite // it is tried again, but nothing relies on it
+		refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
 		if e.Dirty {
 			p.needRead = AfterDoubt
 			if !refused {
@@ -73,7 +73,7 @@ func (p *planner) comingRoom() int {
 		room += max(slots, 0)
 	}
 	for token, c := range p.pending {
-		if p.retry["create/"+token].failures == 0 {
+		if !p.tries.Failed("create/" + token) {
 			add(c.Subnet, p.perENI()-c.Secondary)
 		}
 	}
@@ -84,7 +84,7 @@ func (p *planner) comingRoom() int {
 		assign, flying := p.inflight["assign/"+string(e.ID)]
 		switch {
 		case e.Phase == Attached && flying,
-			(e.Phase == Created || e.Phase == Attaching) && p.retry["attach/"+string(e.ID)].failures == 0:
+			(e.Phase == Created || e.Phase == Attaching) && !p.tries.Failed("attach/"+string(e.ID)):
 			add(e.Subnet, p.perENI()-len(e.Addresses)-assign.Count)
 		}
 	}
@@ -129,13 +129,13 @@ func (p *planner) wantSubnets() {
 // searchInterval is the time between two reads of the subnets while pods wait for one.
 func (p *planner) searchInterval() time.Duration {
 	every := min(max(p.now.Sub(p.searchedFrom)/searchPart, searchFirst), searchLast)
-	return every + p.spread(every/4)
+	return every + p.tries.Spread(every/4)
 }
 
 // growNew creates interfaces for what existing ones cannot hold.
 func (p *planner) growNew(need short, rest int) {
 	slots := p.freeSlots()
-	if slots <= 0 || !p.mayTry(keyGrow, p.now) {
+	if slots <= 0 || !p.tries.May(keyGrow, p.now) {
 		return
 	}
 	for i := 0; rest > 0 && slots > 0; i++ {
@@ -158,7 +158,7 @@ func (s *State) freeSlots() int {
 			used++
 		}
 	}
-	return s.maxENIs() - used
+	return s.MaxENIs() - used
 }
 
 // place chooses the subnet of a new interface and how many addresses it brings.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -43,9 +44,9 @@ func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
 // forget drops what is too old to matter: an agent lives for months, and each record of its journal counts.
 func (s *State) forget(now time.Time) {
 	old := now.Add(-forgetAfter)
-	maps.DeleteFunc(s.removed, func(_ place, at time.Time) bool { return at.Before(old) })
+	s.book.Forget(old)
 	maps.DeleteFunc(s.gone, func(_ vpc.ENIID, at time.Time) bool { return at.Before(old) })
-	maps.DeleteFunc(s.retry, func(_ string, b backoff) bool { return b.until.Before(old) })
+	s.tries.Forget(old)
 }
 
 func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
@@ -53,7 +54,7 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	changed := e == nil
 	if e == nil {
 		delete(s.gone, seen.ID)
-		e = &ENI{SeenAt: askedAt, WroteAt: askedAt.Add(-time.Nanosecond), Addresses: make(map[netip.Addr]*Address)}
+		e = &ENI{SeenAt: askedAt, Interface: s.book.Add(seen.ID, askedAt.Add(-time.Nanosecond))}
 		e.ENI = seen
 		e.primary = seen.ID == s.Instance.PrimaryENI
 		e.Phase = Attached
@@ -78,7 +79,7 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	e.Tagged = s.hasTags(seen.Tags) || (lagging && e.Tagged)
 	e.DeleteOnTermination = e.DeleteOnTermination || (lagging && kept)
 	s.applySubnet(e)
-	return e, s.observeAddresses(e, seen.Secondary, askedAt) || changed
+	return e, s.book.Observe(e.Interface, seen.Secondary, askedAt) || changed
 }
 
 func (s *State) observeAttachment(e *ENI, a *vpc.Attachment, askedAt time.Time) bool {
@@ -121,81 +122,6 @@ func (s *State) manages(e *ENI) bool {
 	return s.Config.ManageUntagged || noManage
 }
 
-func (s *State) observeAddresses(e *ENI, secondary []netip.Addr, askedAt time.Time) bool {
-	changed := false
-	for _, ip := range secondary {
-		if a := e.Addresses[ip]; a != nil {
-			a.MissingSince = time.Time{}
-			cleared := a.Doubtful && !askedAt.Before(s.doubtUntil)
-			a.Doubtful = a.Doubtful && !cleared
-			changed = changed || cleared
-			continue
-		}
-		if at, ok := s.removed[place{e.ID, ip}]; ok && askedAt.Before(at.Add(settle)) {
-			continue
-		}
-		if s.elsewhere(e, ip, askedAt) {
-			continue
-		}
-		delete(s.removed, place{e.ID, ip})
-		s.adopt(e, ip)
-		e.Addresses[ip].Doubtful = askedAt.Before(s.doubtUntil) && e.Addresses[ip].Phase == Free
-		changed = true
-	}
-	if !askedAt.After(e.WroteAt) {
-		return changed
-	}
-	for ip, a := range e.Addresses {
-		if slices.Contains(secondary, ip) {
-			continue
-		}
-		if a.MissingSince.IsZero() {
-			a.MissingSince = askedAt
-		}
-		if s.believesGone(a, askedAt) {
-			delete(e.Addresses, ip)
-			changed = true
-		}
-	}
-	return changed
-}
-
-// elsewhere tells whether an address lies on another interface of ours by a word that is younger than what this read may
-// show.
-func (s *State) elsewhere(e *ENI, ip netip.Addr, askedAt time.Time) bool {
-	for _, other := range s.order {
-		if a := other.Addresses[ip]; other != e && a != nil && a.MissingSince.IsZero() && askedAt.Before(other.WroteAt.Add(settle)) {
-			return true
-		}
-	}
-	return false
-}
-
-// adopt takes an address that EC2 shows and the state did not know.
-func (s *State) adopt(e *ENI, ip netip.Addr) {
-	for _, other := range s.order { // EC2 moved it between our interfaces
-		if other != e && other.Addresses[ip] != nil {
-			delete(other.Addresses, ip)
-		}
-	}
-	a := &Address{IP: ip, Phase: Free}
-	if s.live[ip] {
-		a.Phase = Held
-	}
-	e.Addresses[ip] = a
-	for k, p := range s.pods {
-		if p.Addr == ip {
-			a.Phase, a.Owner = InUse, k
-			p.ENI = e.ID
-		}
-	}
-}
-
-// believesGone tells whether an address that EC2 leaves out is given up. A pod's address never is: the pod may live.
-func (s *State) believesGone(a *Address, askedAt time.Time) bool {
-	return a.Phase != InUse && a.Phase != Held && !s.live[a.IP] && askedAt.Sub(a.MissingSince) >= missingFor
-}
-
 func (s *State) observeAbsent(e *ENI, askedAt time.Time) []Record {
 	if e.Phase == Created || e.Phase == Detached || !askedAt.After(e.WroteAt) {
 		return nil
@@ -214,7 +140,7 @@ func (s *State) observeAbsent(e *ENI, askedAt time.Time) []Record {
 	switch {
 	case askedAt.Sub(e.MissingSince) < missingFor || e.primary:
 		return nil
-	case e.count(InUse, Held) > 0 || e.Configured:
+	case e.Count(InUse, Held) > 0 || e.Configured:
 		return nil
 	}
 	s.dropENI(e, askedAt)
@@ -331,23 +257,38 @@ func (s *State) applySubnet(e *ENI) bool {
 
 // observeMetadata folds the metadata service's view, which is a hint: it gives subnet blocks, and asks for a read of EC2
 // where it differs. In the modes without EC2 reads it is all there is, and additions are taken from it.
-func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) []Record {
+func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) (records []Record) {
 	s.metadataRead = askedAt
-	var records []Record
+	if !s.Config.ReadEC2 {
+		records = s.observeENIs(s.asEC2(list), askedAt)
+	}
+	shown := make(map[vpc.ENIID]vpc.MetadataENI, len(list))
 	for _, m := range list {
-		e := s.enis[m.ID]
-		if e != nil && !e.SubnetCIDR.IsValid() && m.SubnetCIDR.IsValid() {
+		shown[m.ID] = m
+		if e := s.enis[m.ID]; e != nil && !e.SubnetCIDR.IsValid() && m.SubnetCIDR.IsValid() {
 			e.SubnetCIDR = m.SubnetCIDR
 			records = append(records, e.record())
 		}
-		if s.Config.ReadEC2 && s.differs(e, m) && askedAt.After(s.wantRead) {
-			s.wantRead = askedAt
+		if s.differs(s.enis[m.ID], m, askedAt) {
+			s.WantRead(askedAt)
 		}
 	}
-	if s.Config.ReadEC2 {
-		s.believeMetadata(list)
-		return records
+	for _, e := range s.order { // somebody may have detached one
+		if _, listed := shown[e.ID]; !listed && len(list) > 0 && e.Phase == Attached && e.settled(askedAt) {
+			s.WantRead(askedAt)
+		}
 	}
+	if s.Config.ReadEC2 && s.restored && !s.Ready() { // a pool of the journal's interfaces while EC2 does not answer
+		for _, e := range s.order { // what metadata does not confirm waits; nothing is taken from it alone, or given back on it
+			e.Confirm(shown[e.ID].Addresses, s.startedAt)
+		}
+		s.provisional = true
+	}
+	return records
+}
+
+// asEC2 is what EC2 would say of the interfaces that metadata shows, as far as it can be told from there.
+func (s *State) asEC2(list []vpc.MetadataENI) []vpc.ENI {
 	seen := make([]vpc.ENI, 0, len(list))
 	for _, m := range list {
 		if len(m.Addresses) == 0 {
@@ -359,48 +300,32 @@ func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) []Rec
 			Attachment: &vpc.Attachment{Instance: s.Instance.ID, DeviceIndex: m.DeviceIndex, NetworkCard: m.NetworkCard, State: vpc.Attached, DeleteOnTermination: true},
 		})
 	}
-	records = append(records, s.observeENIs(seen, askedAt)...)
-	for _, m := range list {
-		if e := s.enis[m.ID]; e != nil {
-			e.SubnetCIDR = m.SubnetCIDR
-		}
-	}
-	return records
+	return seen
 }
 
-func (s *State) differs(e *ENI, m vpc.MetadataENI) bool {
+// differs tells whether metadata, lag aside, shows an interface otherwise than EC2 did last: reason enough to ask EC2.
+func (s *State) differs(e *ENI, m vpc.MetadataENI, askedAt time.Time) bool {
 	if e == nil {
 		_, dead := s.gone[m.ID]
 		return !dead
 	}
 	for _, ip := range m.Addresses {
-		if _, removed := s.removed[place{m.ID, ip}]; ip != e.Primary && e.Addresses[ip] == nil && !removed {
+		if ip != e.Primary && e.Addresses[ip] == nil && !s.book.Removed(m.ID, ip) {
 			return true
 		}
 	}
-	return false
+	for ip, a := range e.Addresses { // one that EC2 left out is back, or somebody took one away
+		shown := slices.Contains(m.Addresses, ip)
+		if missing := a.Doubt == ledger.NotListed; shown && missing || !shown && !missing && e.settled(askedAt) {
+			return true
+		}
+	}
+	return !e.MissingSince.IsZero()
 }
 
-// believeMetadata makes a pool out of the journal's interfaces that metadata confirms, address by address, while EC2
-// cannot be read. Nothing is taken from metadata alone, and nothing is given back on it.
-func (s *State) believeMetadata(list []vpc.MetadataENI) {
-	if !s.restored || !s.enisRead.IsZero() || s.provisional {
-		return
-	}
-	for _, e := range s.order {
-		var confirmed []netip.Addr
-		for _, m := range list {
-			if m.ID == e.ID {
-				confirmed = m.Addresses
-			}
-		}
-		for ip, a := range e.Addresses {
-			if a.Phase == Free && !slices.Contains(confirmed, ip) {
-				a.MissingSince = s.startedAt
-			}
-		}
-	}
-	s.provisional = true
+// settled tells whether our last write to an interface that EC2 lists is so old that metadata should show it.
+func (e *ENI) settled(now time.Time) bool {
+	return e.MissingSince.IsZero() && now.After(e.WroteAt.Add(settle))
 }
 
 // hasTags tells whether the interface carries the tags that mark it ours.

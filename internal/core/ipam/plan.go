@@ -2,11 +2,12 @@ package ipam
 
 import (
 	"fmt"
-	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -35,7 +36,7 @@ type planner struct {
 
 // Plan computes what to do now. It changes nothing but cooling periods that are over.
 func (s *State) Plan(now time.Time) Plan {
-	s.thaw(now)
+	s.book.Thaw(now)
 	p := &planner{State: s, now: now, tally: s.Tally(), planned: make(map[vpc.SubnetID]int)}
 	p.readMetadata(p.metadataInterval())
 	p.readVPC()
@@ -50,14 +51,14 @@ func (s *State) Plan(now time.Time) Plan {
 		p.readSubnets()
 		p.readENIs()
 	}
-	p.plan.Blocked = s.blocked(p.tally, p.promised())
+	p.plan.Blocked = s.blocked(p.tally, p.promised(), now)
 	p.wake()
 	return p.plan
 }
 
 // do adds an action unless it is in flight, has to wait, or must not run beside another.
 func (p *planner) do(a Action) bool {
-	if !p.mayTry(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, a.excludes) {
+	if !p.tries.May(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, a.excludes) {
 		return false
 	}
 	for _, b := range p.inflight {
@@ -77,7 +78,7 @@ func (p *planner) read() {
 			p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 		}
 		slow := !p.now.Before(p.startedAt.Add(ec2Slow))
-		if p.restored && !p.provisional && (slow || p.retry[keyReadENIs].failures > 0) {
+		if p.restored && !p.provisional && (slow || p.tries.Failed(keyReadENIs)) {
 			p.readMetadata(time.Second)
 		}
 	}
@@ -121,7 +122,7 @@ func (p *planner) readVPC() {
 
 // finishBegun completes what an earlier plan, perhaps of an earlier process, began.
 func (p *planner) finishBegun() {
-	for _, token := range sortedTokens(p.pending) {
+	for _, token := range slices.Sorted(maps.Keys(p.pending)) {
 		pending := p.pending[token]
 		p.do(Action{Kind: CreateENI, Key: "create/" + token, Why: Unfinished, Create: pending})
 	}
@@ -146,15 +147,6 @@ func (p *planner) finishBegun() {
 	}
 }
 
-func sortedTokens(m map[string]*Pending) []string {
-	tokens := make([]string, 0, len(m))
-	for t := range m {
-		tokens = append(tokens, t)
-	}
-	slices.Sort(tokens)
-	return tokens
-}
-
 // attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.
 func (p *planner) attach(e *ENI) {
 	if p.enisRead.IsZero() || e.Dirty {
@@ -177,7 +169,7 @@ func (p *planner) attach(e *ENI) {
 			n++
 		}
 	}
-	if n >= p.maxENIs() {
+	if n >= p.MaxENIs() {
 		p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: NoSlot, ENI: e.ID})
 		return
 	}
@@ -205,7 +197,7 @@ func (p *planner) complete(e *ENI) {
 	if !e.primary && len(groups) > 0 && len(e.Groups) > 0 && !sameGroups(e.Groups, groups) {
 		p.do(Action{Kind: SetGroups, Key: "groups/" + id, Why: GroupsChanged, ENI: e.ID, Groups: groups})
 	}
-	if leaving := e.leaving(); len(leaving) > 0 && p.tally.Waiting == 0 {
+	if leaving := e.Leaving(); len(leaving) > 0 && p.tally.Waiting == 0 {
 		p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + id, Why: Unfinished, ENI: e.ID, Addrs: leaving})
 	}
 }
@@ -233,8 +225,8 @@ func (p *planner) readENI(e *ENI) {
 
 // clean removes unattached interfaces that carry our tags and that nobody finishes: older than five minutes.
 func (p *planner) clean() {
-	first := minENIAge + p.spread(leakedSpread)
-	if !p.doubtUntil.IsZero() { // a lost journal may have left an interface of ours behind
+	first := minENIAge + p.tries.Spread(leakedSpread)
+	if !p.book.DoubtUntil().IsZero() { // a lost journal may have left an interface of ours behind
 		first = firstQuiet
 	}
 	if !p.Config.CleanLeaked || p.now.Sub(p.startedAt) < first {
@@ -251,13 +243,6 @@ func (p *planner) clean() {
 			p.do(a)
 		}
 	}
-}
-
-// spread is a part of d, another one on each node, so that nodes which start together do not ask EC2 together.
-func (s *State) spread(d time.Duration) time.Duration {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(s.Instance.ID))
-	return time.Duration(h.Sum32()%1024) * d / 1024
 }
 
 func (p *planner) pendingENI(e vpc.ENI) bool {
@@ -307,7 +292,7 @@ func (p *planner) readENIs() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: p.needRead})
 	case p.wantRead.After(p.enisRead):
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
-	case p.enisRead.Before(p.doubtUntil) && !p.now.Before(p.doubtUntil):
+	case p.enisRead.Before(p.book.DoubtUntil()) && !p.now.Before(p.book.DoubtUntil()):
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
 	case p.unconfirmed():
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
@@ -318,21 +303,23 @@ func (p *planner) readENIs() {
 
 // unconfirmed tells whether something that EC2 left out waits for the second read that decides.
 func (p *planner) unconfirmed() bool {
-	due := func(since time.Time) bool {
-		at := since.Add(missingFor)
-		return !since.IsZero() && p.enisRead.Before(at) && !p.now.Before(at)
-	}
+	due := false
+	p.judged(func(at time.Time) { due = due || p.enisRead.Before(at) && !p.now.Before(at) })
+	return due
+}
+
+// judged calls f with each time at which a second read tells whether something is gone.
+func (p *planner) judged(f func(time.Time)) {
 	for _, e := range p.order {
-		if due(e.MissingSince) {
-			return true
+		if !e.MissingSince.IsZero() {
+			f(e.MissingSince.Add(missingFor))
 		}
 		for _, a := range e.Addresses {
-			if due(a.MissingSince) {
-				return true
+			if a.Doubt == ledger.NotListed {
+				f(a.MissingSince.Add(missingFor))
 			}
 		}
 	}
-	return false
 }
 
 // promised is how many addresses the plan itself adds.
@@ -358,25 +345,20 @@ func (p *planner) wake() {
 			next = t
 		}
 	}
-	for key, b := range p.retry {
+	p.tries.Each(func(key string, next time.Time) {
 		if _, flying := p.inflight[key]; !flying {
-			at(b.until)
+			at(next)
 		}
-	}
+	})
 	for _, e := range p.order {
 		at(e.SeenAt.Add(minENIAge))
-		if !e.MissingSince.IsZero() {
-			at(e.MissingSince.Add(missingFor))
-		}
 		for _, a := range e.Addresses {
 			if a.Phase == Cooling {
 				at(a.Until)
 			}
-			if !a.MissingSince.IsZero() {
-				at(a.MissingSince.Add(missingFor))
-			}
 		}
 	}
+	p.judged(at)
 	at(p.metadataRead.Add(p.metadataInterval()))
 	at(p.vpcRead.Add(vpcEvery))
 	if p.zone.Outside(p.Instance.VPCCIDRs) {
@@ -385,7 +367,7 @@ func (p *planner) wake() {
 	p.zone.Judged(at)
 	at(p.startedAt.Add(ec2Slow))
 	at(p.startedAt.Add(firstQuiet))
-	at(p.doubtUntil)
+	at(p.book.DoubtUntil())
 	at(p.startedAt.Add(minENIAge))
 	at(p.shrunkAt.Add(shrinkEvery))
 	at(p.enisRead.Add(resyncEvery))

@@ -113,6 +113,10 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		r.Subnets = append([]vpc.Subnet{}, w.subs...)
 	case ipam.ReadVPC:
 		r.Blocks = w.blocks
+	case ipam.ReadMetadata:
+		for _, e := range w.attached() {
+			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...)})
+		}
 	case ipam.CreateENI:
 		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
 		for range a.Create.Secondary {

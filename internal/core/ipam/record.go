@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -18,7 +17,7 @@ type Record struct {
 	Pending  *Pending        `json:"pending,omitempty"`
 	Closed   *ClosedRecord   `json:"closed,omitempty"`
 	Unassign *UnassignRecord `json:"unassign,omitempty"`
-	// Doubt is until when addresses that reads bring are doubtful; see State.Doubt.
+	// Doubt is until when addresses that reads bring are in doubt; see State.Doubt.
 	Doubt *time.Time `json:"doubt,omitempty"`
 }
 
@@ -79,7 +78,7 @@ type UnassignRecord struct {
 	At    time.Time    `json:"at"`
 }
 
-// eniRecord is the interface's present record.
+// record is the interface's present record.
 func (e *ENI) record() Record {
 	r := &ENIRecord{
 		ID: e.ID, MAC: e.MAC, Subnet: e.Subnet, SubnetCIDR: e.SubnetCIDR, Address: e.Primary, Type: e.Type, Phase: e.Phase,
@@ -94,16 +93,23 @@ func (e *ENI) record() Record {
 		if a.Phase == Leaving {
 			r.Leaving = append(r.Leaving, a.IP)
 		}
-		if a.Doubtful {
+		if a.Doubt != "" {
 			r.Doubtful = append(r.Doubtful, a.IP)
 		}
 	}
 	return Record{ENI: r}
 }
 
+func podRecord(a Allocation) Record {
+	return Record{Pod: &PodRecord{Pod: a.Pod, Addr: a.Addr, ENI: a.ENI, At: a.At}}
+}
+
 // Snapshot returns the records that restore the present state.
 func (s *State) Snapshot(now time.Time) []Record {
 	var records []Record
+	if until := s.book.DoubtUntil(); now.Before(until) { // first: what interfaces say of their addresses is younger
+		records = append(records, Record{Doubt: &until})
+	}
 	for _, e := range s.order {
 		records = append(records, e.record())
 	}
@@ -114,7 +120,7 @@ func (s *State) Snapshot(now time.Time) []Record {
 		records = append(records, Record{Pending: p})
 	}
 	for _, a := range s.Allocations() {
-		records = append(records, Record{Pod: &PodRecord{Pod: a.Pod, Addr: a.Addr, ENI: a.ENI, At: a.At}})
+		records = append(records, podRecord(a))
 	}
 	for _, e := range s.order {
 		for _, a := range e.Sorted() {
@@ -123,12 +129,9 @@ func (s *State) Snapshot(now time.Time) []Record {
 			}
 		}
 	}
-	if !s.doubtUntil.IsZero() {
-		records = append(records, Record{Doubt: &s.doubtUntil})
-	}
-	for p, at := range s.removed {
-		records = append(records, Record{Unassign: &UnassignRecord{ENI: p.eni, Addrs: []netip.Addr{p.ip}, At: at}})
-	}
+	s.book.EachRemoved(func(eni vpc.ENIID, ip netip.Addr, at time.Time) {
+		records = append(records, Record{Unassign: &UnassignRecord{ENI: eni, Addrs: []netip.Addr{ip}, At: at}})
+	})
 	return records
 }
 
@@ -138,13 +141,14 @@ func (s *State) Restore(records []Record) {
 	for _, r := range records {
 		switch {
 		case r.Pod != nil:
-			s.restorePod(*r.Pod)
+			s.book.RestorePod(Allocation{Pod: r.Pod.Pod, Addr: r.Pod.Addr, ENI: r.Pod.ENI, At: r.Pod.At})
 		case r.Freed != nil:
-			s.restoreFreed(*r.Freed)
+			s.book.RestoreReleased(r.Freed.Key, r.Freed.Addr, r.Freed.At, r.Freed.Until)
 		case r.ENI != nil:
 			s.restoreENI(*r.ENI)
 		case r.Gone != nil:
 			delete(s.enis, r.Gone.ENI)
+			s.book.Drop(r.Gone.ENI)
 			s.gone[r.Gone.ENI] = r.Gone.At
 		case r.Pending != nil:
 			p := *r.Pending
@@ -152,104 +156,28 @@ func (s *State) Restore(records []Record) {
 		case r.Closed != nil:
 			delete(s.pending, r.Closed.Token)
 		case r.Doubt != nil:
-			s.doubtUntil = *r.Doubt
+			s.book.RestoreDoubt(*r.Doubt, s.startedAt)
 		case r.Unassign != nil:
-			s.restoreUnassign(*r.Unassign)
+			s.book.RestoreRemoved(r.Unassign.ENI, r.Unassign.Addrs, r.Unassign.At)
 		}
 	}
 	s.resort()
 }
 
-func (s *State) restorePod(r PodRecord) {
-	if old, ok := s.pods[r.Pod.Key]; ok && old.Addr != r.Addr {
-		s.setFree(old.Addr, old.At)
-	}
-	for k, p := range s.pods { // its release was not recorded any more; the later word counts
-		if p.Addr == r.Addr && k != r.Pod.Key {
-			delete(s.pods, k)
-		}
-	}
-	s.pods[r.Pod.Key] = &Allocation{Pod: r.Pod, Addr: r.Addr, ENI: r.ENI, At: r.At}
-	if a := s.address(r.Addr); a != nil {
-		*a = Address{IP: r.Addr, Phase: InUse, Owner: r.Pod.Key}
-	}
-}
-
-func (s *State) restoreFreed(r FreedRecord) {
-	if p, ok := s.pods[r.Key]; ok && p.Addr == r.Addr {
-		delete(s.pods, r.Key)
-	}
-	if a := s.address(r.Addr); a != nil && (a.Phase != InUse || a.Owner == r.Key) && a.Phase != Leaving {
-		*a = Address{IP: r.Addr, Phase: Cooling, Until: r.Until, FreedAt: r.At}
-	}
-}
-
-func (s *State) setFree(addr netip.Addr, at time.Time) {
-	if a := s.address(addr); a != nil && a.Phase == InUse {
-		*a = Address{IP: addr, Phase: Cooling, Until: at.Add(s.Config.Cooldown), FreedAt: at}
-	}
-}
-
 func (s *State) restoreENI(r ENIRecord) {
 	s.restored = true
 	delete(s.gone, r.ID)
-	old := s.enis[r.ID]
 	e := &ENI{
 		ENI: vpc.ENI{
 			ID: r.ID, MAC: r.MAC, Subnet: r.Subnet, VPC: s.Instance.VPC, Zone: s.Instance.Zone, Type: r.Type, Primary: r.Address,
 		},
-		Phase: r.Phase, SubnetCIDR: r.SubnetCIDR, DeviceIndex: r.DeviceIndex, Card: r.Card, Managed: r.Managed, Barred: r.Barred,
-		primary: r.Primary, Tagged: r.Tagged, DeleteOnTermination: r.KeptWithNode,
-		Addresses: make(map[netip.Addr]*Address), SeenAt: s.startedAt, WroteAt: s.startedAt,
+		Interface: s.book.RestoreInterface(r.ID, r.Addresses, r.Leaving, r.Doubtful, s.startedAt),
+		Phase:     r.Phase, SubnetCIDR: r.SubnetCIDR, DeviceIndex: r.DeviceIndex, Card: r.Card, Managed: r.Managed, Barred: r.Barred,
+		primary: r.Primary, Tagged: r.Tagged, DeleteOnTermination: r.KeptWithNode, SeenAt: s.startedAt,
 	}
 	e.Dirty = r.Phase == Detaching
 	if r.Attachment != "" {
 		e.Attachment = &vpc.Attachment{ID: r.Attachment, Instance: s.Instance.ID, DeviceIndex: r.DeviceIndex, NetworkCard: r.Card}
 	}
-	for _, ip := range r.Addresses {
-		a := &Address{IP: ip, Phase: Free}
-		if old != nil && old.Addresses[ip] != nil && !slices.Contains(r.Leaving, ip) {
-			a = old.Addresses[ip]
-		}
-		if a.Phase == Leaving || slices.Contains(r.Leaving, ip) {
-			a = &Address{IP: ip, Phase: Free}
-		}
-		if slices.Contains(r.Leaving, ip) {
-			a.Phase = Leaving
-		}
-		a.Doubtful = slices.Contains(r.Doubtful, ip)
-		e.Addresses[ip] = a
-	}
 	s.enis[e.ID] = e
-	s.relink(e)
-}
-
-// relink gives an interface's addresses to the pods whose records name them.
-func (s *State) relink(e *ENI) {
-	for k, p := range s.pods {
-		if a := e.Addresses[p.Addr]; a != nil {
-			*a = Address{IP: p.Addr, Phase: InUse, Owner: k, MissingSince: a.MissingSince}
-			p.ENI = e.ID
-		}
-	}
-}
-
-func (s *State) restoreUnassign(r UnassignRecord) {
-	e := s.enis[r.ENI]
-	for _, ip := range r.Addrs {
-		s.removed[place{r.ENI, ip}] = r.At
-		if e != nil && e.Addresses[ip] != nil && e.Addresses[ip].Phase != InUse {
-			delete(e.Addresses, ip)
-		}
-	}
-}
-
-// address finds a secondary address on any interface.
-func (s *State) address(ip netip.Addr) *Address {
-	for _, e := range s.enis {
-		if a := e.Addresses[ip]; a != nil {
-			return a
-		}
-	}
-	return nil
 }

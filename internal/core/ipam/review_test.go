@@ -303,3 +303,43 @@ func TestInterfaceOfSomebodyElseThatWasDetachedIsNotAttachedAgain(t *testing.T) 
 		t.Errorf("plans:\n%s", text)
 	}
 }
+
+// EC2 refuses interfaces, and each refusal leads to a read that works: the reason stays, also between the tries.
+func TestReasonOfARefusalOutlastsReadsThatWork(t *testing.T) {
+	w := newWorld(t, nil)
+	w.settle()
+	w.refuse[ipam.CreateENI] = vpc.LimitReached
+	w.add(0, 12)
+	reasons := make(map[ipam.Why]int)
+	for range 300 {
+		w.step()
+		reasons[w.state.Plan(w.now).Blocked]++
+		w.now = w.now.Add(100 * time.Millisecond)
+	}
+	if reasons[ipam.EC2Failing] < 250 || len(reasons) > 2 {
+		t.Errorf("reasons: %v", reasons)
+	}
+}
+
+// EC2 was throttled a while ago, when it was asked for something that nobody needs any more.
+func TestReasonIsNotAnErrorOfLongAgo(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
+	w.settle()
+	w.refuse[ipam.AssignAddresses] = vpc.Throttled
+	w.add(0, 3)
+	w.step()
+	if b := w.state.Plan(w.now).Blocked; b != ipam.EC2Throttled {
+		t.Fatalf("blocked by %s", b)
+	}
+	w.state.Withdraw(key(1))
+	w.state.Withdraw(key(2))
+	delete(w.refuse, ipam.AssignAddresses)
+	w.subs[0].Free = 0
+	w.now = w.now.Add(11 * time.Minute)
+	w.settle()
+	w.add(5, 7)
+	w.settle()
+	if b := w.state.Plan(w.now).Blocked; b != ipam.SubnetsFull {
+		t.Errorf("blocked by %s", b)
+	}
+}

@@ -211,3 +211,79 @@ func TestRule5CooldownOfAHeldAddressSurvivesARestart(t *testing.T) {
 		t.Errorf("tally %+v", tally)
 	}
 }
+
+// The journal lost its end: by what is left an address is being given back, and the kernel shows a pod on it. EC2 had given
+// it to the interface again.
+func TestRule2AddressThatLeavesByADamagedJournalIsNotTakenFromALivePod(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.add(0, 6)
+	w.settle()
+	w.del(0, 6)
+	w.now = w.now.Add(31 * time.Second)
+	w.step()
+	unassign := w.state.Plan(w.now).Actions[0]
+	if unassign.Kind != ipam.UnassignAddresses {
+		t.Fatalf("plan: %s", unassign)
+	}
+	w.state.Begin(unassign, w.now)
+	records := w.state.Snapshot(w.now)
+
+	limits, _ := vpc.Limits("m5.large")
+	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
+	w.state.Restore(records)
+	w.state.SetLive(unassign.Addrs[:1], w.now)
+	w.state.Doubt(w.now)
+	w.settleFor(3 * time.Minute)
+	if !contains(w.enis[0].Secondary, unassign.Addrs[0]) {
+		t.Errorf("%s was taken from a live pod", unassign.Addrs[0])
+	}
+	if contains(w.enis[0].Secondary, unassign.Addrs[1]) {
+		t.Errorf("%s was not given back", unassign.Addrs[1])
+	}
+}
+
+// The journal was damaged, its repair is durable, and the agent dies within the minute in which reads may lag.
+func TestRule2DoubtOfADamagedJournalSurvivesARestart(t *testing.T) {
+	w := newWorld(t, nil)
+	w.settle()
+	records := w.state.Snapshot(w.now)
+	limits, _ := vpc.Limits("m5.large")
+	for range 2 {
+		w.now = w.now.Add(5 * time.Second)
+		w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
+		w.state.Restore(records)
+		records = append(records, w.state.Doubt(w.now))
+	}
+	w.now = w.now.Add(5 * time.Second)
+	w.state = ipam.New(w.state.Config, instance, limits, "n3", w.now)
+	w.state.Restore(records)
+	old := slices.Clone(w.enis[0].Secondary)
+	w.add(0, 2)
+	w.settle()
+	for _, a := range w.state.Allocations() {
+		if contains(old, a.Addr) {
+			t.Errorf("%s is in doubt and was given to %s", a.Addr, a.Pod.Name)
+		}
+	}
+	w.now = w.now.Add(time.Minute)
+	w.settle()
+	if tally := w.state.Tally(); tally.Held != 0 {
+		t.Errorf("a minute later: %+v", tally)
+	}
+}
+
+// Metadata confirms what cools as well as what is free: the period ends while EC2 still cannot be read.
+func TestRule2CoolingAddressThatMetadataOmitsIsNotGivenOut(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w.add(0, 9)
+	w.settle()
+	w.del(0, 9)
+	w.restart()
+	w.refuse[ipam.ReadENIs] = vpc.Throttled
+	w.metadata(vpc.MetadataENI{ID: "eni-primary", Addresses: append([]netip.Addr{netip.MustParseAddr("10.0.0.4")}, w.enis[0].Secondary[1:]...)})
+	w.state.Configured("eni-primary", true)
+	w.now = w.now.Add(31 * time.Second)
+	if got := w.add(10, 20); got != 8 {
+		t.Errorf("%d pods got one of 8 addresses that metadata confirms", got)
+	}
+}

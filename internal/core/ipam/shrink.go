@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -44,46 +43,15 @@ func (p *planner) releaseBarred() bool {
 
 // release unassigns up to n free addresses of an interface and returns how many it counts as released.
 func (p *planner) release(e *ENI, n int, why Why) int {
-	var addrs []netip.Addr
-	for _, a := range e.releasable(p.State) {
-		if len(addrs) < n {
-			addrs = append(addrs, a.IP)
-		}
-	}
+	addrs := e.Releasable(n)
 	if len(addrs) == 0 {
 		return 0
 	}
 	if !p.freshFor(e) {
 		return len(addrs)
 	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
 	p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Addrs: addrs})
 	return len(addrs)
-}
-
-// releasable are the free addresses, highest first, so that what stays is the low end.
-func (e *ENI) releasable(s *State) []*Address {
-	var list []*Address
-	for _, a := range e.Sorted() {
-		if a.Phase == Free && !a.Doubtful && !s.live[a.IP] {
-			list = append(list, a)
-		}
-	}
-	slices.Reverse(list)
-	return list
-}
-
-func (e *ENI) leaving() []netip.Addr {
-	if e.count(Leaving) == 0 {
-		return nil
-	}
-	var list []netip.Addr
-	for _, a := range e.Sorted() {
-		if a.Phase == Leaving {
-			list = append(list, a.IP)
-		}
-	}
-	return list
 }
 
 // freshFor tells whether EC2 was read after our last write to the interface, and asks for that read if not.
@@ -110,7 +78,7 @@ func (p *planner) emptiestFirst() []*ENI {
 			}
 			return -1
 		}
-		return cmp.Compare(a.count(InUse, Held, Cooling), b.count(InUse, Held, Cooling))
+		return cmp.Compare(a.Count(InUse, Held, Cooling), b.Count(InUse, Held, Cooling))
 	})
 	return list
 }
@@ -145,18 +113,13 @@ func (p *planner) freeable(e *ENI) (Why, bool) {
 	if e.Type != vpc.ENITypeInterface && e.Type != "" { // trunk and EFA interfaces stay
 		return "", false
 	}
-	if e.count(InUse, Held, Cooling, Leaving) > 0 || p.busy(e) {
+	if e.Count(InUse, Held, Cooling, Leaving) > 0 || p.busy(e) {
 		return "", false
-	}
-	for _, a := range e.Addresses {
-		if p.live[a.IP] {
-			return "", false
-		}
 	}
 	if e.Barred {
 		return SubnetExcluded, true
 	}
-	return InterfaceEmpty, spareENI(p.Config, p.tally, e.count(Free), p.perENI())
+	return InterfaceEmpty, spareENI(p.Config, p.tally, e.Count(Free), p.perENI())
 }
 
 // busy tells whether an action on the interface is in flight.

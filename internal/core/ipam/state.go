@@ -6,63 +6,32 @@ import (
 	"slices"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/pace"
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// Key identifies a pod's attachment as the CNI specification does.
-type Key struct {
-	Network     string `json:"network,omitempty"`
-	ContainerID string `json:"container"`
-	IfName      string `json:"ifname"`
-}
-
-// Pod is a pod's attachment.
-type Pod struct {
-	Key       Key    `json:"key"`
-	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name,omitempty"`
-	UID       string `json:"uid,omitempty"`
-}
-
-// Allocation is an address given to a pod.
-type Allocation struct {
-	Pod  Pod
-	Addr netip.Addr
-	ENI  vpc.ENIID
-	At   time.Time
-	// Releasing is set while the pod's wiring is being removed.
-	Releasing bool
-}
-
-// Phase is the phase of an address.
-type Phase string
-
-// Phases of an address; see the package comment.
-const (
-	Free    Phase = "free"
-	InUse   Phase = "in-use"
-	Cooling Phase = "cooling"
-	Held    Phase = "held"
-	Leaving Phase = "leaving"
+// What core/ledger knows of pods and addresses.
+type (
+	// Key identifies a pod's attachment.
+	Key = ledger.Key
+	// Pod is a pod's attachment.
+	Pod = ledger.Pod
+	// Allocation is an address given to a pod.
+	Allocation = ledger.Allocation
+	// Phase is the phase of an address.
+	Phase = ledger.Phase
 )
 
-// Address is a secondary address of an interface.
-type Address struct {
-	IP    netip.Addr
-	Phase Phase
-	Owner Key       // while in use
-	Until time.Time // end of cooling
-	// FreedAt is when a pod last gave it back; zero when none had it.
-	FreedAt time.Time
-	// MissingSince is when EC2 first left it out of a read newer than our last write; zero while EC2 lists it.
-	MissingSince time.Time
-	// Doubtful: shown by a read that may be older than an unassignment of a run whose journal is lost. Not given out.
-	Doubtful bool
-}
-
-// usable tells whether a free address may be given to a pod.
-func (a *Address) usable() bool { return a.Phase == Free && a.MissingSince.IsZero() && !a.Doubtful }
+// Phases of an address; see core/ledger.
+const (
+	Free    = ledger.Free
+	InUse   = ledger.InUse
+	Cooling = ledger.Cooling
+	Held    = ledger.Held
+	Leaving = ledger.Leaving
+)
 
 // ENIPhase is the phase of an interface.
 type ENIPhase string
@@ -79,8 +48,9 @@ const (
 // ENI is an interface of this node.
 type ENI struct {
 	vpc.ENI
-	Phase      ENIPhase
-	SubnetCIDR netip.Prefix // zero while unknown
+	*ledger.Interface // its secondary addresses, and when we wrote to it last
+	Phase             ENIPhase
+	SubnetCIDR        netip.Prefix // zero while unknown
 	// DeviceIndex and Card are where it is, or shall be, attached.
 	DeviceIndex int
 	Card        int
@@ -90,11 +60,9 @@ type ENI struct {
 	// Configured is set once the host's network serves it.
 	Configured bool
 	// Barred: its subnet was excluded; it gives no address and is emptied.
-	Barred    bool
-	Addresses map[netip.Addr]*Address
-	SeenAt    time.Time // first seen or attached, this run
-	WroteAt   time.Time // start or end of our last write to it
-	ReadAt    time.Time // when the last read that listed it was asked
+	Barred bool
+	SeenAt time.Time // first seen or attached, this run
+	ReadAt time.Time // when the last read that listed it was asked
 	// finishedAt is when tags, groups or the termination flag were last written.
 	finishedAt time.Time
 	// Dirty: a write ended without a known outcome; nothing more is assigned before a read.
@@ -102,7 +70,7 @@ type ENI struct {
 	MissingSince time.Time
 	// looks counts the reads of this one interface since its phase changed.
 	looks int
-	// Tagged and KeptOnTermination say that these finishing writes are done.
+	// Tagged and DeleteOnTermination say that these finishing writes are done.
 	Tagged              bool
 	DeleteOnTermination bool
 }
@@ -117,12 +85,6 @@ type Pending struct {
 	Description string                `json:"description"`
 	Tags        vpc.Tags              `json:"tags,omitempty"`
 	At          time.Time             `json:"at"`
-}
-
-// Demand is a pod that waits for an address.
-type Demand struct {
-	Pod   Pod
-	Since time.Time
 }
 
 // State is all that is known of a node's addresses. One goroutine owns it.
@@ -140,13 +102,10 @@ type State struct {
 	enis    map[vpc.ENIID]*ENI
 	order   []*ENI // primary first, then by card, device index and id
 	pending map[string]*Pending
-	pods    map[Key]*Allocation
-	waiting []Demand
-	// removed and gone are tombstones: a read asked within settle of them may still show what is no more.
-	removed map[place]time.Time
+	// gone are tombstones: a read asked within settle of them may still show what is no more.
 	gone    map[vpc.ENIID]time.Time
-	// live are addresses that the kernel shows on a live link.
-	live map[netip.Addr]bool
+	book    *ledger.Ledger // whose the addresses are
+	waiting []Demand
 
 	zone         *subnet.Zone
 	leaked       []vpc.ENI
@@ -161,20 +120,14 @@ type State struct {
 	restored    bool // a journal gave interfaces: the node ran before
 	provisional bool // the pool is the journal's and metadata's word, EC2 has not answered yet
 	startedAt   time.Time
-	doubtUntil  time.Time // addresses that reads from before then bring are doubtful
 	shrunkAt    time.Time
 	leakedRead  time.Time
 	wantRead    time.Time // something asks for a read of interfaces newer than this
 	seq         int
 	inflight    map[string]Action
-	retry       map[string]backoff
-	lastErr     error // of the last write that would have helped a waiting pod
-}
-
-// place is an address on an interface: EC2 may have given the address to another one meanwhile.
-type place struct {
-	eni vpc.ENIID
-	ip  netip.Addr
+	tries       *pace.Tries
+	lastErr     error // of the last call that would have helped a waiting pod
+	lastKey     string
 }
 
 // New returns the state of a node that knows nothing yet.
@@ -182,9 +135,8 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 	zone := subnet.NewZone(subnet.Rules{VPC: inst.VPC, Zone: inst.Zone, Primary: inst.Subnet, Cluster: cfg.Cluster, Discovery: cfg.Discovery})
 	return &State{
 		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now, zone: zone,
-		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), pods: make(map[Key]*Allocation),
-		removed: make(map[place]time.Time), gone: make(map[vpc.ENIID]time.Time), live: make(map[netip.Addr]bool),
-		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), retry: make(map[string]backoff),
+		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), gone: make(map[vpc.ENIID]time.Time), book: ledger.New(cfg.Cooldown),
+		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), tries: pace.New(string(inst.ID)),
 	}
 }
 
@@ -192,10 +144,7 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 func (s *State) perENI() int { return max(s.Limits.IPv4PerENI-1, 0) }
 
 // MaxENIs is how many interfaces the node may have by its type and MAX_ENI. The unmanaged ones count, as they always did.
-func (s *State) MaxENIs() int { return s.maxENIs() }
-
-// maxENIs is how many interfaces the node may have, the unmanaged ones included.
-func (s *State) maxENIs() int {
+func (s *State) MaxENIs() int {
 	if s.Config.MaxENI >= 1 {
 		return min(s.Config.MaxENI, s.Limits.ENIs)
 	}
@@ -273,11 +222,11 @@ func (s *State) tallyENI(e *ENI, t *Tally) {
 			t.Leaving++
 		case Free:
 			switch {
-			case a.Doubtful:
+			case a.Doubt == ledger.MaybeGone:
 				t.Held++
-			case e.serves() && a.usable():
+			case e.serves() && a.Usable():
 				t.Free++
-			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred):
+			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()):
 				t.Coming++
 			}
 		}
@@ -289,39 +238,6 @@ func (s *State) ENIs() []*ENI { return s.order }
 
 // ENI returns an interface, nil when unknown.
 func (s *State) ENI(id vpc.ENIID) *ENI { return s.enis[id] }
-
-// Allocation returns the address of an attachment.
-func (s *State) Allocation(k Key) (Allocation, bool) {
-	if a, ok := s.pods[k]; ok {
-		return *a, true
-	}
-	return Allocation{}, false
-}
-
-// Allocations returns all addresses of pods, by address.
-func (s *State) Allocations() []Allocation {
-	all := make([]Allocation, 0, len(s.pods))
-	for _, a := range s.pods {
-		all = append(all, *a)
-	}
-	slices.SortFunc(all, func(a, b Allocation) int { return a.Addr.Compare(b.Addr) })
-	return all
-}
-
-// Lost returns the addresses of pods that EC2 left out of two reads far enough apart, alone or with their interface.
-func (s *State) Lost() []Allocation {
-	gone := func(since time.Time) bool { return !since.IsZero() && s.enisRead.Sub(since) >= missingFor }
-	var lost []Allocation
-	for _, al := range s.Allocations() {
-		if e, a := s.enis[al.ENI], s.address(al.Addr); (a != nil && gone(a.MissingSince)) || (e != nil && gone(e.MissingSince)) {
-			lost = append(lost, al)
-		}
-	}
-	return lost
-}
-
-// Waiting returns the pods that wait, in order of arrival.
-func (s *State) Waiting() []Demand { return slices.Clone(s.waiting) }
 
 // Subnets returns the subnets of the node's zone as last read, and when that was asked.
 func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.zone.Subnets() }
@@ -336,15 +252,13 @@ func (s *State) Ready() bool { return !s.enisRead.IsZero() || s.provisional }
 func (s *State) Provisional() bool { return s.provisional && s.enisRead.IsZero() }
 
 func (s *State) addENI(e *ENI) {
-	if e.Addresses == nil {
-		e.Addresses = make(map[netip.Addr]*Address)
-	}
 	s.enis[e.ID] = e
 	s.resort()
 }
 
 func (s *State) dropENI(e *ENI, now time.Time) {
 	delete(s.enis, e.ID)
+	s.book.Drop(e.ID)
 	s.gone[e.ID] = now
 	s.resort()
 }
@@ -365,25 +279,4 @@ func (e *ENI) place() int {
 		return 1 << 30
 	}
 	return e.Card<<16 | e.DeviceIndex
-}
-
-// Sorted returns the interface's addresses in numerical order.
-func (e *ENI) Sorted() []*Address {
-	all := make([]*Address, 0, len(e.Addresses))
-	for _, a := range e.Addresses {
-		all = append(all, a)
-	}
-	slices.SortFunc(all, func(a, b *Address) int { return a.IP.Compare(b.IP) })
-	return all
-}
-
-// count returns how many of its addresses are in one of the phases.
-func (e *ENI) count(phases ...Phase) int {
-	n := 0
-	for _, a := range e.Addresses {
-		if slices.Contains(phases, a.Phase) {
-			n++
-		}
-	}
-	return n
 }
