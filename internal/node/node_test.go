@@ -187,7 +187,16 @@ type house struct {
 	ended   chan error
 }
 
+// newHouse returns a node that runs.
 func newHouse(t *testing.T, cidr string) *house {
+	t.Helper()
+	h := build(t, cidr)
+	h.start()
+	return h
+}
+
+// build returns one that was not started yet.
+func build(t *testing.T, cidr string) *house {
 	t.Helper()
 	sim := vpcsim.New(vpcsim.Options{Seed: 1})
 	v, err := sim.CreateVpc(vpcsim.Caller{}, ec2.CreateVpcInput{CidrBlock: "10.0.0.0/16"})
@@ -213,7 +222,6 @@ func newHouse(t *testing.T, cidr string) *house {
 		Cloud: h.cloud, Metadata: simcloud.Metadata{Sim: sim, ID: id}, Host: h.host, Cluster: h.cluster, Journal: h.journal,
 		Clock: realClock{}, Log: slog.New(slog.DiscardHandler),
 	}
-	h.start()
 	return h
 }
 
@@ -339,9 +347,10 @@ func TestAddRepeatedGivesTheSameAddressAndDelTwiceSucceeds(t *testing.T) {
 
 func TestDelWhileTheAddWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "10.0.0.0/24")
-		defer h.close()
+		h := build(t, "10.0.0.0/24")
 		h.cloud.call = 3 * time.Second
+		h.start()
+		defer h.close()
 		added := make(chan error, 1)
 		go func() {
 			_, err := h.node.Add(t.Context(), node.AddRequest{Pod: pod("p")})
@@ -364,8 +373,9 @@ func TestDelWhileTheAddWaits(t *testing.T) {
 
 func TestStopAnswersWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "10.0.0.0/24")
+		h := build(t, "10.0.0.0/24")
 		h.cloud.call = time.Minute
+		h.start()
 		added := make(chan error, 1)
 		go func() {
 			_, err := h.node.Add(t.Context(), node.AddRequest{Pod: pod("p")})

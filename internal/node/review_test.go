@@ -217,11 +217,10 @@ func (c ipv6Cloud) Subnets(ctx context.Context, id vpc.ID, zone vpc.ZoneName) ([
 // "berth status" counted the addresses of "invalid Prefix".
 func TestSubnetWithoutIPv4IsNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "10.0.0.0/24")
-		defer func() { h.close() }()
-		h.close()
+		h := build(t, "10.0.0.0/24")
 		h.ports.Cloud = ipv6Cloud{h.cloud}
 		h.start()
+		defer h.close()
 		if _, errs := h.addAll(names("p", 12)...); len(errs) > 0 {
 			t.Fatal(errs[0])
 		}
@@ -353,12 +352,11 @@ func (m *meter) Lost(enis, addrs int)                          { m.enis.Add(int3
 // Somebody unassigns the address of a running pod: it is told once, and the pod keeps its address in the records.
 func TestPodWhoseAddressEC2DoesNotListIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "10.0.0.0/24")
-		defer func() { h.close() }()
-		h.close()
+		h := build(t, "10.0.0.0/24")
 		counts := &meter{}
 		h.ports.Meter = counts
 		h.start()
+		defer h.close()
 		got, errs := h.addAll("p")
 		if len(errs) > 0 {
 			t.Fatal(errs[0])
