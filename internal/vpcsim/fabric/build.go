@@ -424,7 +424,21 @@ type end struct {
 // up, and drops what is sent before.
 func (f *Fabric) settle(ctx context.Context) error {
 	defer func() { f.fresh = nil }()
+	for _, s := range f.spaces {
+		if s.h == nil || !s.adopted {
+			continue
+		}
+		s.adopted = false
+		for name := range s.links { // a process that died may have made them just before
+			if f.want.Spaces[s.key].Links[name].Peer.Kind != plan.KindInstance { // those come up when the instance sets them up
+				f.fresh = append(f.fresh, end{s, name})
+			}
+		}
+	}
 	for _, e := range f.fresh {
+		if f.spaces[e.space.key] != e.space {
+			continue // gone since, with its links
+		}
 		if err := e.settle(ctx); err != nil {
 			return fmt.Errorf("wait for link %s in %s: %w", e.name, e.space.path, err)
 		}

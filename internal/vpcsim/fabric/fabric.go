@@ -61,11 +61,13 @@ type live struct {
 	h      *netlink.Handle // nil for an instance's namespace
 	known  bool
 	booted bool // an instance's primary interface has been configured
-	links  map[string]built
-	addrs  map[netip.Addr]bool
-	routes map[plan.RouteKey]plan.Route
-	rules  map[plan.Rule]bool
-	nft    plan.Ruleset
+	// adopted is true until what a former process left has been seen to work.
+	adopted bool
+	links   map[string]built
+	addrs   map[netip.Addr]bool
+	routes  map[plan.RouteKey]plan.Route
+	rules   map[plan.Rule]bool
+	nft     plan.Ruleset
 }
 
 // built is a link in a namespace; ident is its alias.
@@ -277,6 +279,7 @@ func (f *Fabric) adopt(path string) error {
 		s.h.Close()
 		s.h = nil
 	}
+	s.adopted = true
 	f.spaces[s.key] = s
 	f.log.Info("namespace adopted", "kind", string(s.key.Kind), "id", s.key.ID, "why", "a former process left it")
 	return nil

@@ -218,6 +218,7 @@ func (b *bed) add(instance, dev string, addresses ...string) {
 const (
 	patience   = 5 * time.Second
 	impatience = 200 * time.Millisecond
+	silence    = time.Second // after the last answer to a ping: they are sent once, and a busy machine is slow
 )
 
 // listen serves TCP in a namespace: each connection gets the peer's address and port, as the internet's echo does.
@@ -304,7 +305,7 @@ func (b *bed) ping(instance, source, to string, count int) int {
 		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: src}); err != nil {
 			return err
 		}
-		wait := unix.NsecToTimeval(impatience.Nanoseconds())
+		wait := unix.NsecToTimeval(silence.Nanoseconds())
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 			return err
 		}
