@@ -37,8 +37,8 @@ func TestNodeIsFollowed(t *testing.T) {
 	if c.Trouble() != "" {
 		t.Errorf("trouble %q", c.Trouble())
 	}
-	if !s.agents["berth/test"] {
-		t.Errorf("user agents %v", s.agents)
+	if !s.asked("berth/test") {
+		t.Error("no request had the user agent berth/test")
 	}
 }
 

@@ -170,10 +170,17 @@ func (s *apiServer) seen() []map[string]any {
 	var out []map[string]any
 	for _, name := range s.order {
 		if e, ok := s.events[name]; ok {
-			out = append(out, e)
+			out = append(out, maps.Clone(e))
 		}
 	}
 	return out
+}
+
+// asked tells whether a client with the user agent has asked anything.
+func (s *apiServer) asked(agent string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.agents[agent]
 }
 
 func (s *apiServer) setRefuse(status int) {
