@@ -201,8 +201,8 @@ func overlay(ctx context.Context, needs Needs) Result {
 	return r
 }
 
-func bpf(ctx context.Context, _ Needs) Result {
-	if err := try(ctx, unix.CLONE_NEWNS, "mount --make-rprivate / && mount -t bpf bpf /mnt"); err != nil {
+func bpf(ctx context.Context, needs Needs) Result {
+	if err := try(ctx, unix.CLONE_NEWNS, fmt.Sprintf("mount --make-rprivate / && mount -t bpf bpf %q", needs.Dir)); err != nil {
 		return Result{Name: "BPF file system", Verdict: Fail, Detail: err.Error(), Fix: "a kernel with CONFIG_BPF_SYSCALL"}
 	}
 	return Result{Name: "BPF file system", Verdict: OK, Detail: "yes"}
