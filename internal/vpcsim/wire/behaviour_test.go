@@ -107,6 +107,34 @@ func TestPaginator(t *testing.T) {
 	}
 }
 
+func TestReservationsAreListedByPages(t *testing.T) {
+	w := start(t, vpcsim.Options{})
+	n := w.network(t)
+	c, ctx := w.operator(), t.Context()
+	for i := range 7 {
+		_, err := c.CreateSubnetCidrReservation(ctx, &ec2.CreateSubnetCidrReservationInput{
+			SubnetId: &n.subnet, Cidr: aws.String(fmt.Sprintf("10.0.1.%d/28", 16*(i+2))), ReservationType: types.SubnetCidrReservationTypePrefix,
+		})
+		must(t, err)
+	}
+	seen, token := 0, (*string)(nil)
+	for pages := 1; ; pages++ {
+		out, err := c.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: &n.subnet, MaxResults: aws.Int32(5), NextToken: token})
+		must(t, err)
+		seen += len(out.SubnetIpv4CidrReservations)
+		if token = out.NextToken; token == nil {
+			if pages != 2 || seen != 7 {
+				t.Errorf("%d reservations on %d pages", seen, pages)
+			}
+			break
+		}
+	}
+	_, err := w.once().GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: &n.subnet, MaxResults: aws.Int32(4)})
+	if codeOf(err) != "InvalidParameterValue" {
+		t.Errorf("a page of four: %v", err)
+	}
+}
+
 // TestLostAnswer: the SDK sends the same ClientToken again after a reset, so there is one interface, not two.
 func TestLostAnswer(t *testing.T) {
 	w := start(t, vpcsim.Options{})

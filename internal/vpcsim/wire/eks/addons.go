@@ -66,12 +66,30 @@ func (s *Service) listAddons(c call) (any, error) {
 	return page(names, "addons", c.query)
 }
 
-func (s *Service) describeAddon(c call) (any, error) {
+// named finds the add-on that a request's path names, and its cluster.
+func (s *Service) named(c call) (Cluster, Addon, error) {
 	cl, err := s.find(c)
 	if err != nil {
-		return nil, err
+		return cl, Addon{}, err
 	}
 	a, err := s.findAddon(c, cl, c.path[3])
+	return cl, a, err
+}
+
+// readRequest reads a body, which may be empty.
+func readRequest(body []byte) (addonRequest, error) {
+	var in addonRequest
+	if len(body) == 0 {
+		return in, nil
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return in, InvalidParameter("the body is not valid JSON: " + err.Error())
+	}
+	return in, nil
+}
+
+func (s *Service) describeAddon(c call) (any, error) {
+	cl, a, err := s.named(c)
 	if err != nil {
 		return nil, err
 	}
@@ -83,21 +101,28 @@ func (s *Service) createAddon(c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var in addonRequest
-	if err := json.Unmarshal(c.body, &in); err != nil {
-		return nil, InvalidParameter("the body is not valid JSON: " + err.Error())
+	in, err := readRequest(c.body)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := s.findAddon(c, cl, in.AddonName); err == nil {
-		return nil, InUse("Addon already exists.")
+	if a, err := s.findAddon(c, cl, in.AddonName); err == nil {
+		if err := s.recreated(in, cl); err != nil {
+			return nil, err
+		}
+		return map[string]any{"addon": s.addon(cl, a)}, nil
 	}
 	version, err := s.version(c, cl, in.AddonName, in.AddonVersion)
 	if err != nil {
 		return nil, err
 	}
+	asked := in
 	in.AddonVersion = &version.Version
 	if _, err := s.apply(c, cl, in, version, true); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	s.created[cl.Name+"/"+in.AddonName] = asked
+	s.mu.Unlock()
 	a, err := s.findAddon(c, cl, in.AddonName)
 	if err != nil {
 		return nil, err
@@ -105,22 +130,27 @@ func (s *Service) createAddon(c call) (any, error) {
 	return map[string]any{"addon": s.addon(cl, a)}, nil
 }
 
+// recreated tells whether a request to create what exists is the one that has created it.
+func (s *Service) recreated(in addonRequest, cl Cluster) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.created[cl.Name+"/"+in.AddonName]
+	if in.ClientRequestToken == "" || in.ClientRequestToken != was.ClientRequestToken {
+		return InUse("Addon already exists.")
+	}
+	return in.sameAs(was.fingerprint())
+}
+
 func (s *Service) updateAddon(c call) (any, error) {
-	cl, err := s.find(c)
+	cl, a, err := s.named(c)
 	if err != nil {
 		return nil, err
 	}
-	in := addonRequest{}
-	if len(c.body) > 0 {
-		if err := json.Unmarshal(c.body, &in); err != nil {
-			return nil, InvalidParameter("the body is not valid JSON: " + err.Error())
-		}
-	}
-	in.AddonName = c.path[3]
-	a, err := s.findAddon(c, cl, in.AddonName)
+	in, err := readRequest(c.body)
 	if err != nil {
 		return nil, err
 	}
+	in.AddonName = a.Name
 	if u, err := s.repeated(in, cl); u != nil || err != nil {
 		return map[string]any{"update": u}, err
 	}
@@ -152,14 +182,22 @@ func (s *Service) repeated(in addonRequest, cl Cluster) (*wireUpdate, error) {
 	defer s.mu.Unlock()
 	for _, u := range s.updates {
 		if u.token == in.ClientRequestToken && u.cluster == cl.Name && u.addon == in.AddonName {
-			if u.request != in.fingerprint() {
-				return nil, InvalidParameter("The clientRequestToken was used with other parameters.")
+			if err := in.sameAs(u.request); err != nil {
+				return nil, err
 			}
 			w := u.wire()
 			return &w, nil
 		}
 	}
 	return nil, nil
+}
+
+// sameAs refuses a token that was used with another request.
+func (in addonRequest) sameAs(fingerprint string) error {
+	if fingerprint != in.fingerprint() {
+		return InvalidParameter("The clientRequestToken was used with other parameters.")
+	}
+	return nil
 }
 
 func (in addonRequest) fingerprint() string {
@@ -216,11 +254,7 @@ func (in addonRequest) params() []wireParam {
 }
 
 func (s *Service) deleteAddon(c call) (any, error) {
-	cl, err := s.find(c)
-	if err != nil {
-		return nil, err
-	}
-	a, err := s.findAddon(c, cl, c.path[3])
+	cl, a, err := s.named(c)
 	if err != nil {
 		return nil, err
 	}
@@ -392,8 +426,11 @@ func page(names []string, member string, q url.Values) (any, error) {
 		after = strings.TrimPrefix(string(b), member+"\x00")
 	}
 	if after != "" {
-		i := slices.Index(names, after)
-		names = names[i+1:]
+		i := slices.Index(names, after) + 1
+		if i == 0 { // gone since: on with what would come after it
+			i, _ = slices.BinarySearch(names, after)
+		}
+		names = names[i:]
 	}
 	out := map[string]any{member: names}
 	if text := q.Get("maxResults"); text != "" {

@@ -22,12 +22,13 @@ type Service struct {
 
 	mu      sync.Mutex
 	updates []*update                    // oldest first
+	created map[string]addonRequest      // by cluster and add-on
 	tags    map[string]map[string]string // of resources whose tags were changed, by ARN
 }
 
 // New returns the service before a backend.
 func New(b Backend, now func() time.Time) *Service {
-	return &Service{backend: b, now: now, tags: make(map[string]map[string]string)}
+	return &Service{backend: b, now: now, tags: make(map[string]map[string]string), created: make(map[string]addonRequest)}
 }
 
 // Owns tells whether a path is one of the EKS API.

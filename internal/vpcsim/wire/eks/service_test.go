@@ -178,6 +178,43 @@ func TestCreateAndDelete(t *testing.T) {
 	}
 }
 
+// A client that has lost the answer asks again with the same token, and must not be told that its own add-on is in the way.
+func TestCreateIsRepeatedAfterALostAnswer(t *testing.T) {
+	w := start()
+	const body = `{"addonName":"coredns","clientRequestToken":"t1"}`
+	first := pick(t, w.call(t, "POST", "/clusters/demo/addons", body), "addon.addonArn")
+	if again := pick(t, w.call(t, "POST", "/clusters/demo/addons", body), "addon.addonArn"); again != first || first == "" {
+		t.Errorf("the same request again: %q, then %q", first, again)
+	}
+	var got []string
+	for _, other := range []string{
+		`{"addonName":"coredns","clientRequestToken":"t1","configurationValues":"{}"}`, `{"addonName":"coredns","clientRequestToken":"t2"}`, `{"addonName":"coredns"}`,
+	} {
+		got = append(got, strings.TrimSpace(w.call(t, "POST", "/clusters/demo/addons", other)))
+	}
+	want := []string{
+		"400 InvalidParameterException: The clientRequestToken was used with other parameters.",
+		"409 ResourceInUseException: Addon already exists.", "409 ResourceInUseException: Addon already exists.",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A page whose last add-on was deleted meanwhile is followed by the next one, not by the first again.
+func TestPagesGoOnAfterADeletion(t *testing.T) {
+	w := start()
+	w.call(t, "POST", "/clusters/demo/addons", `{"addonName":"coredns"}`)
+	w.now = w.now.Add(time.Minute)
+	first := w.call(t, "GET", "/clusters/demo/addons?maxResults=1", "")
+	w.call(t, "DELETE", "/clusters/demo/addons/coredns", "")
+	w.now = w.now.Add(time.Minute)
+	second := w.call(t, "GET", "/clusters/demo/addons?maxResults=1&nextToken="+pick(t, first, "nextToken"), "")
+	if got := pick(t, first, "addons") + pick(t, second, "addons"); got != "[coredns][vpc-cni]" {
+		t.Errorf("pages %s", got)
+	}
+}
+
 func TestValidateConfiguration(t *testing.T) {
 	const prefix = "InvalidParameterException: ConfigurationValue provided in request is not supported: Json schema validation failed with error: "
 	tests := []struct{ name, values, want string }{
