@@ -52,11 +52,11 @@ type command = func(w *world, neg bool, args []string)
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	own := map[string]command{
 		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
-		"outside": cmdOutside, "attach": cmdAttach, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
+		"outside": cmdOutside, "ec2": cmdEC2, "kube": cmdKube, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
 		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
-		"ping": cmdPing, "tcp": cmdTCP, "drops": cmdDrops,
-		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "churn": cmdChurn, "chain": cmdChain,
+		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
+		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "chain": cmdChain,
 	}
 	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
 	for name, f := range own {

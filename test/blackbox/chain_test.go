@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -31,8 +32,9 @@ func chained(cond string) (bool, error) {
 	return true, nil
 }
 
-// chain add POD [HOSTPORT] | check POD | del POD | gc [POD…] | status calls the whole list of plugins that the agent wrote, by libcni as a
-// runtime does, in the node's network namespace. HOSTPORT leads to the pod's port 7000.
+// chain add POD [HOSTPORT] [ingress=BITS] [egress=BITS] | check POD | del POD | gc [POD…] | status calls the whole list of plugins that the
+// agent wrote, by libcni as a runtime does, in the node's network namespace. HOSTPORT leads to the pod's port 7000; BITS are
+// what may go to and come from the pod each second.
 func cmdChain(w *world, neg bool, args []string) {
 	var list *libcni.NetworkConfigList
 	missing := eventually(patience, func() string { // the agent writes it once it is ready
@@ -48,15 +50,15 @@ func cmdChain(w *world, neg bool, args []string) {
 	dir, err := filepath.Abs(chainedDir)
 	w.check("find plugins", err)
 	cni := libcni.NewCNIConfigWithCacheDir([]string{w.rig.PluginDir(), dir}, filepath.Join(w.rig.Dir, "cache"), nil)
-	w.outcome(neg, testkit.TryInNetns(w.nodeSpace(), func() error {
+	err = testkit.TryInNetns(w.nodeSpace(), func() error {
 		switch args[0] {
 		case "add":
 			return w.chainAdd(cni, list, args[1:])
 		case "check":
-			return cni.CheckNetworkList(context.Background(), list, w.runtimeConf(w.pod(args[1]), 0))
+			return cni.CheckNetworkList(context.Background(), list, w.chained[args[1]])
 		case "del":
 			defer w.lost(args[1])
-			return cni.DelNetworkList(context.Background(), list, w.runtimeConf(w.pod(args[1]), 0))
+			return cni.DelNetworkList(context.Background(), list, w.chained[args[1]])
 		case "gc":
 			valid := &libcni.GCArgs{}
 			for _, name := range args[1:] {
@@ -67,19 +69,21 @@ func cmdChain(w *world, neg bool, args []string) {
 			return cni.GetStatusNetworkList(context.Background(), list)
 		}
 		return fmt.Errorf("unknown: chain %s", args[0])
-	}))
+	})
+	if err != nil {
+		w.printf("%v\n", err)
+	}
+	w.outcome(neg, err)
 }
 
 func (w *world) chainAdd(cni *libcni.CNIConfig, list *libcni.NetworkConfigList, args []string) error {
 	p := w.newPod(args[0])
-	port := 0
-	if len(args) > 1 {
-		var err error
-		if port, err = strconv.Atoi(args[1]); err != nil {
-			return err
-		}
+	rc, err := runtimeConf(p, args[1:])
+	if err != nil {
+		return err
 	}
-	result, err := cni.AddNetworkList(context.Background(), list, w.runtimeConf(p, port))
+	w.chained[args[0]] = rc
+	result, err := cni.AddNetworkList(context.Background(), list, rc)
 	if err != nil {
 		return err
 	}
@@ -94,16 +98,31 @@ func (w *world) chainAdd(cni *libcni.CNIConfig, list *libcni.NetworkConfigList, 
 	return w.gained(args[0], p)
 }
 
-func (w *world) runtimeConf(p *rig.Pod, port int) *libcni.RuntimeConf {
-	rc := &libcni.RuntimeConf{
+// runtimeConf is what the runtime tells the plugins of a pod, with what the arguments of chain add ask for.
+func runtimeConf(p *rig.Pod, args []string) (*libcni.RuntimeConf, error) {
+	limits := map[string]int{}
+	capabilities := map[string]any{}
+	for _, a := range args {
+		key, value, limit := strings.Cut(a, "=")
+		if !limit {
+			value = a
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, err
+		}
+		if limit { // an eighth of a second in one burst
+			limits[key+"Rate"], limits[key+"Burst"] = n, n/8
+			capabilities["bandwidth"] = limits
+		} else {
+			capabilities["portMappings"] = []map[string]any{{"hostPort": n, "containerPort": servicePort, "protocol": "tcp"}}
+		}
+	}
+	return &libcni.RuntimeConf{
 		ContainerID: p.Container, NetNS: p.NetNS, IfName: "eth0",
 		Args:           [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", p.Name}},
-		CapabilityArgs: map[string]any{},
-	}
-	if port != 0 {
-		rc.CapabilityArgs["portMappings"] = []map[string]any{{"hostPort": port, "containerPort": servicePort, "protocol": "tcp"}}
-	}
-	return rc
+		CapabilityArgs: capabilities,
+	}, nil
 }
 
 // conflist is the configuration that the agent wrote, with this rig's socket in it: by default all nodes of a machine

@@ -145,8 +145,8 @@ func (c *churn) look(name string) {
 	var last error
 	if eventually(10*time.Second, func() string {
 		saw, err := dial(p.NetNS, c.target, 2*time.Second)
-		if last = err; err == nil && saw != p.Addr {
-			last = fmt.Errorf("it is seen as %s", saw)
+		if last = err; err == nil && saw.addr != p.Addr {
+			last = fmt.Errorf("it is seen as %s", saw.addr)
 		}
 		if last != nil {
 			return last.Error()

@@ -161,6 +161,9 @@ func (w *world) del(neg bool, args []string) {
 	var wg sync.WaitGroup
 	for i, name := range names {
 		p := w.livePods()[name]
+		if p == nil {
+			p = w.gone[name]
+		}
 		if p == nil { // deleted already, or never added
 			p = &rig.Pod{Name: name, Container: "unknown-" + name, NetNS: w.space(name)}
 		}
@@ -231,7 +234,7 @@ func (w *world) raw(neg bool, args []string) {
 	w.outcome(neg, cmd.Run())
 }
 
-// took LEAST MOST says how long the last agent, cni or until took.
+// took LEAST MOST says how long the last agent, cni, until or transfer took.
 func cmdTook(w *world, _ bool, args []string) {
 	least, err1 := time.ParseDuration(args[0])
 	most, err2 := time.ParseDuration(args[1])

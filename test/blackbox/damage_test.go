@@ -34,7 +34,7 @@ func cmdNode(w *world, neg bool, args []string) {
 	w.outcome(neg, err)
 }
 
-// journal cut BYTES | flip PERCENT | delete | exists changes the agent's journal on disk.
+// journal cut BYTES | flip PERCENT | delete changes the agent's journal on disk.
 func cmdJournal(w *world, neg bool, args []string) {
 	path := w.rig.Journal()
 	data, err := os.ReadFile(path)
@@ -87,4 +87,31 @@ func cmdDisk(w *world, _ bool, args []string) {
 	default:
 		w.fail("disk small | full | free")
 	}
+}
+
+// reboot takes from the node what a reboot takes: the agent, the pods with their namespaces, and all that was configured in
+// the kernel. The journal stays. A pod that is gone keeps its name until cni del, which the runtime sends after the boot.
+func cmdReboot(w *world, _ bool, _ []string) {
+	w.agent.Kill()
+	for name, p := range w.livePods() {
+		_, err := testkit.NetnsOutput(p.NetNS, "ip", "link", "del", "eth0")
+		w.check("remove pod "+name, err)
+		w.lost(name)
+		w.gone[name] = p
+	}
+	script := `set -e
+ip rule flush
+ip rule add priority 32766 lookup main
+ip rule add priority 32767 lookup default
+for device in $(ls /sys/class/net | grep '^eth[1-9]'); do
+	ip address flush dev $device
+	ip link set $device down
+done
+for table in $(seq 2 15); do ip route flush table $table 2>/dev/null || true; done
+nft flush ruleset
+echo 0 >/proc/sys/net/ipv4/ip_forward
+`
+	out, err := testkit.NetnsOutput(w.nodeSpace(), "sh", "-c", script)
+	w.printf("%s", out)
+	w.check("reboot", err)
 }

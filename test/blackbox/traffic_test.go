@@ -29,38 +29,37 @@ func (w *world) within(args []string) (time.Duration, []string) {
 	return d, args[2:]
 }
 
-// expect repeats what must work until it does; what must not work is tried once.
+// expect repeats what must work until it does, and what must not until it does not: what was changed takes a moment.
 func (w *world) expect(neg bool, limit time.Duration, try func(time.Duration) error) {
-	if neg {
-		w.outcome(true, try(impatience))
-		return
-	}
 	var last error
 	if eventually(limit, func() string {
-		if last = try(3 * time.Second); last != nil {
-			return last.Error()
+		if neg {
+			last = try(impatience)
+		} else {
+			last = try(3 * time.Second)
 		}
-		return ""
+		return map[bool]string{false: "not yet"}[neg == (last != nil)]
 	}) != "" {
-		w.fail("%v", last)
+		w.outcome(neg, last)
 	}
 }
 
-// tcp [-within LIMIT] FROM TO[:PORT] [WHO] connects, and prints who the other end saw, until that is WHO. TO may be
-// internet, which tells, too.
+// tcp [-within LIMIT] FROM TO[:PORT] [WHO [own-port|other-port]] connects, and prints who the other end saw, until that is WHO by
+// the port that the connection was made from, or by another one. TO may be internet, which tells, too.
 func cmdTCP(w *world, neg bool, args []string) {
 	limit, args := w.within(args)
 	_, from := w.place(args[0])
 	target := w.target(args[1])
-	var saw netip.Addr
+	var saw seen
 	w.expect(neg, limit, func(limit time.Duration) (err error) {
-		if saw, err = dial(from, target, limit); err == nil && len(args) > 2 && w.who(saw) != args[2] {
-			err = fmt.Errorf("seen as %s", w.who(saw))
+		saw, err = dial(from, target, limit)
+		if err == nil && (len(args) > 2 && w.who(saw.addr) != args[2] || len(args) > 3 && saw.port() != args[3]) {
+			err = fmt.Errorf("seen as %s by its %s", w.who(saw.addr), saw.port())
 		}
 		return err
 	})
-	if saw.IsValid() {
-		w.printf("seen as %s (%s)\n", w.who(saw), saw)
+	if saw.addr.IsValid() {
+		w.printf("seen as %s (%s) by its %s\n", w.who(saw.addr), saw.addr, saw.port())
 	}
 }
 
@@ -105,7 +104,17 @@ func (w *world) listen(space string, port int) {
 	}()
 }
 
-func dial(space string, to netip.AddrPort, limit time.Duration) (netip.Addr, error) {
+// seen is how the other end of a connection sees this one.
+type seen struct {
+	addr    netip.Addr
+	ownPort bool // the port that the connection was made from
+}
+
+func (s seen) port() string {
+	return map[bool]string{true: "own-port", false: "other-port"}[s.ownPort]
+}
+
+func dial(space string, to netip.AddrPort, limit time.Duration) (seen, error) {
 	var conn net.Conn
 	err := testkit.TryInNetns(space, func() (err error) {
 		d := net.Dialer{Timeout: limit}
@@ -113,17 +122,57 @@ func dial(space string, to netip.AddrPort, limit time.Duration) (netip.Addr, err
 		return err
 	})
 	if err != nil {
-		return netip.Addr{}, err
+		return seen{}, err
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(limit))
 	data := make([]byte, 64)
 	n, err := conn.Read(data)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return netip.Addr{}, err
+		return seen{}, err
 	}
 	saw, err := netip.ParseAddrPort(strings.TrimSpace(string(data[:n])))
-	return saw.Addr(), err
+	own, _ := netip.ParseAddrPort(conn.LocalAddr().String())
+	return seen{saw.Addr(), saw.Port() == own.Port()}, err
+}
+
+// transfer FROM TO BYTES sends so much, and waits until the other end has it all; took says how long that was.
+func cmdTransfer(w *world, neg bool, args []string) {
+	_, from := w.place(args[0])
+	addr, to := w.place(args[1])
+	size := w.number(args[2])
+	var l net.Listener
+	w.check("listen", testkit.TryInNetns(to, func() (err error) {
+		l, err = net.Listen("tcp4", ":0")
+		return err
+	}))
+	defer func() { _ = l.Close() }()
+	go func() { // it answers once it has read all
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}()
+	began := time.Now()
+	w.outcome(neg, testkit.TryInNetns(from, func() error {
+		conn, err := net.DialTimeout("tcp4", net.JoinHostPort(addr.String(), strconv.Itoa(l.Addr().(*net.TCPAddr).Port)), patience)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if _, err = conn.Write(make([]byte, size)); err != nil {
+			return err
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, conn)
+		return err
+	}))
+	w.took = time.Since(began)
 }
 
 // ping [-within LIMIT] FROM TO

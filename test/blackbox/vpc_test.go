@@ -31,6 +31,8 @@ func cmdVPC(w *world, _ bool, args []string) {
 			o.CIDR = p[1]
 		case "subnet":
 			o.Subnet = p[1]
+		case "owner":
+			o.Owner = p[1]
 		default:
 			settings = append(settings, p)
 		}
@@ -120,13 +122,17 @@ func (w *world) resource(name string) string {
 	return name
 }
 
-// tag NAME key=value
+// tag [-owner] NAME key=value
 func cmdTag(w *world, _ bool, args []string) {
+	tag := w.rig.Tag
+	if args[0] == "-owner" {
+		tag, args = w.rig.TagByOwner, args[1:]
+	}
 	pairs, rest := options(args)
 	if len(rest) != 1 || len(pairs) != 1 {
-		w.fail("tag NAME key=value")
+		w.fail("tag [-owner] NAME key=value")
 	}
-	w.rig.Tag(w.resource(rest[0]), pairs[0][0], pairs[0][1])
+	tag(w.resource(rest[0]), pairs[0][0], pairs[0][1])
 }
 
 // untag NAME key
@@ -159,24 +165,6 @@ func cmdOutside(w *world, _ bool, args []string) {
 	}
 	id, addr := w.rig.LaunchOutside(subnet)
 	w.outside[args[0]] = outsider{instance: id, addr: addr}
-}
-
-// attach DEVICE SECONDARY [tag=value …] attaches somebody else's interface to the node, and sets $eni to its id.
-func cmdAttach(w *world, _ bool, args []string) {
-	pairs, rest := options(args)
-	if len(rest) != 2 {
-		w.fail("attach DEVICE SECONDARY [tag=value …]")
-	}
-	device, err1 := strconv.Atoi(rest[0])
-	secondary, err2 := strconv.Atoi(rest[1])
-	if err1 != nil || err2 != nil {
-		w.fail("attach: not a number")
-	}
-	tags := map[string]string{}
-	for _, p := range pairs {
-		tags[p[0]] = p[1]
-	}
-	w.ts.Setenv("eni", w.rig.Attach(device, secondary, tags))
 }
 
 // fault add action=Describe* code=… share=0.5 count=3 delay=1s drop=request|response garbage=… | fault clear

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -32,7 +33,8 @@ type world struct {
 	rig *rig.Rig
 
 	agent   *rig.Agent
-	first   *rig.Agent        // that still runs beside it
+	first   *rig.Agent // that still runs beside it
+	api     *apiServer
 	subnets map[string]string // by the script's name
 	cidrs   map[string]netip.Prefix
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them
@@ -40,9 +42,11 @@ type world struct {
 
 	mu        sync.Mutex
 	pods      map[string]*rig.Pod // that have an address, by name
+	gone      map[string]*rig.Pod // that a reboot ended, until their DEL
 	spaces    map[string]string   // the network namespaces of pods, by name
 	waiting   map[string]chan rig.Call
-	listeners map[string]net.Listener // by namespace and port
+	chained   map[string]*libcni.RuntimeConf // of pods that chain add added
+	listeners map[string]net.Listener        // by namespace and port
 	took      time.Duration
 	serial    int
 }
@@ -57,7 +61,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	return &world{
 		tb: tb, subnets: map[string]string{}, cidrs: map[string]netip.Prefix{}, public: map[netip.Addr]string{}, outside: map[string]outsider{},
-		pods: map[string]*rig.Pod{}, spaces: map[string]string{}, waiting: map[string]chan rig.Call{}, listeners: map[string]net.Listener{},
+		pods: map[string]*rig.Pod{}, gone: map[string]*rig.Pod{}, spaces: map[string]string{}, waiting: map[string]chan rig.Call{}, chained: map[string]*libcni.RuntimeConf{}, listeners: map[string]net.Listener{},
 	}
 }
 

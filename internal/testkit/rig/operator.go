@@ -9,8 +9,11 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 )
 
-// operator is who makes the calls that a person would make by hand.
+// operator is who makes the calls that a person of the instance's account would make by hand.
 var operator = vpcsim.Caller{Source: "operator"}
+
+// account is the instance's.
+const account vpc.AccountID = "111122223333"
 
 // SubnetOptions say what subnet an operator creates.
 type SubnetOptions struct {
@@ -20,19 +23,22 @@ type SubnetOptions struct {
 	Tags  map[string]string
 }
 
-// NewSubnet creates a subnet. It waits until a new block can be used.
+// NewSubnet creates a subnet as the VPC's owner, and shares it with the instance's account when that is another one.
 func (r *Rig) NewSubnet(o SubnetOptions) string {
 	r.TB.Helper()
 	if o.Block != "" {
-		_, err := r.Sim.AssociateVpcCidrBlock(operator, ec2.AssociateVpcCidrBlockInput{VpcId: r.VPC, CidrBlock: o.Block})
+		_, err := r.Sim.AssociateVpcCidrBlock(r.owner, ec2.AssociateVpcCidrBlockInput{VpcId: r.VPC, CidrBlock: o.Block})
 		r.must("associate block", err)
 	}
 	in := ec2.CreateSubnetInput{VpcId: r.VPC, CidrBlock: o.CIDR, AvailabilityZone: or(o.Zone, "us-west-2a")}
 	if len(o.Tags) > 0 {
 		in.TagSpecifications = []ec2.TagSpecification{{ResourceType: "subnet", Tags: tagList(o.Tags)}}
 	}
-	sn, err := r.Sim.CreateSubnet(operator, in)
+	sn, err := r.Sim.CreateSubnet(r.owner, in)
 	r.must("create subnet", err)
+	if r.owner.Account != "" {
+		r.must("share subnet", r.Sim.ShareSubnet(vpc.SubnetID(sn.Subnet.SubnetId), account))
+	}
 	return sn.Subnet.SubnetId
 }
 
@@ -44,10 +50,21 @@ func tagList(tags map[string]string) []ec2.Tag {
 	return list
 }
 
-// Tag sets a tag of a resource.
+// Tag sets a tag of a resource, as the instance's account sees it.
 func (r *Rig) Tag(id, key, value string) {
 	r.TB.Helper()
-	_, err := r.Sim.CreateTags(operator, ec2.CreateTagsInput{Resources: []string{id}, Tags: []ec2.Tag{{Key: key, Value: value}}})
+	r.tag(operator, id, key, value)
+}
+
+// TagByOwner sets a tag as the account that owns the VPC sees it.
+func (r *Rig) TagByOwner(id, key, value string) {
+	r.TB.Helper()
+	r.tag(r.owner, id, key, value)
+}
+
+func (r *Rig) tag(c vpcsim.Caller, id, key, value string) {
+	r.TB.Helper()
+	_, err := r.Sim.CreateTags(c, ec2.CreateTagsInput{Resources: []string{id}, Tags: []ec2.Tag{{Key: key, Value: value}}})
 	r.must("tag "+id, err)
 }
 
@@ -103,19 +120,55 @@ func (r *Rig) NAT(public string, private ...string) netip.Addr {
 	return addr
 }
 
-// Attach creates an interface in the instance's subnet as somebody else would, attaches it to the instance and returns its id.
-func (r *Rig) Attach(device, secondary int, tags map[string]string) string {
+// CreateInterface creates an interface in the instance's subnet as somebody else would, and returns its id.
+func (r *Rig) CreateInterface(secondary int, description string, tags map[string]string) string {
 	r.TB.Helper()
-	in := ec2.CreateNetworkInterfaceInput{SubnetId: r.Subnet, Description: "not of the agent", SecondaryPrivateIpAddressCount: &secondary}
+	in := ec2.CreateNetworkInterfaceInput{SubnetId: r.Subnet, Description: description, SecondaryPrivateIpAddressCount: &secondary}
 	if len(tags) > 0 {
 		in.TagSpecifications = []ec2.TagSpecification{{ResourceType: "network-interface", Tags: tagList(tags)}}
 	}
 	out, err := r.Sim.CreateNetworkInterface(operator, in)
 	r.must("create interface", err)
-	id := out.NetworkInterface.NetworkInterfaceId
-	_, err = r.Sim.AttachNetworkInterface(operator, ec2.AttachNetworkInterfaceInput{NetworkInterfaceId: id, InstanceId: string(r.Instance), DeviceIndex: &device})
+	return out.NetworkInterface.NetworkInterfaceId
+}
+
+// Attach attaches an interface to the instance.
+func (r *Rig) Attach(id string, device int) {
+	r.TB.Helper()
+	_, err := r.Sim.AttachNetworkInterface(operator, ec2.AttachNetworkInterfaceInput{NetworkInterfaceId: id, InstanceId: string(r.Instance), DeviceIndex: &device})
 	r.must("attach interface", err)
-	return id
+}
+
+// Detach begins to detach an interface.
+func (r *Rig) Detach(e ec2.NetworkInterface) {
+	r.TB.Helper()
+	_, err := r.Sim.DetachNetworkInterface(operator, ec2.DetachNetworkInterfaceInput{AttachmentId: e.Attachment.AttachmentId})
+	r.must("detach interface", err)
+}
+
+// Delete deletes an unattached interface.
+func (r *Rig) Delete(id string) {
+	r.TB.Helper()
+	_, err := r.Sim.DeleteNetworkInterface(operator, ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: id})
+	r.must("delete interface", err)
+}
+
+// Assign gives an interface more addresses: count of EC2's choice, or those that are named.
+func (r *Rig) Assign(id string, count int, addrs ...string) {
+	r.TB.Helper()
+	in := ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: id, PrivateIpAddresses: addrs}
+	if len(addrs) == 0 {
+		in.SecondaryPrivateIpAddressCount = &count
+	}
+	_, err := r.Sim.AssignPrivateIpAddresses(operator, in)
+	r.must("assign addresses", err)
+}
+
+// Unassign takes addresses from an interface.
+func (r *Rig) Unassign(id string, addrs ...string) {
+	r.TB.Helper()
+	_, err := r.Sim.UnassignPrivateIpAddresses(operator, ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: id, PrivateIpAddresses: addrs})
+	r.must("unassign addresses", err)
 }
 
 // Interfaces are all interfaces of the VPC as EC2 describes them.

@@ -23,6 +23,7 @@ type Options struct {
 	Type     string // of the instance, default m5.large
 	CIDR     string // of the VPC, default 10.0.0.0/16
 	Subnet   string // of the instance's subnet, default 10.0.0.0/24
+	Owner    string // the account that owns the VPC and shares its subnets, default the instance's own
 	Settings vpcsim.Settings
 }
 
@@ -39,6 +40,7 @@ type Rig struct {
 	Bin      string // where berth-agent and berth-cni are
 
 	cancel context.CancelFunc
+	owner  vpcsim.Caller // of the VPC and its subnets
 	agent  *Agent
 	pods   int
 }
@@ -104,14 +106,12 @@ func (r *Rig) must(what string, err error) {
 // build makes the VPC and the instance.
 func (r *Rig) build(o Options) {
 	r.TB.Helper()
-	r.Sim = vpcsim.New(vpcsim.Options{Seed: 1, Settings: vpcsim.Settings{}})
-	c := vpcsim.Caller{Source: "operator"}
-	v, err := r.Sim.CreateVpc(c, ec2.CreateVpcInput{CidrBlock: or(o.CIDR, "10.0.0.0/16")})
+	r.Sim = vpcsim.New(vpcsim.Options{Seed: 1, Account: account})
+	r.owner = vpcsim.Caller{Source: operator.Source, Account: vpc.AccountID(o.Owner)}
+	v, err := r.Sim.CreateVpc(r.owner, ec2.CreateVpcInput{CidrBlock: or(o.CIDR, "10.0.0.0/16")})
 	r.must("create vpc", err)
 	r.VPC = v.Vpc.VpcId
-	sn, err := r.Sim.CreateSubnet(c, ec2.CreateSubnetInput{VpcId: r.VPC, CidrBlock: or(o.Subnet, "10.0.0.0/24"), AvailabilityZone: "us-west-2a"})
-	r.must("create subnet", err)
-	r.Subnet = sn.Subnet.SubnetId
+	r.Subnet = r.NewSubnet(SubnetOptions{CIDR: or(o.Subnet, "10.0.0.0/24")})
 	r.Instance = r.Launch(or(o.Type, "m5.large"), r.Subnet)
 	r.Sim.SetSettings(o.Settings)
 }
@@ -120,27 +120,11 @@ func (r *Rig) build(o Options) {
 func (r *Rig) Launch(kind, subnet string) vpc.InstanceID {
 	r.TB.Helper()
 	one := 1
-	out, err := r.Sim.RunInstances(vpcsim.Caller{Source: "operator"}, ec2.RunInstancesInput{
+	out, err := r.Sim.RunInstances(operator, ec2.RunInstancesInput{
 		ImageId: "ami-0123456789abcdef0", InstanceType: kind, SubnetId: subnet, MinCount: &one, MaxCount: &one,
 	})
 	r.must("run instance", err)
 	return vpc.InstanceID(out.Instances[0].InstanceId)
-}
-
-// AddSubnet creates a tagged subnet, after adding its block to the VPC when block is not empty.
-func (r *Rig) AddSubnet(block, cidr, role string) string {
-	r.TB.Helper()
-	c := vpcsim.Caller{Source: "operator"}
-	if block != "" {
-		_, err := r.Sim.AssociateVpcCidrBlock(c, ec2.AssociateVpcCidrBlockInput{VpcId: r.VPC, CidrBlock: block})
-		r.must("associate block", err)
-	}
-	sn, err := r.Sim.CreateSubnet(c, ec2.CreateSubnetInput{
-		VpcId: r.VPC, CidrBlock: cidr, AvailabilityZone: "us-west-2a",
-		TagSpecifications: []ec2.TagSpecification{{ResourceType: "subnet", Tags: []ec2.Tag{{Key: vpc.TagCNIRole, Value: role}}}},
-	})
-	r.must("create subnet", err)
-	return sn.Subnet.SubnetId
 }
 
 // serve brings up the fabric and the HTTP servers and keeps the fabric up to date.
@@ -186,6 +170,12 @@ func (r *Rig) follow(ctx context.Context) {
 			r.TB.Errorf("apply topology: %v", err)
 		}
 	}
+}
+
+// Settle waits until the packets meet what EC2 has now.
+func (r *Rig) Settle() {
+	r.TB.Helper()
+	r.must("apply topology", r.Fabric.Apply(r.TB.Context(), r.Sim.Topology()))
 }
 
 // Calls counts EC2 calls of the node by action since a mark.
