@@ -1,6 +1,7 @@
 package pacing
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -168,5 +169,26 @@ func TestOtherServicesArePacedApart(t *testing.T) {
 	g.Latency["imds:Get"] = Fixed(time.Minute)
 	if v := g.Admit(get, start, source()); v.Delay != time.Minute {
 		t.Errorf("a latency of the action itself: %+v", v)
+	}
+}
+
+// An operator writes a time as such; what a snapshot has written is read as well.
+func TestDistributionIsReadFromATime(t *testing.T) {
+	for text, want := range map[string]Distribution{
+		`"2s"`:                          Fixed(2 * time.Second),
+		`{"p50":1000000}`:               Fixed(time.Millisecond),
+		`{"p50":1000000,"p99":2000000}`: {P50: time.Millisecond, P99: 2 * time.Millisecond},
+		`{}`:                            {},
+	} {
+		var got Distribution
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{`"2"`, `"-2s"`, `2`, `{"p5":1}`, `{"p50":"x"}`} {
+		var got Distribution
+		if err := json.Unmarshal([]byte(bad), &got); err == nil {
+			t.Errorf("%s is read as %+v", bad, got)
+		}
 	}
 }

@@ -1,6 +1,9 @@
 package pacing
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -16,6 +19,24 @@ type Distribution struct {
 
 // Fixed is the distribution that always takes d.
 func Fixed(d time.Duration) Distribution { return Distribution{P50: d} }
+
+// UnmarshalJSON implements json.Unmarshaler: a text is a fixed time, such as "2s"; an object has the members, in
+// nanoseconds.
+func (d *Distribution) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		fixed, err := time.ParseDuration(text)
+		if err != nil || fixed < 0 {
+			return fmt.Errorf("read distribution: want a time such as \"2s\", have %q", text)
+		}
+		*d = Fixed(fixed)
+		return nil
+	}
+	type members Distribution
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	return strict.Decode((*members)(d))
+}
 
 // Zero tells whether the distribution never takes any time.
 func (d Distribution) Zero() bool { return d.P50 <= 0 && d.P99 <= 0 }

@@ -148,7 +148,9 @@ func registerVPC(m *ec2query.Mux, s *vpcsim.Sim) {
 	act[sdk.AssociateSubnetCidrBlockInput, sdk.AssociateSubnetCidrBlockOutput](m, "AssociateSubnetCidrBlock", s.AssociateSubnetCidrBlock)
 	act[sdk.CreateSubnetCidrReservationInput, sdk.CreateSubnetCidrReservationOutput](m, "CreateSubnetCidrReservation", s.CreateSubnetCidrReservation)
 	list[sdk.GetSubnetCidrReservationsInput, sdk.GetSubnetCidrReservationsOutput](m, "GetSubnetCidrReservations", s.GetSubnetCidrReservations,
-		func(o *ec2.GetSubnetCidrReservationsOutput) *[]ec2.SubnetCidrReservation { return &o.SubnetIpv4CidrReservations },
+		func(o *ec2.GetSubnetCidrReservationsOutput) *[]ec2.SubnetCidrReservation {
+			return &o.SubnetIpv4CidrReservations
+		},
 		func(v *ec2.SubnetCidrReservation) string { return v.SubnetCidrReservationId }, pages{})
 	act[sdk.DeleteSubnetCidrReservationInput, sdk.DeleteSubnetCidrReservationOutput](m, "DeleteSubnetCidrReservation", s.DeleteSubnetCidrReservation)
 	act[sdk.CreateTagsInput, sdk.CreateTagsOutput](m, "CreateTags", s.CreateTags)
