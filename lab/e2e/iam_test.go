@@ -17,11 +17,7 @@ func (l *lab) policy(name string) string {
 	if err != nil {
 		l.Fatal(err)
 	}
-	file := filepath.Join(l.TempDir(), name+".json")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(data), "CLUSTER_NAME", "eks-enhsubsel-demo")), 0o644); err != nil {
-		l.Fatal(err)
-	}
-	return file
+	return l.file(name+".json", strings.ReplaceAll(string(data), "CLUSTER_NAME", "eks-enhsubsel-demo"))
 }
 
 // outcomes counts the nodes' calls of an action since a mark, by outcome.
@@ -43,27 +39,43 @@ func (l *lab) outcomes(mark, action string) map[string]int {
 	return out
 }
 
-// TestClusterPolicies runs the agents with the least policies of deploy/iam and nothing more, while they are enforced:
-// first as the node's role, then, scoped down to the cluster's tag, as the role of the service account.
+// managed is AmazonEKS_CNI_Policy as Amazon publishes it.
+const managed = `{"Version": "2012-10-17", "Statement": [
+	{"Sid": "AmazonEKSCNIPolicy", "Effect": "Allow", "Resource": "*", "Action": [
+		"ec2:AssignPrivateIpAddresses", "ec2:AttachNetworkInterface", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+		"ec2:DescribeInstances", "ec2:DescribeTags", "ec2:DescribeNetworkInterfaces", "ec2:DescribeInstanceTypes", "ec2:DescribeSubnets",
+		"ec2:DetachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute", "ec2:UnassignPrivateIpAddresses"]},
+	{"Sid": "AmazonEKSCNIPolicyENITag", "Effect": "Allow", "Action": ["ec2:CreateTags"], "Resource": ["arn:aws:ec2:*:*:network-interface/*"]}]}`
+
+// TestClusterPolicies runs the agents with no more rights than a policy gives, while policies are enforced: Amazon's own
+// and the least ones of deploy/iam as the node's role; then the one that is scoped down to the cluster's tag as the role of
+// the service account, at first without a right, which an event names.
 func TestClusterPolicies(t *testing.T) {
 	l := start(t)
 	node := strings.TrimSpace(l.run("aws", "eks", "describe-nodegroup", "--cluster-name", "eks-enhsubsel-demo",
 		"--nodegroup-name", "eks-enhsubsel-demo-mng", "--query", "nodegroup.nodeRole", "--output", "text"))
 	node = node[strings.LastIndexByte(node, '/')+1:]
+	l.run("berth-lab", "iam", "role", node, "--policy", l.file("managed.json", managed))
+	l.run("berth-lab", "iam", "enforce", "on")
+	l.kubectl("rollout", "restart", "daemonset/aws-node", "-n", "kube-system")
+	l.rolledOut()
+	l.apply(strings.ReplaceAll(filler, "replicas: 30", "replicas: 20")) // more than the first interfaces hold
+	l.ready("app=filler", 20)
+
 	l.run("berth-lab", "iam", "role", node, "--policy", l.policy("addressing"), "--policy", l.policy("subnet-discovery"), "--policy", l.policy("tags"),
 		"--policy", l.policy("leaked-clean-up"))
-	l.run("berth-lab", "iam", "enforce", "on")
-	l.run("berth-lab", "mark", "node-role")
 	l.kubectl("rollout", "restart", "daemonset/aws-node", "-n", "kube-system")
-	l.kubectl("rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=120s")
-	l.apply(filler)
+	l.rolledOut()
+	l.kubectl("scale", "deployment", "filler", "--replicas=30")
 	l.ready("app=filler", 30)
-	if n := l.outcomes("node-role", "")["UnauthorizedOperation"]; n > 0 {
+	if n := l.outcomes("", "")["UnauthorizedOperation"]; n > 0 {
 		t.Errorf("%d calls were refused with the policies as the node's role", n)
 	}
 
-	arn := strings.TrimSpace(l.run("berth-lab", "iam", "role", "cni", "--policy", l.policy("scoped-down"), "--service-account", "kube-system/aws-node"))
 	l.run("berth-lab", "iam", "role", node) // nothing left
+	scoped := l.policy("scoped-down")
+	arn := strings.TrimSpace(l.run("berth-lab", "iam", "role", "cni", "--policy", l.without(scoped, "ec2:CreateNetworkInterface"),
+		"--service-account", "kube-system/aws-node"))
 	l.run("aws", "eks", "update-addon", "--cluster-name", "eks-enhsubsel-demo", "--addon-name", "vpc-cni", "--service-account-role-arn", arn)
 	l.until(2*time.Minute, "the add-on's update", func() error {
 		status := strings.TrimSpace(l.run("aws", "eks", "describe-addon", "--cluster-name", "eks-enhsubsel-demo", "--addon-name", "vpc-cni",
@@ -73,32 +85,8 @@ func TestClusterPolicies(t *testing.T) {
 		}
 		return nil
 	})
-	l.run("berth-lab", "mark", "web-identity")
-	l.run("aws", "ec2", "associate-vpc-cidr-block", "--vpc-id", string(l.status().VPC), "--cidr-block", secondBlock.String())
-	for zone, block := range map[string]string{"a": "10.1.0.0/19", "b": "10.1.32.0/19"} {
-		l.run("aws", "ec2", "create-subnet", "--vpc-id", string(l.status().VPC), "--availability-zone", "us-west-2"+zone,
-			"--cidr-block", block, "--tag-specifications", "ResourceType=subnet,Tags=[{Key=kubernetes.io/role/cni,Value=1}]")
-	}
+	l.addSecondBlock()
 	l.kubectl("scale", "deployment", "filler", "--replicas=44")
-	l.ready("app=filler", 44)
-	if n := l.outcomes("web-identity", "CreateNetworkInterface")["ok"]; n < 2 {
-		t.Errorf("%d interfaces were created by the service account's role, want one on each node", n)
-	}
-	if n := l.outcomes("web-identity", "")["UnauthorizedOperation"]; n > 0 {
-		t.Errorf("%d calls were refused with the scoped-down policy", n)
-	}
-}
-
-// TestClusterMissingPermission takes a right away: the agent goes on with what it has, and an event says what is missing.
-func TestClusterMissingPermission(t *testing.T) {
-	l := start(t)
-	l.run("berth-lab", "fault", "add", "CreateNetworkInterface", "UnauthorizedOperation", "--caller", "node:*")
-	l.run("aws", "ec2", "associate-vpc-cidr-block", "--vpc-id", string(l.status().VPC), "--cidr-block", secondBlock.String())
-	for zone, block := range map[string]string{"a": "10.1.0.0/19", "b": "10.1.32.0/19"} {
-		l.run("aws", "ec2", "create-subnet", "--vpc-id", string(l.status().VPC), "--availability-zone", "us-west-2"+zone,
-			"--cidr-block", block, "--tag-specifications", "ResourceType=subnet,Tags=[{Key=kubernetes.io/role/cni,Value=1}]")
-	}
-	l.apply(strings.ReplaceAll(filler, "replicas: 30", "replicas: 44"))
 	l.until(time.Minute, "an event about the permission", func() error {
 		events := l.kubectl("get", "events", "-A", "--field-selector", "reason=MissingIAMPermissions")
 		if !strings.Contains(events, "CreateNetworkInterface") {
@@ -106,6 +94,23 @@ func TestClusterMissingPermission(t *testing.T) {
 		}
 		return nil
 	})
-	l.run("berth-lab", "fault", "clear")
+	l.run("berth-lab", "iam", "role", "cni", "--policy", scoped, "--service-account", "kube-system/aws-node")
+	l.run("berth-lab", "mark", "whole")
 	l.ready("app=filler", 44)
+	if n := l.outcomes("whole", "CreateNetworkInterface")["ok"]; n < 2 {
+		t.Errorf("%d interfaces were created by the service account's role, want one on each node", n)
+	}
+	if n := l.outcomes("whole", "")["UnauthorizedOperation"]; n > 0 {
+		t.Errorf("%d calls were refused with the scoped-down policy", n)
+	}
+}
+
+// without is a policy's file without an action.
+func (l *lab) without(policy, action string) string {
+	l.Helper()
+	data, err := os.ReadFile(policy)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return l.file("less.json", strings.ReplaceAll(string(data), action, "ec2:DescribeVpcs"))
 }

@@ -75,14 +75,20 @@ func (l *lab) keepLogs() {
 	}
 }
 
-// try runs a program of the lab.
-func (l *lab) try(ctx context.Context, name string, args ...string) (string, error) {
+// command is a program of the lab.
+func (l *lab) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	program := filepath.Join(l.repo, ".cache/bin", name)
 	if strings.HasPrefix(name, "berth") {
 		program = filepath.Join(l.repo, "bin", name)
 	}
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append([]string{"PATH=" + filepath.Join(l.repo, ".cache/bin") + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, l.env...)
+	return cmd
+}
+
+// try runs a program of the lab.
+func (l *lab) try(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := l.command(ctx, name, args...)
 	var problem bytes.Buffer
 	cmd.Stderr = &problem
 	out, err := cmd.Output()
@@ -111,11 +117,17 @@ func (l *lab) kubectl(args ...string) string {
 // apply applies a manifest.
 func (l *lab) apply(manifest string) {
 	l.Helper()
-	file := filepath.Join(l.TempDir(), "manifest.yaml")
-	if err := os.WriteFile(file, []byte(manifest), 0o644); err != nil {
+	l.kubectl("apply", "-f", l.file("manifest.yaml", manifest))
+}
+
+// file writes a file that lasts as long as the test.
+func (l *lab) file(name, text string) string {
+	l.Helper()
+	file := filepath.Join(l.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		l.Fatal(err)
 	}
-	l.kubectl("apply", "-f", file)
+	return file
 }
 
 // until waits for something that comes about by itself.
@@ -145,7 +157,17 @@ type pod struct {
 	Status   struct {
 		Phase, PodIP string
 		Conditions   []struct{ Type, Status string }
+
+		ContainerStatuses []struct{ RestartCount int }
 	}
+}
+
+func (p pod) restarts() int {
+	n := 0
+	for _, c := range p.Status.ContainerStatuses {
+		n += c.RestartCount
+	}
+	return n
 }
 
 func (p pod) ready() bool {

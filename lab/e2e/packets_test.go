@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +77,7 @@ func TestClusterPackets(t *testing.T) {
 			pods := l.bothBlocks()
 			l.podsReachEachOther(pods)
 			l.podsReachServices(pods)
+			l.externalSNAT(onePerBlock(pods))
 			outside := l.outside(pods)
 			if mode == "iptables" {
 				l.wrongInterface(pods, outside)
@@ -90,11 +93,7 @@ func (l *lab) bothBlocks() []pod {
 	l.ready("set=early", 4)
 	l.apply(filler)
 	l.ready("app=filler", 30) // with CoreDNS's two they are the 36 that two interfaces hold
-	l.run("aws", "ec2", "associate-vpc-cidr-block", "--vpc-id", string(l.status().VPC), "--cidr-block", secondBlock.String())
-	for zone, block := range map[string]string{"a": "10.1.0.0/19", "b": "10.1.32.0/19"} {
-		l.run("aws", "ec2", "create-subnet", "--vpc-id", string(l.status().VPC), "--availability-zone", "us-west-2"+zone,
-			"--cidr-block", block, "--tag-specifications", "ResourceType=subnet,Tags=[{Key=kubernetes.io/role/cni,Value=1}]")
-	}
+	l.addSecondBlock()
 	l.apply(strings.ReplaceAll(web, "NAME", "late"))
 	pods := l.ready("app=web", 8)
 	counts := map[string]int{}
@@ -109,6 +108,17 @@ func (l *lab) bothBlocks() []pod {
 		l.Errorf("servers by node and first block: %v, want both on each node", counts)
 	}
 	return pods
+}
+
+// addSecondBlock gives the VPC a second block, with a tagged subnet in each node's zone.
+func (l *lab) addSecondBlock() {
+	l.Helper()
+	id := string(l.status().VPC)
+	l.run("aws", "ec2", "associate-vpc-cidr-block", "--vpc-id", id, "--cidr-block", secondBlock.String())
+	for zone, block := range map[string]string{"a": "10.1.0.0/19", "b": "10.1.32.0/19"} {
+		l.run("aws", "ec2", "create-subnet", "--vpc-id", id, "--availability-zone", "us-west-2"+zone,
+			"--cidr-block", block, "--tag-specifications", "ResourceType=subnet,Tags=[{Key=kubernetes.io/role/cni,Value=1}]")
+	}
 }
 
 func (l *lab) podsReachEachOther(pods []pod) {
@@ -132,6 +142,63 @@ func (l *lab) podsReachServices(pods []pod) {
 		got, err = l.get(p, "http://203.0.113.10/")
 		l.want(p.Status.PodIP+" to the internet", "203.0.113.", got, err)
 	}
+}
+
+// onePerBlock is a pod with an address of the first block, and one of the second, which leaves by another interface.
+func onePerBlock(pods []pod) []pod {
+	var out []pod
+	for _, block := range []netip.Prefix{firstBlock, secondBlock} {
+		at := slices.IndexFunc(pods, func(p pod) bool { return block.Contains(netip.MustParseAddr(p.Status.PodIP)) })
+		out = append(out, pods[at])
+	}
+	return out
+}
+
+// externalSNAT looks at what leaves the nodes for the internet: packets with the node's address, and with external SNAT
+// with the pod's, which the NAT gateway takes, too.
+func (l *lab) externalSNAT(pods []pod) {
+	l.Helper()
+	for _, external := range []string{"false", "true", "false"} {
+		l.kubectl("set", "env", "daemonset/aws-node", "-n", "kube-system", "-c", "aws-node", "AWS_VPC_K8S_CNI_EXTERNALSNAT="+external)
+		l.rolledOut()
+		for _, p := range pods {
+			node := l.nodeOf(p)
+			want := node.Address
+			if external == "true" {
+				want = p.Status.PodIP
+			}
+			var answer string
+			var err error
+			seen := l.sources(node, netip.MustParseAddr("203.0.113.10"), func() { answer, err = l.get(p, "http://203.0.113.10/") })
+			l.want(p.Status.PodIP+" to the internet", "203.0.113.", answer, err)
+			if !slices.Equal(seen, []string{want}) {
+				l.Errorf("with external SNAT %s %s leaves the node as %v, want %s", external, p.Status.PodIP, seen, want)
+			}
+		}
+	}
+}
+
+// sources are the IPv4 sources of what leaves a node for an address meanwhile.
+func (l *lab) sources(node world.InstanceStatus, to netip.Addr, meanwhile func()) []string {
+	l.Helper()
+	ctx, cancel := context.WithCancel(l.Context())
+	defer cancel()
+	var captures []*capture
+	for _, i := range l.status().Interfaces {
+		if i.Instance == node.ID {
+			captures = append(captures, l.capture(ctx, string(i.ID)))
+		}
+	}
+	meanwhile()
+	var seen []string
+	for _, c := range captures {
+		for _, p := range c.end() {
+			if p.to == to && !slices.Contains(seen, p.from.String()) {
+				seen = append(seen, p.from.String())
+			}
+		}
+	}
+	return seen
 }
 
 // outside launches an instance beside the cluster: nothing reaches a pod until the cluster's group lets it, then each
@@ -180,13 +247,7 @@ func (l *lab) wrongInterface(pods []pod, outside world.InstanceStatus) {
 			victim = p
 		}
 	}
-	status := l.status()
-	var node world.InstanceStatus
-	for _, n := range status.Nodes {
-		if n.Name == victim.Spec.NodeName {
-			node = n
-		}
-	}
+	node := l.nodeOf(victim)
 	agent := l.agentOf(node)
 	signal := func(s syscall.Signal) {
 		if err := syscall.Kill(agent, s); err != nil {
@@ -215,6 +276,18 @@ func (l *lab) wrongInterface(pods []pod, outside world.InstanceStatus) {
 	signal(syscall.SIGCONT)
 	asleep = false
 	l.until(15*time.Second, "the agent's repair", reach)
+}
+
+// nodeOf is the node that a pod is on.
+func (l *lab) nodeOf(p pod) world.InstanceStatus {
+	l.Helper()
+	for _, n := range l.status().Nodes {
+		if n.Name == p.Spec.NodeName {
+			return n
+		}
+	}
+	l.Fatalf("there is no node %s", p.Spec.NodeName)
+	return world.InstanceStatus{}
 }
 
 // spoofed is how many packets with a wrong source the network dropped at a node's interfaces.
@@ -260,6 +333,7 @@ func (l *lab) agentOf(node world.InstanceStatus) int {
 func TestClusterLeavesNothing(t *testing.T) {
 	l := start(t)
 	l.kubectl("create", "configmap", "kept")
+	l.kubectl("set", "env", "-n", "kube-system", "daemonset/aws-node", "-c", "aws-node", "AWS_VPC_K8S_CNI_EXTERNALSNAT=true")
 	id, running := world.Running()
 	if !running {
 		t.Fatal("the lab does not run")
@@ -275,6 +349,9 @@ func TestClusterLeavesNothing(t *testing.T) {
 	})
 	l.run("berth-lab", "up")
 	l.kubectl("get", "configmap", "kept")
+	if got := l.agents(`{.spec.containers[0].env[?(@.name=="AWS_VPC_K8S_CNI_EXTERNALSNAT")].value} `); got != "true true " {
+		t.Errorf("after a start of the lab the agents' external SNAT is %q", got)
+	}
 	l.apply(strings.ReplaceAll(web, "NAME", "again"))
 	l.ready("set=again", 4)
 	l.run("berth-lab", "down")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -74,6 +75,47 @@ func (c *cli) status() *cobra.Command {
 	}
 }
 
+func (c *cli) logs() *cobra.Command {
+	return &cobra.Command{
+		Use: "logs [NAME]", Short: "Print a log, or list the logs", Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			files, err := c.logFiles()
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return c.listLogs(files)
+			}
+			f, err := os.Open(files[args[0]])
+			if err != nil {
+				return fmt.Errorf("there is no log %q: berth lab logs lists them", args[0])
+			}
+			defer func() { _ = f.Close() }()
+			_, err = io.Copy(c.out, f)
+			return err
+		},
+	}
+}
+
+// logFiles are the logs by name: those of the lab, of the control plane's and the nodes' parts, and of the agent and the
+// plugin on each node.
+func (c *cli) logFiles() (map[string]string, error) {
+	files := map[string]string{"berth-lab": c.paths.Log()}
+	for _, where := range []struct{ owner, logs string }{
+		{c.paths.Plane(), "log"}, {filepath.Join(c.paths.Nodes(), "*"), "log"}, {filepath.Join(c.paths.Nodes(), "*"), "disk/var/log/aws-routed-eni"},
+	} {
+		found, err := filepath.Glob(filepath.Join(where.owner, where.logs, "*.log"))
+		if err != nil {
+			return nil, fmt.Errorf("look for logs: %w", err)
+		}
+		for _, f := range found {
+			owner := strings.TrimSuffix(filepath.Dir(f), "/"+where.logs)
+			files[filepath.Base(owner)+"/"+strings.TrimSuffix(filepath.Base(f), ".log")] = f
+		}
+	}
+	return files, nil
+}
+
 func (c *cli) listLogs(files map[string]string) error {
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -124,7 +166,11 @@ func (c *cli) exec() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return become(append([]string{"nsenter", "--net=" + i.Namespace, "--"}, args[1:]...))
+			command := args[1:]
+			if command[0] == "--" && len(command) > 1 { // the custom of kubectl exec
+				command = command[1:]
+			}
+			return become(append([]string{"nsenter", "--net=" + i.Namespace, "--"}, command...))
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // the command's flags are its own

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -346,35 +345,4 @@ func (c *cli) ask(ctx context.Context) (world.Status, error) {
 		return world.Status{}, err
 	}
 	return client.Status(ctx)
-}
-
-func (c *cli) logs() *cobra.Command {
-	return &cobra.Command{
-		Use: "logs [NAME]", Short: "Print a log, or list the logs", Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			found, err := filepath.Glob(filepath.Join(c.paths.Dir, "*", "log", "*.log"))
-			if err != nil {
-				return err
-			}
-			nodes, err := filepath.Glob(filepath.Join(c.paths.Nodes(), "*", "log", "*.log"))
-			if err != nil {
-				return err
-			}
-			files := map[string]string{"berth-lab": c.paths.Log()}
-			for _, f := range slices.Concat(found, nodes) {
-				part := filepath.Base(f)
-				files[filepath.Base(filepath.Dir(filepath.Dir(f)))+"/"+part[:len(part)-len(".log")]] = f
-			}
-			if len(args) == 0 {
-				return c.listLogs(files)
-			}
-			f, err := os.Open(files[args[0]])
-			if err != nil {
-				return fmt.Errorf("there is no log %q: berth lab logs lists them", args[0])
-			}
-			defer func() { _ = f.Close() }()
-			_, err = io.Copy(c.out, f)
-			return err
-		},
-	}
 }

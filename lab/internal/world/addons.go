@@ -70,7 +70,8 @@ func (w *World) unpackChart() error {
 	return nil
 }
 
-// installAddons installs what the file asks for and what EKS installs anyway, and waits until all of it runs.
+// installAddons installs what the file asks for and what EKS installs anyway, and waits until all of it runs. A lab that
+// goes on has what its operator left of that.
 func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 	asked := map[string]eks.AddonChange{}
 	for _, name := range []string{addon.CNI, addon.CoreDNS, addon.KubeProxy} {
@@ -97,6 +98,8 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 		delete(asked, addon.CNI)
 		delete(asked, addon.CoreDNS) // it could not start
 	}
+	_, err := os.Stat(w.paths.installed())
+	again := err == nil
 	// One after the other: a pod that is created before every node is ready lands on those that are.
 	for _, name := range []string{addon.KubeProxy, addon.CNI, addon.CoreDNS} {
 		change, ok := asked[name]
@@ -104,7 +107,10 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 			continue
 		}
 		if slices.ContainsFunc(w.addons.Addons(), func(a eks.Addon) bool { return a.Name == name }) {
-			change.Create = false
+			change.Create, change.ResolveConflicts = false, string(addon.Preserve) // what somebody has set since stays
+		} else if again {
+			w.progress.say("add-on %s was removed", name)
+			continue
 		}
 		if err := w.addons.Apply(change); err != nil {
 			return fmt.Errorf("install add-on %s: %w", name, err)
@@ -113,7 +119,7 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 			return err
 		}
 	}
-	return nil
+	return writeFile(w.paths.installed(), nil)
 }
 
 // otherVersion tells whether the file asks for another version of an add-on than the lab's. A v in front, and "latest",

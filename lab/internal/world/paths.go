@@ -62,6 +62,7 @@ func (p Paths) netns() string     { return filepath.Join(p.Run, "netns") }
 func (p Paths) snapshot() string  { return filepath.Join(p.Dir, "vpc.json") }
 func (p Paths) built() string     { return filepath.Join(p.Dir, "built.json") }
 func (p Paths) addons() string    { return filepath.Join(p.Dir, "addons.json") }
+func (p Paths) installed() string { return filepath.Join(p.Dir, "addons.done") }
 func (p Paths) chart() string     { return filepath.Join(p.Dir, "chart") }
 func (p Paths) images() string    { return filepath.Join(p.Dir, "images") }
 func (p Paths) ports() string     { return filepath.Join(p.Dir, "ports.json") }
