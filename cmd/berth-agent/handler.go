@@ -13,6 +13,7 @@ import (
 	"github.com/berth-net/berth/internal/agentapi/queue"
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/run"
 )
@@ -53,6 +54,9 @@ func delOf(req agentapi.Request) node.DelRequest {
 // Add implements server.Handler. A DEL of the attachment that still waits on disk is older, and must not come after.
 func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) (agentapi.Added, error) {
 	h.forget(req)
+	if !linux.IsNetNS(netns) {
+		return agentapi.Added{}, agentapi.Errorf(agentapi.CodeEnvironment, "%s: CNI_NETNS=%s is no network namespace", subject(req), req.Netns)
+	}
 	added, err := h.node.Add(ctx, node.AddRequest{Pod: podOf(req), NetNS: netns})
 	if err != nil {
 		return agentapi.Added{}, asError(req, err)

@@ -97,7 +97,7 @@ func request(verb agentapi.Verb) agentapi.Request {
 
 func TestAddCheckDel(t *testing.T) {
 	h, l := newHandler(t)
-	added, err := h.Add(t.Context(), request(agentapi.Add), nil)
+	added, err := h.Add(t.Context(), request(agentapi.Add), ownNetns(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestGC(t *testing.T) {
 	for _, c := range []string{"c1", "c2"} {
 		req := request(agentapi.Add)
 		req.Attachment.ContainerID = c
-		if _, err := h.Add(t.Context(), req, nil); err != nil {
+		if _, err := h.Add(t.Context(), req, ownNetns(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -203,7 +203,7 @@ func TestGC(t *testing.T) {
 // A DEL while the loop starts is not lost and not refused: it waits on disk, and is applied once the loop is ready.
 func TestDelWhileStarting(t *testing.T) {
 	h, l := newHandler(t)
-	if _, err := h.Add(t.Context(), request(agentapi.Add), nil); err != nil {
+	if _, err := h.Add(t.Context(), request(agentapi.Add), ownNetns(t)); err != nil {
 		t.Fatal(err)
 	}
 	l.refuse = &node.Error{Op: "DEL", Why: ipam.Starting, Retry: true}
@@ -284,7 +284,30 @@ func TestDelThatMeetsAStartingAgentIsNotForgotten(t *testing.T) {
 	if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Add(t.Context(), request(agentapi.Add), nil); err != nil || waits() != 0 {
+	if _, err := h.Add(t.Context(), request(agentapi.Add), ownNetns(t)); err != nil || waits() != 0 {
 		t.Errorf("after ADD: %v, %d requests wait", err, waits())
+	}
+}
+
+func ownNetns(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func TestAddToWhatIsNoNetworkNamespace(t *testing.T) {
+	f, err := os.Open("/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h, _ := newHandler(t)
+	_, err = h.Add(t.Context(), request(agentapi.Add), f)
+	if e, ok := errors.AsType[*agentapi.Error](err); !ok || e.Code != agentapi.CodeEnvironment {
+		t.Errorf("ADD: %v", err)
 	}
 }

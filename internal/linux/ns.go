@@ -24,6 +24,12 @@ func In(netns *os.File, f func() error) error {
 	return <-done
 }
 
+// IsNetNS tells whether f is an open network namespace.
+func IsNetNS(f *os.File) bool {
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	return err == nil && kind == unix.CLONE_NEWNET
+}
+
 // inThread does In's work on the locked thread and tells whether the thread is back where it was.
 func inThread(netns *os.File, f func() error) (err error, back bool) {
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
