@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,7 +50,12 @@ func (p plugin) add(c conf, args *skel.CmdArgs, log *slog.Logger) error {
 		return noAnswer(req)
 	}
 	log.Info("added", "result", string(reply.Result))
-	if _, err := os.Stdout.Write(append(reply.Result, '\n')); err != nil {
+	var result bytes.Buffer // people read it, too
+	err = json.Indent(&result, reply.Result, "", "    ")
+	if err == nil {
+		_, err = result.WriteTo(os.Stdout)
+	}
+	if err != nil {
 		return cniError(agentapi.CodeIO, fmt.Sprintf("%s: write the result: %v", subject(req), err), "")
 	}
 	return nil

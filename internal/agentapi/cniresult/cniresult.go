@@ -37,7 +37,7 @@ func Encode(req agentapi.Request, added agentapi.Added) (json.RawMessage, error)
 	if err != nil {
 		return nil, agentapi.Errorf(agentapi.CodeConfig, "result of ADD in version %q of the specification: %v", req.CNIVersion, err)
 	}
-	data, err := json.MarshalIndent(r, "", "    ")
+	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode result of ADD: %w", err)
 	}
