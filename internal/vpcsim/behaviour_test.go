@@ -215,6 +215,40 @@ func TestDescribeLag(t *testing.T) {
 	}
 }
 
+// A tag that was just set or removed is not seen, or still seen, for a while; filters and DescribeTags agree.
+func TestTagLag(t *testing.T) {
+	w := newWorld(t, vpcsim.Options{Settings: vpcsim.Settings{TagLag: pacing.Fixed(2 * time.Second)}})
+	tag := ec2.Tag{Key: "kubernetes.io/role/cni", Value: "1"}
+	seen := func() string {
+		byFilter, err := w.DescribeSubnets(operator, ec2.DescribeSubnetsInput{Filters: []ec2.Filter{{Name: "tag-key", Values: []string{tag.Key}}}})
+		must(t, err)
+		all, err := w.DescribeTags(operator, ec2.DescribeTagsInput{})
+		must(t, err)
+		return fmt.Sprint(len(byFilter.Subnets), len(all.Tags))
+	}
+	set := func(value string) {
+		must(t, result(w.CreateTags(operator, ec2.CreateTagsInput{Resources: []string{w.subnet}, Tags: []ec2.Tag{{Key: tag.Key, Value: value}}})))
+	}
+	var got []string
+	set("1")
+	got = append(got, seen())
+	w.clock.add(time.Second)
+	set("0")
+	got = append(got, seen())
+	w.clock.add(time.Second) // the first change shows
+	got = append(got, seen())
+	must(t, result(w.DeleteTags(operator, ec2.DeleteTagsInput{Resources: []string{w.subnet}, Tags: []ec2.TagToDelete{{Key: tag.Key}}})))
+	data, err := w.Snapshot()
+	must(t, err)
+	must(t, w.Restore(data))
+	got = append(got, seen())
+	w.clock.add(2 * time.Second)
+	got = append(got, seen())
+	if diff := cmp.Diff([]string{"0 0", "0 0", "1 1", "1 1", "0 0"}, got); diff != "" {
+		t.Errorf("subnets by filter and tags:\n%s", diff)
+	}
+}
+
 func TestLagTurnedOnLater(t *testing.T) {
 	w := newWorld(t, vpcsim.Options{})
 	e := w.newENI(t, ec2.CreateNetworkInterfaceInput{}).NetworkInterfaceId

@@ -1,6 +1,9 @@
 package network
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 	"github.com/berth-net/berth/internal/vpcsim/world"
 )
@@ -72,7 +75,7 @@ func (s Actions) CreateTags(c world.Caller, in ec2.CreateTagsInput) (ec2.Done, e
 		}
 	}
 	for _, id := range in.Resources {
-		s.State.Tags.Set(string(c.Account), id, in.Tags)
+		s.ChangeTags(c, id, func(account, id string) { s.State.Tags.Set(account, id, in.Tags) })
 	}
 	return ec2.Done{}, nil
 }
@@ -88,7 +91,7 @@ func (s Actions) DeleteTags(c world.Caller, in ec2.DeleteTagsInput) (ec2.Done, e
 		}
 	}
 	for _, id := range in.Resources { // removing what is absent is success
-		s.State.Tags.Remove(string(c.Account), id, in.Tags)
+		s.ChangeTags(c, id, func(account, id string) { s.State.Tags.Remove(account, id, in.Tags) })
 	}
 	return ec2.Done{}, nil
 }
@@ -100,10 +103,21 @@ var tagFields = ec2.Fields[ec2.TagDescription]{
 	"resource-type": func(t *ec2.TagDescription) []string { return []string{t.ResourceType} },
 }
 
+// tagged lists what has tags, or is still shown with some.
+func (s Actions) tagged(c world.Caller) []string {
+	out := s.State.Tags.Resources(string(c.Account))
+	for key := range s.State.ShownTags {
+		if id, mine := strings.CutPrefix(key, string(c.Account)+" "); mine {
+			out = append(out, id)
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(out)))
+}
+
 // DescribeTags is EC2's action of that name.
 func (s Actions) DescribeTags(c world.Caller, in ec2.DescribeTagsInput) (ec2.DescribeTagsOutput, error) {
 	var all []ec2.TagDescription
-	for _, id := range s.State.Tags.Resources(string(c.Account)) {
+	for _, id := range s.tagged(c) {
 		k, _ := world.KindOf(id)
 		for _, t := range s.TagsOf(c, id) {
 			all = append(all, ec2.TagDescription{ResourceId: id, ResourceType: k.Resource, Key: t.Key, Value: t.Value})

@@ -39,6 +39,7 @@ type Settings struct {
 	TerminateInstance pacing.Distribution // shutting-down to terminated
 	CreateNATGateway  pacing.Distribution // pending to available
 	DescribeLag       pacing.Distribution // until describe actions show a change of an interface or subnet
+	TagLag            pacing.Distribution // until describe actions show what CreateTags and DeleteTags changed
 	FreeCountLag      pacing.Distribution // until AvailableIpAddressCount shows a change
 	MetadataAdd       pacing.Distribution // until the metadata service shows an item, each on its own
 	MetadataRemove    pacing.Distribution // until the metadata service stops showing an item

@@ -39,6 +39,7 @@ type State struct {
 	Reservations table[*Reservation]
 	Trunks       table[*Trunk]
 	Tags         tags.Store
+	ShownTags    map[string]*history[[]ec2.Tag] `json:",omitempty"` // by account and resource, while they lag
 	Policies     map[string][]string
 
 	Events    []Event // a heap
@@ -288,6 +289,11 @@ func (h *history[T]) At(now time.Time) (v T, visible, lags bool) {
 		}
 	}
 	return v, false, len(h.Entries) > 0
+}
+
+// settled tells whether the last entry is visible.
+func (h *history[T]) settled(now time.Time) bool {
+	return len(h.Entries) == 0 || !now.Before(h.Entries[len(h.Entries)-1].At)
 }
 
 // Answer is what a ClientToken stands for.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
@@ -37,5 +38,32 @@ func (s *World) Tag(c Caller, k Kind, id string, specs []ec2.TagSpecification) {
 	s.State.Tags.Set(string(c.Account), id, Specified(k, specs))
 }
 
-// TagsOf lists the tags of a resource that the caller sees.
-func (s *World) TagsOf(c Caller, id string) []ec2.Tag { return s.State.Tags.Of(string(c.Account), id) }
+// ChangeTags changes what the caller sees of a resource's tags, which describe actions show later.
+func (s *World) ChangeTags(c Caller, id string, change func(account, id string)) {
+	account := string(c.Account)
+	before := s.State.Tags.Of(account, id)
+	change(account, id)
+	if s.State.Settings.TagLag.Zero() {
+		return
+	}
+	if s.State.ShownTags == nil {
+		s.State.ShownTags = make(map[string]*history[[]ec2.Tag])
+	}
+	maps.DeleteFunc(s.State.ShownTags, func(_ string, h *history[[]ec2.Tag]) bool { return h.settled(s.State.Now) })
+	h := s.State.ShownTags[account+" "+id]
+	if h == nil {
+		h = new(history[[]ec2.Tag])
+		h.Put(before, s.State.Now, s.State.Now)
+		s.State.ShownTags[account+" "+id] = h
+	}
+	h.Put(s.State.Tags.Of(account, id), s.State.Now.Add(s.After(s.State.Settings.TagLag)), s.State.Now)
+}
+
+// TagsOf lists the tags of a resource that describe actions show the caller.
+func (s *World) TagsOf(c Caller, id string) []ec2.Tag {
+	if h := s.State.ShownTags[string(c.Account)+" "+id]; h != nil && !h.settled(s.State.Now) {
+		shown, _, _ := h.At(s.State.Now)
+		return shown
+	}
+	return s.State.Tags.Of(string(c.Account), id)
+}
