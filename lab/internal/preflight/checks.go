@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -68,6 +69,18 @@ func system(context.Context, Needs) Result {
 		r.Verdict, r.Fix = Fail, "boot a kernel of version "+kernelAtLeast+" or later"
 	case id != "debian" || version != debian:
 		r.Verdict, r.Fix = Warn, "Debian "+debian+" is what is tested; the lab unpacks the packages that this system's apt offers"
+	}
+	return r
+}
+
+var labelValue = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+
+// hostName is what the API server makes a label of, without which it is never ready.
+func hostName(context.Context, Needs) Result {
+	r := Result{Name: "host name", Verdict: OK}
+	var err error
+	if r.Detail, err = os.Hostname(); err != nil || !labelValue.MatchString(r.Detail) {
+		r.Verdict, r.Fix = Fail, "give the machine a name of up to 63 letters, digits and hyphens, such as: hostname lab"
 	}
 	return r
 }

@@ -91,6 +91,7 @@ func TestLacks(t *testing.T) {
 			script: "printf 'ID=fedora\\nVERSION_ID=42\\n' >$DIR/os-release; mount --bind $DIR/os-release $(readlink -f /etc/os-release)",
 			check:  "system", verdict: Warn, detail: "fedora 42", fix: "Debian 12 is what is tested",
 		},
+		{name: "no host name", script: "unshare --uts sh -ec 'echo \"(none)\" >/proc/sys/kernel/hostname; exec \"$@\"' sh exec", check: "host name", verdict: Fail, detail: "(none)", fix: "hostname lab"},
 		{name: "no control groups", script: noCgroups, check: "control groups", verdict: Fail, detail: "none without cpuset, cpu, memory, pids", fix: "mount -t cgroup2"},
 		{
 			name:   "control groups without a controller",

@@ -46,7 +46,7 @@ func Run(ctx context.Context, needs Needs) []Result {
 		needs.Nodes = 2
 	}
 	checks := []func(context.Context, Needs) Result{
-		root, system, programs, controlGroups, namespaces, overlay, bpf, nftables, links, files, memory, disk, compiler,
+		root, system, hostName, programs, controlGroups, namespaces, overlay, bpf, nftables, links, files, memory, disk, compiler,
 	}
 	results := make([]Result, len(checks))
 	for i, check := range checks {
