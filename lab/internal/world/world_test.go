@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -15,6 +18,12 @@ import (
 // built is a world with a VPC and nothing that runs.
 func built(t *testing.T) *World {
 	t.Helper()
+	return seeded(t, 1)
+}
+
+// seeded is one with ids of its own.
+func seeded(t *testing.T, seed uint64) *World {
+	t.Helper()
 	config, _, err := cluster.Parse([]byte(`{"apiVersion": "eksctl.io/v1alpha5", "kind": "ClusterConfig", "metadata": {"name": "test", "region": "us-west-2"},
 		"vpc": {"cidr": "10.0.0.0/24"}, "managedNodeGroups": [{"name": "ng", "instanceType": "m5.large", "privateNetworking": true, "desiredCapacity": 2}]}`))
 	if err != nil {
@@ -24,7 +33,7 @@ func built(t *testing.T) *World {
 	if w.plan, err = cluster.NewPlan(config); err != nil {
 		t.Fatal(err)
 	}
-	w.sim = vpcsim.New(vpcsim.Options{Region: "us-west-2", Account: Account, Seed: 1})
+	w.sim = vpcsim.New(vpcsim.Options{Region: "us-west-2", Account: Account, Seed: seed})
 	if w.built, err = cluster.Build(w.sim, vpcsim.Caller{Account: Account}, w.plan); err != nil {
 		t.Fatal(err)
 	}
@@ -102,5 +111,44 @@ func TestZoneIDs(t *testing.T) {
 func TestWebIdentityNeedsACluster(t *testing.T) {
 	if _, err := (trusted{built(t)}).VerifyWebIdentity(t.Context(), "x.y.z", "arn:aws:iam::111122223333:role/x"); err == nil {
 		t.Error("a token is accepted before there is a cluster")
+	}
+}
+
+func TestVersionOfAnAddon(t *testing.T) {
+	for asked, want := range map[string]bool{
+		"": false, "latest": false, "v1.23.1-berth.1": false, "1.23.1-berth.1": false, "1.18.0": true, "v1.23.1-eksbuild.1": true,
+	} {
+		if got := otherVersion(asked, "v1.23.1-berth.1"); got != want {
+			t.Errorf("%q: %t, want %t", asked, got, want)
+		}
+	}
+}
+
+func TestTerminatedInstanceIsNoNode(t *testing.T) {
+	w := built(t)
+	if len(w.nodes()) != 2 {
+		t.Fatal(w.nodes())
+	}
+	gone := w.built.Nodes[0].ID
+	if err := cluster.Terminate(w.sim, vpcsim.Caller{Account: Account}, gone); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.nodes(); len(left) != 1 || left[0].ID == gone {
+		t.Errorf("nodes are %v", left)
+	}
+}
+
+func TestSnapshotOfAnotherLabIsRefused(t *testing.T) {
+	w, other := built(t), seeded(t, 2)
+	foreign, err := other.sim.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, state := range map[string][]byte{"is of another lab": foreign, "restore snapshot": []byte("{")} {
+		before := w.sim.Topology().Revision
+		_, err := w.loadSnapshot(nil, httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/snapshot", bytes.NewReader(state)))
+		if err == nil || !strings.Contains(err.Error(), want) || w.sim.Topology().Revision != before {
+			t.Errorf("got %v, want %q and the VPC as it was", err, want)
+		}
 	}
 }
