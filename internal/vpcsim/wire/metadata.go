@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -18,6 +19,10 @@ func (s *Server) MetadataHandler(id vpc.InstanceID) http.Handler {
 	if h := s.metadata[id]; h != nil {
 		return h
 	}
+	maps.DeleteFunc(s.metadata, func(other vpc.InstanceID, _ http.Handler) bool {
+		_, exists := s.sim.Metadata(other)
+		return !exists // of a lab that runs for long, most are gone
+	})
 	m := &metadataServer{server: s, id: id}
 	m.service = imds.New(m.current, s.credentials, time.Now)
 	s.metadata[id] = m
