@@ -82,7 +82,7 @@ func TestTwoAgentsDoNotHaveOneJournal(t *testing.T) {
 		}
 		return
 	}
-	path := filepath.Join(t.TempDir(), "ipam.journal")
+	path := filepath.Join(t.TempDir(), "not", "there", "ipam.journal") // nobody has made its directory
 	j := journal.Open(path)
 	if taken(j) {
 		t.Error("taken before it is loaded")

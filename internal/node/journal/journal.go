@@ -56,7 +56,7 @@ type entry struct {
 	done    chan error
 }
 
-// Open returns the journal at path. The directory must exist.
+// Open returns the journal at path. Its directory is made when it is missing.
 func Open(path string) *Journal {
 	j := &Journal{path: path, wake: make(chan struct{}, 1), stopped: make(chan struct{}), taken: make(chan struct{})}
 	go j.write()
@@ -105,7 +105,11 @@ func (j *Journal) take() error {
 		return nil
 	default:
 	}
-	f, err := os.OpenFile(j.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	err := os.MkdirAll(filepath.Dir(j.path), 0o755) //nolint:gosec // shared with other programs of the node
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(j.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	}
 	if err == nil {
 		err = syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK})
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
