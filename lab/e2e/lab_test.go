@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/lab/internal/world"
 )
 
@@ -32,17 +33,9 @@ func start(t *testing.T, args ...string) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{T: t, repo: repo}
-	missing := func(why string) {
-		if os.Getenv("BERTH_REQUIRE_ROOT") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	if os.Geteuid() != 0 {
-		missing("the lab needs root")
-	}
+	testkit.RequireRoot(t)
 	if _, err := os.Stat(filepath.Join(repo, "bin/berth-lab")); err != nil {
-		missing("the lab is not built: make lab")
+		t.Fatal("the lab is not built: make lab")
 	}
 	if _, running := world.Running(); running {
 		t.Fatal("a lab is running: bin/berth-lab down")
