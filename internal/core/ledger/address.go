@@ -105,11 +105,11 @@ func (i *Interface) Count(phases ...Phase) int {
 	return n
 }
 
-// Doubted returns how many addresses are in doubt for a reason.
+// Doubted returns how many addresses would be free but for a doubt.
 func (i *Interface) Doubted(why Doubt) int {
 	n := 0
 	for _, a := range i.Addresses {
-		if a.Doubt == why {
+		if a.Phase == Free && a.Doubt == why {
 			n++
 		}
 	}

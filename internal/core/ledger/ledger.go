@@ -179,10 +179,11 @@ func (l *Ledger) Doubt(now time.Time) (until time.Time) {
 	return l.doubtUntil
 }
 
+// doubtAll doubts what no record gives to a pod. What is held is among it: it may have moved to another interface.
 func (l *Ledger) doubtAll() {
 	for _, i := range l.interfaces {
 		for _, a := range i.Addresses {
-			if a.Phase == Free || a.Phase == Cooling {
+			if a.Phase != InUse {
 				a.Doubt = MaybeGone
 			}
 		}

@@ -49,7 +49,7 @@ func (l *Ledger) listed(a *Address, askedAt time.Time) (changed bool) {
 
 // doubt is what is to be thought of an address that a read shows and that nobody vouches for.
 func (l *Ledger) doubt(a *Address, askedAt time.Time) Doubt {
-	if askedAt.Before(l.doubtUntil) && (a.Phase == Free || a.Phase == Cooling) {
+	if askedAt.Before(l.doubtUntil) && a.Phase != InUse {
 		return MaybeGone
 	}
 	return ""
@@ -65,10 +65,10 @@ func (l *Ledger) omitted(a *Address, askedAt time.Time) (gone bool) {
 }
 
 // elsewhere tells whether an address lies on another interface of ours by a word that is younger than what this read may
-// show.
+// show. That the same read leaves it out there proves as little.
 func (l *Ledger) elsewhere(i *Interface, ip netip.Addr, askedAt time.Time) bool {
 	for _, other := range l.interfaces {
-		if a := other.Addresses[ip]; other != i && a != nil && a.Doubt != NotListed && askedAt.Before(other.WroteAt.Add(Settle)) {
+		if other != i && other.Addresses[ip] != nil && askedAt.Before(other.WroteAt.Add(Settle)) {
 			return true
 		}
 	}
