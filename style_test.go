@@ -25,7 +25,6 @@ const (
 var exceptions = map[string]string{
 	"internal/vpcsim/authorize.go Sim.targets":             "one switch: which resources each EC2 action touches",
 	"internal/vpcsim/fabric/plan/tables_test.go interpret": "one switch: each command of nft's language that a plan may use",
-	"internal/core/ipam":                                   "one State: its parts share what must not be exported",
 }
 
 // excess collects what is too large and which exceptions were used.

@@ -3,7 +3,6 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"go4.org/netipx"
@@ -121,12 +120,6 @@ func PodRules(p Pod) []Rule {
 		}
 	}
 	return rules
-}
-
-// NodeSysctls are the settings that are made once per boot, by the init container: TCP early demultiplexing is turned off
-// where probes must reach pods of branch interfaces.
-func NodeSysctls(tcpEarlyDemux bool) []Sysctl {
-	return []Sysctl{{"net/ipv4/tcp_early_demux", strconv.Itoa(boolInt(tcpEarlyDemux))}}
 }
 
 // PodLinkSysctls are the settings of the host's end of a pod's link.

@@ -33,14 +33,7 @@ const (
 )
 
 // Mutates tells whether the kind changes EC2.
-func (k Kind) Mutates() bool {
-	switch k {
-	case ReadENIs, ReadENI, ReadSubnets, ReadLeaked, ReadMetadata, ReadVPC:
-		return false
-	default:
-		return true
-	}
-}
+func (k Kind) Mutates() bool { return !strings.HasPrefix(string(k), "read-") }
 
 // Why says why an action is taken, or why a pod waits. The same words go to logs, events, metric labels and the CLI.
 type Why string

@@ -52,7 +52,7 @@ func (s *State) blocked(t Tally, promised int, now time.Time) Why {
 		why = Starting
 	case !s.Config.Provision || !s.Config.ReadEC2:
 		return ProvisioningOff
-	case s.Unschedulable && !s.Config.ManageUnschedulable:
+	case s.holdsGrowth():
 		return Unschedulable
 	case t.Coming+promised >= t.Waiting:
 		why = Coming

@@ -10,10 +10,10 @@ import (
 
 // grow adds addresses: first on interfaces that have slots, then with new interfaces, side by side.
 func (p *planner) grow() {
-	if p.enisRead.IsZero() || p.holdsGrowth() {
+	if p.holdsGrowth() {
 		return
 	}
-	if !p.restored && p.subnetsRead().IsZero() && !p.tries.Failed(keyReadSubnets) {
+	if !p.restored && p.zone.ReadAt().IsZero() && !p.tries.Failed(keyReadSubnets) {
 		return // a first start waits for the tags once; an error lets it go on
 	}
 	need := needs(p.Config, p.tally, p.perENI(), p.maxPods())
@@ -26,10 +26,8 @@ func (p *planner) grow() {
 	}
 }
 
-// holdsGrowth tells whether nothing is added at all now.
-func (s *State) holdsGrowth() bool {
-	return !s.Config.Provision || !s.Config.ReadEC2 || (s.Unschedulable && !s.Config.ManageUnschedulable)
-}
+// holdsGrowth tells whether the node's pool is left as it is: no new pod will come.
+func (s *State) holdsGrowth() bool { return s.Unschedulable && !s.Config.ManageUnschedulable }
 
 // growExisting assigns addresses on interfaces that have room and returns what is still short.
 func (p *planner) growExisting(need short) int {

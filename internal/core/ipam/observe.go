@@ -196,7 +196,7 @@ func (s *State) unlisted(e *ENI, askedAt time.Time) {
 
 // observeSubnets folds a read of the zone's subnets.
 func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
-	if askedAt.Before(s.subnetsRead()) {
+	if askedAt.Before(s.zone.ReadAt()) {
 		return nil
 	}
 	if s.zone.Read(list, askedAt, s.underWay()) {
@@ -209,12 +209,6 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 		}
 	}
 	return records
-}
-
-// subnetsRead is when the last answer about the subnets was asked for.
-func (s *State) subnetsRead() time.Time {
-	_, at := s.zone.Subnets()
-	return at
 }
 
 // observeVPC takes over the VPC's blocks and the groups for new interfaces. An empty answer is none.

@@ -42,7 +42,7 @@ func (s *State) Plan(now time.Time) Plan {
 	p.readVPC()
 	if s.Config.ReadEC2 {
 		p.read()
-		if s.Config.Provision && s.Ready() {
+		if s.Config.Provision && !s.enisRead.IsZero() {
 			p.finishBegun()
 			p.grow()
 			p.shrink()
@@ -74,7 +74,7 @@ func (p *planner) do(a Action) bool {
 func (p *planner) read() {
 	if p.enisRead.IsZero() {
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Starting})
-		if !p.restored && p.subnetsRead().IsZero() { // tags decide whether the primary subnet may be used at all
+		if !p.restored && p.zone.ReadAt().IsZero() { // tags decide whether the primary subnet may be used at all
 			p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 		}
 		slow := !p.now.Before(p.startedAt.Add(ec2Slow))
@@ -115,7 +115,7 @@ func (p *planner) readVPC() {
 	if p.zone.Outside(p.Instance.VPCCIDRs) {
 		every, why = vpcUnknown, BlockUnknown
 	}
-	if p.now.Sub(p.vpcRead) >= every || p.vpcRead.Before(p.subnetsRead()) && why == BlockUnknown {
+	if p.now.Sub(p.vpcRead) >= every || p.vpcRead.Before(p.zone.ReadAt()) && why == BlockUnknown {
 		p.do(Action{Kind: ReadVPC, Key: keyReadVPC, Why: why})
 	}
 }
@@ -149,27 +149,22 @@ func (p *planner) finishBegun() {
 
 // attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.
 func (p *planner) attach(e *ENI) {
-	if p.enisRead.IsZero() || e.Dirty {
+	if e.Dirty {
 		p.readENI(e)
 		return
 	}
 	taken := make(map[int]bool)
-	n := 0
 	for _, other := range p.order {
-		if other.Phase == Attaching || other.Phase == Attached || other.Phase == Detaching {
-			if other.Card == 0 {
-				taken[other.DeviceIndex] = true
-				n++
-			}
+		if other.Card == 0 && other.Phase != Created && other.Phase != Detached {
+			taken[other.DeviceIndex] = true
 		}
 	}
 	for _, a := range p.plan.Actions {
 		if a.Kind == AttachENI {
 			taken[a.Device] = true
-			n++
 		}
 	}
-	if n >= p.MaxENIs() {
+	if len(taken) >= p.MaxENIs() {
 		p.do(Action{Kind: DeleteENI, Key: "delete/" + string(e.ID), Why: NoSlot, ENI: e.ID})
 		return
 	}
@@ -182,7 +177,7 @@ func (p *planner) attach(e *ENI) {
 
 // complete does the finishing writes of an attached interface: that it goes with its instance, its tags and groups.
 func (p *planner) complete(e *ENI) {
-	if e.Type == vpc.ENITypeTrunk || p.enisRead.IsZero() || !e.MissingSince.IsZero() {
+	if e.Type == vpc.ENITypeTrunk || !e.MissingSince.IsZero() {
 		return
 	}
 	id := string(e.ID)
@@ -236,17 +231,14 @@ func (p *planner) clean() {
 		p.do(Action{Kind: ReadLeaked, Key: keyReadLeaked, Why: Resync})
 	}
 	for _, e := range p.leaked {
-		if p.enis[e.ID] != nil || p.pendingENI(e) {
+		ours := e.Tags[vpc.TagENIInstance] == string(p.Instance.ID) && len(p.pending) > 0 // perhaps one that is being made
+		if p.enis[e.ID] != nil || ours {
 			continue
 		}
 		if a, ok := p.leakedAction(e); ok {
 			p.do(a)
 		}
 	}
-}
-
-func (p *planner) pendingENI(e vpc.ENI) bool {
-	return e.Tags[vpc.TagENIInstance] == string(p.Instance.ID) && len(p.pending) > 0
 }
 
 func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
@@ -271,14 +263,17 @@ func (p *planner) leakedAction(e vpc.ENI) (Action, bool) {
 
 // readSubnets reads the subnets again when growth waits for one, or when the last answer is old.
 func (p *planner) readSubnets() {
-	age := p.now.Sub(p.subnetsRead())
+	age, why := p.now.Sub(p.zone.ReadAt()), PodsWaiting
+	if p.tally.Waiting == 0 {
+		why = WarmTarget
+	}
 	switch {
-	case p.subnetsRead().IsZero() && p.restored && p.needSubnets == 0 && p.now.Sub(p.startedAt) < firstQuiet:
+	case p.zone.ReadAt().IsZero() && p.restored && p.needSubnets == 0 && p.now.Sub(p.startedAt) < firstQuiet:
 		return
-	case p.subnetsRead().IsZero():
+	case p.zone.ReadAt().IsZero():
 		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Starting})
 	case p.needSubnets > 0 && age >= p.needSubnets:
-		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: PodsWaiting})
+		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: why})
 	case age >= subnetsIdle:
 		p.do(Action{Kind: ReadSubnets, Key: keyReadSubnets, Why: Resync})
 	}
@@ -290,26 +285,23 @@ func (p *planner) readENIs() {
 		return
 	case p.needRead != "":
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: p.needRead})
-	case p.wantRead.After(p.enisRead):
-		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
-	case p.enisRead.Before(p.book.DoubtUntil()) && !p.now.Before(p.book.DoubtUntil()):
-		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
-	case p.unconfirmed():
+	case p.wantRead.After(p.enisRead), p.undecided():
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: AfterDoubt})
 	case p.now.Sub(p.enisRead) >= resyncEvery:
 		p.do(Action{Kind: ReadENIs, Key: keyReadENIs, Why: Resync})
 	}
 }
 
-// unconfirmed tells whether something that EC2 left out waits for the second read that decides.
-func (p *planner) unconfirmed() bool {
+// undecided tells whether what is in doubt waits for a read that is late enough to decide.
+func (p *planner) undecided() bool {
 	due := false
-	p.judged(func(at time.Time) { due = due || p.enisRead.Before(at) && !p.now.Before(at) })
+	p.decided(func(at time.Time) { due = due || p.enisRead.Before(at) && !p.now.Before(at) })
 	return due
 }
 
-// judged calls f with each time at which a second read tells whether something is gone.
-func (p *planner) judged(f func(time.Time)) {
+// decided calls f with each time from which a read decides about something in doubt.
+func (p *planner) decided(f func(time.Time)) {
+	f(p.book.DoubtUntil())
 	for _, e := range p.order {
 		if !e.MissingSince.IsZero() {
 			f(e.MissingSince.Add(missingFor))
@@ -358,21 +350,19 @@ func (p *planner) wake() {
 			}
 		}
 	}
-	p.judged(at)
-	at(p.metadataRead.Add(p.metadataInterval()))
-	at(p.vpcRead.Add(vpcEvery))
+	p.decided(at)
+	p.zone.Judged(at)
+	for _, t := range []time.Time{
+		p.metadataRead.Add(p.metadataInterval()), p.vpcRead.Add(vpcEvery), p.enisRead.Add(resyncEvery), p.shrunkAt.Add(shrinkEvery),
+		p.startedAt.Add(ec2Slow), p.startedAt.Add(firstQuiet), p.startedAt.Add(minENIAge),
+	} {
+		at(t)
+	}
 	if p.zone.Outside(p.Instance.VPCCIDRs) {
 		at(p.vpcRead.Add(vpcUnknown))
 	}
-	p.zone.Judged(at)
-	at(p.startedAt.Add(ec2Slow))
-	at(p.startedAt.Add(firstQuiet))
-	at(p.book.DoubtUntil())
-	at(p.startedAt.Add(minENIAge))
-	at(p.shrunkAt.Add(shrinkEvery))
-	at(p.enisRead.Add(resyncEvery))
 	if p.needSubnets > 0 {
-		at(p.subnetsRead().Add(p.needSubnets))
+		at(p.zone.ReadAt().Add(p.needSubnets))
 	}
 	p.plan.Wake = next
 }

@@ -1,227 +1,14 @@
 package ipam_test
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
-
-// world is a node whose EC2 answers what the test says. Time moves only by the test.
-type world struct {
-	t     *testing.T
-	state *ipam.State
-	now   time.Time
-	enis  []vpc.ENI
-	subs  []vpc.Subnet
-	// blocks are what metadata shows as the VPC's; none is no answer.
-	blocks []netip.Prefix
-	// leaked is what a search for unattached interfaces finds.
-	leaked []vpc.ENI
-	next   byte
-	// refuse gives an error for an action, by kind.
-	refuse map[ipam.Kind]vpc.Code
-}
-
-var instance = vpc.Instance{
-	ID: "i-1", Type: "m5.large", Region: "us-west-2", Zone: "us-west-2a", VPC: "vpc-1", Subnet: "subnet-primary", PrimaryENI: "eni-primary",
-	Groups: []vpc.SecurityGroupID{"sg-1"}, VPCCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")},
-}
-
-func newWorld(t *testing.T, change func(*ipam.Config)) *world {
-	t.Helper()
-	cfg := ipam.Defaults()
-	cfg.Cluster = "demo"
-	if change != nil {
-		change(&cfg)
-	}
-	limits, _ := vpc.Limits("m5.large")
-	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, blocks: slices.Clone(instance.VPCCIDRs), refuse: map[ipam.Kind]vpc.Code{}}
-	w.state = ipam.New(cfg, instance, limits, "n", w.now)
-	w.enis = []vpc.ENI{{
-		ID: "eni-primary", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "02:00:00:00:00:01", Type: "interface", Primary: netip.MustParseAddr("10.0.0.4"),
-		Groups: instance.Groups, Attachment: &vpc.Attachment{ID: "attach-0", Instance: "i-1", State: vpc.Attached, DeleteOnTermination: true},
-	}}
-	w.subs = []vpc.Subnet{{ID: "subnet-primary", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.0.0.0/24"), Free: 200, Available: true}}
-	return w
-}
-
-// plan returns the plan as text.
-func (w *world) plan() string { return w.state.Plan(w.now).String() }
-
-// step plans once, performs all actions in order and returns the plan's text.
-func (w *world) step() string {
-	w.t.Helper()
-	plan := w.state.Plan(w.now)
-	for _, a := range plan.Actions {
-		w.state.Begin(a, w.now)
-	}
-	w.now = w.now.Add(time.Millisecond)
-	for _, a := range plan.Actions {
-		w.state.Finish(a, w.perform(a), w.now)
-	}
-	for _, e := range w.state.ENIs() {
-		w.state.Configured(e.ID, e.Phase == ipam.Attached)
-	}
-	w.state.Satisfy(w.now)
-	w.now = w.now.Add(time.Millisecond)
-	return plan.String()
-}
-
-// settle steps until nothing is planned and returns all the plans.
-func (w *world) settle() string {
-	w.t.Helper()
-	var all strings.Builder
-	for range 20 {
-		text := w.step()
-		if !strings.Contains(text, "-") || strings.HasPrefix(text, "blocked") {
-			all.WriteString(text)
-			return all.String()
-		}
-		all.WriteString(text)
-	}
-	w.t.Fatalf("does not settle:\n%s", all.String())
-	return ""
-}
-
-func (w *world) perform(a ipam.Action) ipam.Result {
-	r := ipam.Result{AskedAt: w.now}
-	if code, ok := w.refuse[a.Kind]; ok {
-		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
-		return r
-	}
-	switch a.Kind {
-	case ipam.ReadENIs:
-		r.ENIs = w.attached()
-	case ipam.ReadENI:
-		for _, e := range w.enis {
-			if e.ID == a.ENI {
-				r.ENIs = []vpc.ENI{e}
-			}
-		}
-	case ipam.ReadLeaked:
-		r.ENIs, w.leaked = w.leaked, nil
-	case ipam.ReadSubnets:
-		r.Subnets = append([]vpc.Subnet{}, w.subs...)
-	case ipam.ReadVPC:
-		r.Blocks = w.blocks
-	case ipam.ReadMetadata:
-		for _, e := range w.attached() {
-			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...)})
-		}
-	case ipam.CreateENI:
-		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
-		for range a.Create.Secondary {
-			e.Secondary = append(e.Secondary, w.addr())
-		}
-		w.take(a.Create.Subnet, a.Create.Secondary+1)
-		w.enis = append(w.enis, e)
-		r.ENI = e
-	case ipam.AttachENI:
-		r.Attachment = vpc.AttachmentID("attach-" + string(a.ENI))
-		w.eni(a.ENI).Attachment = &vpc.Attachment{ID: r.Attachment, Instance: "i-1", DeviceIndex: a.Device, State: vpc.Attached}
-	case ipam.AssignAddresses:
-		for range a.Count {
-			r.Addrs = append(r.Addrs, w.addr())
-		}
-		w.take(w.eni(a.ENI).Subnet, a.Count)
-		w.eni(a.ENI).Secondary = append(w.eni(a.ENI).Secondary, r.Addrs...)
-	case ipam.TagENI:
-		w.eni(a.ENI).Tags = a.Tags
-	case ipam.KeepENI:
-		w.eni(a.ENI).Attachment.DeleteOnTermination = true
-	default:
-		w.remove(a)
-	}
-	return r
-}
-
-func (w *world) remove(a ipam.Action) {
-	switch a.Kind {
-	case ipam.UnassignAddresses:
-		e := w.eni(a.ENI)
-		var kept []netip.Addr
-		for _, ip := range e.Secondary {
-			if !contains(a.Addrs, ip) {
-				kept = append(kept, ip)
-			}
-		}
-		e.Secondary = kept
-	case ipam.DetachENI:
-		w.eni(a.ENI).Attachment = nil
-	default:
-	}
-}
-
-func contains(list []netip.Addr, ip netip.Addr) bool {
-	return slices.Contains(list, ip)
-}
-
-func (w *world) attached() []vpc.ENI {
-	var list []vpc.ENI
-	for _, e := range w.enis {
-		if e.Attachment != nil {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-func (w *world) eni(id vpc.ENIID) *vpc.ENI {
-	for i := range w.enis {
-		if w.enis[i].ID == id {
-			return &w.enis[i]
-		}
-	}
-	w.t.Fatalf("no interface %s", id)
-	return nil
-}
-
-func (w *world) take(id vpc.SubnetID, n int) {
-	for i := range w.subs {
-		if w.subs[i].ID == id {
-			w.subs[i].Free -= n
-		}
-	}
-}
-
-func (w *world) addr() netip.Addr {
-	w.next++
-	return netip.AddrFrom4([4]byte{10, 0, 0, w.next})
-}
-
-func key(i int) ipam.Key { return ipam.Key{ContainerID: fmt.Sprint("c", i), IfName: "eth0"} }
-
-func (w *world) add(from, to int) (granted int) {
-	for i := from; i < to; i++ {
-		if _, ok := w.state.Add(ipam.Pod{Key: key(i), Name: fmt.Sprint("p", i)}, w.now); ok {
-			granted++
-		}
-	}
-	return granted
-}
-
-func (w *world) del(from, to int) {
-	for i := from; i < to; i++ {
-		w.state.BeginRelease(key(i))
-		w.state.Release(key(i), w.now)
-	}
-}
-
-func (w *world) want(what, got, want string) {
-	w.t.Helper()
-	if diff := cmp.Diff(strings.TrimLeft(want, "\n"), got); diff != "" {
-		w.t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
-}
 
 func TestFreshNodeToTwoInterfacesInSevenCalls(t *testing.T) {
 	w := newWorld(t, nil)
@@ -259,19 +46,6 @@ blocked: addresses-coming
 }
 
 // The story: 27 addresses a subnet; two interfaces fill 20, and the last 7 must not cost the third slot.
-// EC2 answers for subnets at once and is slow with interfaces: the subnets are not asked for again and again.
-func TestSubnetsAreReadOnceWhileInterfacesAreSlow(t *testing.T) {
-	w := newWorld(t, nil)
-	plan := w.state.Plan(w.now)
-	for _, a := range plan.Actions {
-		w.state.Begin(a, w.now)
-		if a.Kind == ipam.ReadSubnets {
-			w.state.Finish(a, w.perform(a), w.now)
-		}
-	}
-	w.want("then", w.plan(), "")
-}
-
 func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.96/27"), 26 // the primary address is taken
@@ -344,51 +118,63 @@ func TestNothingIsReleasedOnAnOldReadOrWhilePodsWait(t *testing.T) {
 	}
 }
 
-func TestEmptyInterfaceIsFreed(t *testing.T) {
-	w := newWorld(t, nil)
-	w.add(0, 15)
+// A warm target of one address and a burst: the interface that is being made takes what comes later, too.
+func TestBurstSpendsNoInterfaceThatAnotherComingOneCanReplace(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.add(0, 8)
 	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
-	// Three interfaces, 27 free: one interface's worth has to stay.
-	w.want("freed", w.settle(), `
-read-metadata: resync
-read-vpc: resync
-read-leaked: resync
-read-enis: read-before-release
-detach-eni eni-2: interface-empty
-read-eni eni-2: unfinished
-delete-eni eni-2: unfinished
-detach-eni eni-1: interface-empty
-read-eni eni-1: unfinished
-delete-eni eni-1: unfinished
-`)
-	if tally := w.state.Tally(); tally.Free != 9 || len(w.state.ENIs()) != 1 {
-		t.Errorf("tally %+v, %d interfaces", tally, len(w.state.ENIs()))
+	w.now = w.now.Add(time.Second)
+	plan := w.state.Plan(w.now)
+	var create ipam.Action
+	for i := range 3 { // pods come one by one while the interface is being made
+		w.add(8+i, 9+i)
+		plan = w.state.Plan(w.now)
+		for _, a := range plan.Actions {
+			if a.Kind == ipam.CreateENI && create.Key != "" {
+				t.Fatalf("a second interface is made: %s", plan)
+			}
+			if a.Kind == ipam.CreateENI {
+				create = a
+			}
+			w.state.Begin(a, w.now)
+		}
+	}
+	if create.Key == "" {
+		t.Fatalf("no interface is made: %s", plan)
+	}
+	w.state.Finish(create, w.perform(create), w.now)
+	if text := w.settle(); strings.Contains(text, "create-eni") {
+		t.Errorf("a second interface is made:\n%s", text)
+	}
+	if tally := w.state.Tally(); tally.Waiting != 0 || tally.InUse != 11 {
+		t.Errorf("tally %+v", tally)
 	}
 }
 
-// EC2 takes the detachment, reads lag, the repetition is throttled: the interface is still on its way out.
-func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) {
-	w := newWorld(t, nil)
-	w.add(0, 15)
+// While EC2 adds one address to an interface with room for eight more, the next pod waits for that call to end.
+func TestBurstMakesNoInterfaceWhileAnAddressIsBeingAdded(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
-	w.step()
-	stale := *w.eni("eni-2").Attachment
-	w.want("first try", w.step(), "detach-eni eni-2: interface-empty\n")
-	w.eni("eni-2").Attachment = &stale // what a lagging read shows
-	w.step()
-	w.now = w.now.Add(10 * time.Second)
-	w.refuse[ipam.DetachENI] = vpc.Throttled
-	if text := w.step(); !strings.Contains(text, "detach-eni eni-2: unfinished") {
-		t.Fatalf("no repetition: %s", text)
+	for i := range 5 {
+		w.add(i, i+1)
+		plan := w.state.Plan(w.now)
+		for _, a := range plan.Actions {
+			if a.Kind == ipam.CreateENI {
+				t.Fatalf("pod %d: an interface is made: %s", i, plan)
+			}
+			w.state.Begin(a, w.now)
+		}
 	}
-	if phase := w.state.ENI("eni-2").Phase; phase != ipam.Detaching {
-		t.Errorf("the interface is %s", phase)
+}
+
+// EC2 says that an interface takes no more (prefixes fill its slots): the pods get another interface.
+func TestInterfaceThatTakesNoMoreIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.refuse[ipam.AssignAddresses] = vpc.LimitReached
+	w.add(0, 3)
+	w.count("", 3*time.Second, 100*time.Millisecond)
+	if tally := w.state.Tally(); tally.InUse != 3 {
+		t.Errorf("tally %+v\n%s", tally, w.state.Explain(w.state.Plan(w.now)))
 	}
 }
 
@@ -415,111 +201,34 @@ func TestAssignAndUnassignOfAnInterfaceTakeTurns(t *testing.T) {
 	}
 }
 
-// The agent dies between creating and attaching an interface, and its journal with it: the interface is taken in again.
-func TestOwnOrphanIsAttached(t *testing.T) {
+// The record of a creation did not become durable (the disk is full), so the call was not made: its repetition is recorded too.
+func TestRepeatedCreationIsRecordedBeforeItsCall(t *testing.T) {
 	w := newWorld(t, nil)
-	w.state.Doubt(w.now)
 	w.settle()
-	w.enis = append(w.enis, vpc.ENI{
-		ID: "eni-orphan", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "2", Type: "interface", Primary: w.addr(), Secondary: []netip.Addr{w.addr()},
-		Description: "aws-K8S-i-1", Groups: instance.Groups,
-		Tags: vpc.Tags{vpc.TagENIInstance: "i-1", vpc.TagENICluster: "demo", vpc.TagENIOwner: vpc.ENIOwner},
-	})
-	w.leaked = w.enis[1:]
-	w.now = w.now.Add(time.Minute)
-	if text := w.settle(); !strings.Contains(text, "attach-eni eni-orphan at 1") {
-		t.Errorf("the orphan was not attached:\n%s", text)
+	w.add(0, 5)
+	first := w.state.Plan(w.now).Actions[0]
+	w.state.Begin(first, w.now)
+	w.state.Finish(first, ipam.Result{Err: &vpc.Error{Code: vpc.Throttled}}, w.now)
+	w.now = w.now.Add(time.Second)
+	again := w.state.Plan(w.now).Actions[0]
+	if again.Key != first.Key {
+		t.Fatalf("%s, then %s", first, again)
 	}
-	if tally := w.state.Tally(); tally.Free != 10 {
-		t.Errorf("tally %+v", tally)
+	if records := w.state.Begin(again, w.now); len(records) != 1 || records[0].Pending == nil {
+		t.Errorf("records of the repetition: %+v", records)
 	}
 }
 
-func TestHeldGrowth(t *testing.T) {
-	t.Run("unschedulable", func(t *testing.T) {
-		w := newWorld(t, nil)
-		w.state.Unschedulable = true
-		w.add(0, 1)
-		w.step()
-		w.want("plan", w.step(), "tag-eni eni-primary: unfinished\nblocked: node-unschedulable\n")
-	})
-	t.Run("provisioning disabled", func(t *testing.T) {
-		w := newWorld(t, func(c *ipam.Config) { c.Provision = false })
-		w.enis[0].Secondary = []netip.Addr{netip.MustParseAddr("10.0.0.9")}
-		w.add(0, 2)
-		w.want("plan", w.settle(), "read-enis: starting\nread-subnets: starting\nblocked: starting\nblocked: provisioning-disabled\n")
-		if tally := w.state.Tally(); tally.InUse != 1 || tally.Waiting != 1 {
-			t.Errorf("tally %+v", tally)
-		}
-	})
-	t.Run("node full", func(t *testing.T) {
-		w := newWorld(t, nil)
-		w.state.MaxPods = 110
-		w.add(0, 30)
-		text := w.settle()
-		if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.NodeFull {
-			t.Errorf("blocked %s\n%s", b, text)
-		}
-	})
-	t.Run("throttled", func(t *testing.T) {
-		w := newWorld(t, nil)
-		w.settle()
-		w.refuse[ipam.CreateENI] = vpc.Throttled
-		w.add(0, 12)
-		w.step()
-		if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.EC2Throttled {
-			t.Errorf("blocked %s", b)
-		}
-	})
-}
-
-func TestRestartKeepsPodsAndReadsOnce(t *testing.T) {
-	w := newWorld(t, nil)
-	w.add(0, 12)
+func TestUnassignmentThatIAMDeniesLosesNoAddress(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.add(0, 8)
 	w.settle()
-	w.settle()
-	before := w.state.Allocations()
-	records := w.state.Snapshot(w.now)
-
-	limits, _ := vpc.Limits("m5.large")
-	w.now = w.now.Add(time.Minute)
-	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
-	w.state.Restore(records)
-	var live []netip.Addr
-	for _, a := range before {
-		live = append(live, a.Addr)
+	w.del(0, 8)
+	w.refuse[ipam.UnassignAddresses] = vpc.NotAuthorized
+	if n := w.count(ipam.UnassignAddresses, 10*time.Minute, time.Second); n == 0 || n > 12 {
+		t.Errorf("%d tries in 10 minutes", n)
 	}
-	w.state.SetLive(live, w.now)
-	if stale := w.state.Stale(); len(stale) != 0 {
-		t.Errorf("stale: %v", stale)
-	}
-	w.want("restart", w.step(), "read-enis: starting\n")
-	w.want("then", w.plan(), "")
-	if diff := cmp.Diff(before, w.state.Allocations(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-		t.Errorf("allocations (-before +after):\n%s", diff)
-	}
-}
-
-// A lost journal: the kernel shows pods that nobody knows. Their addresses are held, and given to nobody.
-func TestLostJournalHoldsWhatTheKernelShows(t *testing.T) {
-	w := newWorld(t, nil)
-	for i := range 9 {
-		w.enis[0].Secondary = append(w.enis[0].Secondary, netip.AddrFrom4([4]byte{10, 0, 0, byte(100 + i)}))
-	}
-	live := w.enis[0].Secondary[:4]
-	w.state.SetLive(live, w.now)
-	w.step()
-	w.step()
-	if got := w.add(0, 6); got != 5 {
-		t.Errorf("%d pods got one of 5 addresses that nobody uses", got)
-	}
-	for _, a := range w.state.Allocations() {
-		if contains(live, a.Addr) {
-			t.Errorf("%s belongs to a live pod and was given to %s", a.Addr, a.Pod.Name)
-		}
-	}
-	w.state.SetLive(live[1:], w.now)
-	if tally := w.state.Tally(); tally.Held != 3 || tally.Cooling != 1 {
+	if tally := w.state.Tally(); tally.Leaving != 0 || tally.Free != 9 {
 		t.Errorf("tally %+v", tally)
 	}
 }

@@ -13,26 +13,6 @@ import (
 
 // The safety rules of the loop, each by its plainest case. The simulation holds them in all the others.
 
-// metadata tells the state what the metadata service shows, whatever EC2 has.
-func (w *world) metadata(list ...vpc.MetadataENI) {
-	read := ipam.Action{Kind: ipam.ReadMetadata, Key: "read-metadata"}
-	w.state.Begin(read, w.now)
-	w.state.Finish(read, ipam.Result{Metadata: list, AskedAt: w.now}, w.now)
-}
-
-// restart replaces the state by one that knows the journal and the kernel.
-func (w *world) restart() {
-	records := w.state.Snapshot(w.now)
-	var live []netip.Addr
-	for _, a := range w.state.Allocations() {
-		live = append(live, a.Addr)
-	}
-	limits, _ := vpc.Limits("m5.large")
-	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
-	w.state.Restore(records)
-	w.state.SetLive(live, w.now)
-}
-
 func TestRule1MetadataThatOmitsAnInterfaceTakesNothingAway(t *testing.T) {
 	w := newWorld(t, nil)
 	w.add(0, 12)
@@ -90,8 +70,7 @@ func TestRule2StaleMetadataGivesNoAddressThatWasGivenBack(t *testing.T) {
 func TestRule2LostJournalHoldsAddressesThatALaggingReadShows(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle() // nine free addresses in EC2
-	limits, _ := vpc.Limits("m5.large")
-	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
+	w.begin()
 	w.state.Doubt(w.now)
 	w.step()
 	old := slices.Clone(w.enis[0].Secondary)
@@ -155,8 +134,6 @@ func TestRule4SubnetsThatCannotBeReadStopNoPod(t *testing.T) {
 	}
 }
 
-func (w *world) settleFor(d time.Duration) { w.count("", d, 100*time.Millisecond) }
-
 func TestRule5CooldownSurvivesARestartAndYieldsNoAddress(t *testing.T) {
 	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
 	w.add(0, 9)
@@ -204,9 +181,7 @@ func TestRule5CooldownOfAHeldAddressSurvivesARestart(t *testing.T) {
 	if !ok {
 		t.Fatal("the address was not held")
 	}
-	limits, _ := vpc.Limits("m5.large")
-	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
-	w.state.Restore(append(records, r))
+	w.begin(append(records, r)...)
 	if tally := w.state.Tally(); tally.Cooling != 1 {
 		t.Errorf("tally %+v", tally)
 	}
@@ -228,9 +203,7 @@ func TestRule2AddressThatLeavesByADamagedJournalIsNotTakenFromALivePod(t *testin
 	w.state.Begin(unassign, w.now)
 	records := w.state.Snapshot(w.now)
 
-	limits, _ := vpc.Limits("m5.large")
-	w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
-	w.state.Restore(records)
+	w.begin(records...)
 	w.state.SetLive(unassign.Addrs[:1], w.now)
 	w.state.Doubt(w.now)
 	w.settleFor(3 * time.Minute)
@@ -247,16 +220,13 @@ func TestRule2DoubtOfADamagedJournalSurvivesARestart(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle()
 	records := w.state.Snapshot(w.now)
-	limits, _ := vpc.Limits("m5.large")
 	for range 2 {
 		w.now = w.now.Add(5 * time.Second)
-		w.state = ipam.New(w.state.Config, instance, limits, "n2", w.now)
-		w.state.Restore(records)
+		w.begin(records...)
 		records = append(records, w.state.Doubt(w.now))
 	}
 	w.now = w.now.Add(5 * time.Second)
-	w.state = ipam.New(w.state.Config, instance, limits, "n3", w.now)
-	w.state.Restore(records)
+	w.begin(records...)
 	old := slices.Clone(w.enis[0].Secondary)
 	w.add(0, 2)
 	w.settle()

@@ -2,6 +2,7 @@ package ipam_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,21 @@ func TestNewsMakesTheNodeLookForSubnetsSooner(t *testing.T) {
 	}
 }
 
+// EC2 promises no order.
+func TestSubnetsInAnotherOrderAreNoNews(t *testing.T) {
+	w := starved(t)
+	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.0.1.0/24"), Available: true})
+	w.count("", 20*time.Minute, time.Second)
+	n := 0
+	for range 60 {
+		slices.Reverse(w.subs)
+		n += w.count(ipam.ReadSubnets, 10*time.Second, time.Second)
+	}
+	if n > 50 {
+		t.Errorf("%d reads in ten minutes of a long wait", n)
+	}
+}
+
 // Other nodes take and give back addresses all day: a count that moves is no news.
 func TestCountsOfFullSubnetsThatMoveAreNoNews(t *testing.T) {
 	w := starved(t)
@@ -162,5 +178,29 @@ func TestPodsOfANodeWithAllItsInterfacesSeeThatTheSubnetHasRoomAgain(t *testing.
 	w.count("", 10*time.Second, time.Second)
 	if tally := w.state.Tally(); tally.Waiting != 0 {
 		t.Errorf("tally %+v: %s", tally, w.plan())
+	}
+}
+
+// The story's half a minute, of which the runtime takes up to a quarter: see searchFirst.
+func TestSubnetThatIsMadeAfterAWaitIsUsedWithinSeconds(t *testing.T) {
+	for _, tc := range []struct{ waited, most time.Duration }{
+		{time.Minute, 6 * time.Second},
+		{4 * time.Minute, 11 * time.Second},
+		{time.Hour, 16 * time.Second},
+	} {
+		t.Run(tc.waited.String(), func(t *testing.T) {
+			w := starved(t)
+			w.count("", tc.waited, time.Second)
+			w.subs = append(w.subs, vpc.Subnet{
+				ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.0.1.0/24"), Free: 200, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "1"},
+			})
+			made := w.now
+			for w.state.Tally().Waiting > 0 && w.now.Sub(made) < time.Minute {
+				w.count("", time.Second, 100*time.Millisecond)
+			}
+			if took := w.now.Sub(made); took > tc.most {
+				t.Errorf("the pod got its address after %s", took)
+			}
+		})
 	}
 }

@@ -10,7 +10,7 @@ import (
 // shrink gives back what the targets do not ask for: single addresses above the address targets, and interfaces that are
 // empty. Never while a pod waits or addresses are coming, never on a read older than our last write, never what cools.
 func (p *planner) shrink() {
-	if p.tally.Waiting > 0 || p.holdsGrowth() || p.enisRead.IsZero() {
+	if p.tally.Waiting > 0 || p.holdsGrowth() {
 		return
 	}
 	if p.freeENI() {

@@ -240,7 +240,7 @@ func (s *State) ENIs() []*ENI { return s.order }
 func (s *State) ENI(id vpc.ENIID) *ENI { return s.enis[id] }
 
 // Subnets returns the subnets of the node's zone as last read, and when that was asked.
-func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.zone.Subnets() }
+func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.zone.Subnets(), s.zone.ReadAt() }
 
 // Rules returns what decides about a subnet on this node.
 func (s *State) Rules() subnet.Rules { return s.zone.Rules() }

@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -42,12 +43,16 @@ func NewZone(r Rules) *Zone {
 // Rules returns what decides about a subnet on this node.
 func (z *Zone) Rules() Rules { return z.rules }
 
-// Subnets returns the subnets as last read, and when that was asked: never, when zero.
-func (z *Zone) Subnets() ([]vpc.Subnet, time.Time) { return z.list, z.readAt }
+// Subnets returns the subnets as last read.
+func (z *Zone) Subnets() []vpc.Subnet { return z.list }
+
+// ReadAt is when the last answer was asked for, zero before the first.
+func (z *Zone) ReadAt() time.Time { return z.readAt }
 
 // Read folds a read that was asked at askedAt; what is under way then may or may not show in its counts. It tells whether
 // the subnets differ in more than their counts, which move with every pod of every node.
 func (z *Zone) Read(list []vpc.Subnet, askedAt time.Time, underWay map[vpc.SubnetID]int) (news bool) {
+	list = slices.SortedFunc(slices.Values(list), func(a, b vpc.Subnet) int { return cmp.Compare(a.ID, b.ID) }) // EC2 promises no order
 	news = !slices.EqualFunc(z.list, list, func(a, b vpc.Subnet) bool {
 		return a.ID == b.ID && a.CIDR == b.CIDR && a.Available == b.Available && maps.Equal(a.Tags, b.Tags)
 	})

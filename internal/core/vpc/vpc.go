@@ -1,9 +1,6 @@
 package vpc
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // ReservedPerSubnet is the number of addresses that EC2 keeps in each IPv4 subnet: the first four and the last.
 // Source: https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
@@ -22,9 +19,6 @@ type Subnet struct {
 	Owner     AccountID
 	Tags      Tags
 }
-
-// Gateway returns the address of the VPC router in an IPv4 subnet, which is its network address plus one.
-func (s Subnet) Gateway() netip.Addr { return s.CIDR.Masked().Addr().Next() }
 
 // Reserved tells whether EC2 keeps addr of an IPv4 subnet for itself: the first four addresses and the last.
 func Reserved(cidr netip.Prefix, addr netip.Addr) bool {
@@ -117,6 +111,3 @@ type MetadataENI struct {
 	Addresses   []netip.Addr // the first is the primary
 	Prefixes    []netip.Prefix
 }
-
-// ReadAt is the time at which a view of EC2 was asked for: an answer says nothing about writes that came after it.
-type ReadAt = time.Time

@@ -1,0 +1,266 @@
+package ipam_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// world is a node whose EC2 answers what the test says. Time moves only by the test.
+type world struct {
+	t     *testing.T
+	state *ipam.State
+	now   time.Time
+	enis  []vpc.ENI
+	subs  []vpc.Subnet
+	// blocks are what metadata shows as the VPC's; none is no answer.
+	blocks []netip.Prefix
+	// leaked is what a search for unattached interfaces finds.
+	leaked []vpc.ENI
+	next   byte
+	// refuse gives an error for an action, by kind.
+	refuse map[ipam.Kind]vpc.Code
+}
+
+var instance = vpc.Instance{
+	ID: "i-1", Type: "m5.large", Region: "us-west-2", Zone: "us-west-2a", VPC: "vpc-1", Subnet: "subnet-primary", PrimaryENI: "eni-primary",
+	Groups: []vpc.SecurityGroupID{"sg-1"}, VPCCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")},
+}
+
+func newWorld(t *testing.T, change func(*ipam.Config)) *world {
+	t.Helper()
+	cfg := ipam.Defaults()
+	cfg.Cluster = "demo"
+	if change != nil {
+		change(&cfg)
+	}
+	limits, _ := vpc.Limits("m5.large")
+	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, blocks: slices.Clone(instance.VPCCIDRs), refuse: map[ipam.Kind]vpc.Code{}}
+	w.state = ipam.New(cfg, instance, limits, "n", w.now)
+	w.enis = []vpc.ENI{{
+		ID: "eni-primary", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "02:00:00:00:00:01", Type: "interface", Primary: netip.MustParseAddr("10.0.0.4"),
+		Groups: instance.Groups, Attachment: &vpc.Attachment{ID: "attach-0", Instance: "i-1", State: vpc.Attached, DeleteOnTermination: true},
+	}}
+	w.subs = []vpc.Subnet{{ID: "subnet-primary", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.0.0.0/24"), Free: 200, Available: true}}
+	return w
+}
+
+// plan returns the plan as text.
+func (w *world) plan() string { return w.state.Plan(w.now).String() }
+
+// step plans once, performs all actions in order and returns the plan's text.
+func (w *world) step() string {
+	w.t.Helper()
+	plan := w.state.Plan(w.now)
+	for _, a := range plan.Actions {
+		w.state.Begin(a, w.now)
+	}
+	w.now = w.now.Add(time.Millisecond)
+	for _, a := range plan.Actions {
+		w.state.Finish(a, w.perform(a), w.now)
+	}
+	for _, e := range w.state.ENIs() {
+		w.state.Configured(e.ID, e.Phase == ipam.Attached)
+	}
+	w.state.Satisfy(w.now)
+	w.now = w.now.Add(time.Millisecond)
+	return plan.String()
+}
+
+// settle steps until nothing is planned and returns all the plans.
+func (w *world) settle() string {
+	w.t.Helper()
+	var all strings.Builder
+	for range 20 {
+		text := w.step()
+		if !strings.Contains(text, "-") || strings.HasPrefix(text, "blocked") {
+			all.WriteString(text)
+			return all.String()
+		}
+		all.WriteString(text)
+	}
+	w.t.Fatalf("does not settle:\n%s", all.String())
+	return ""
+}
+
+func (w *world) settleFor(d time.Duration) { w.count("", d, 100*time.Millisecond) }
+
+// count lets time pass in small steps and counts the actions of one kind that are begun.
+func (w *world) count(kind ipam.Kind, d, step time.Duration) int {
+	w.t.Helper()
+	n := 0
+	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(step) {
+		for line := range strings.Lines(w.step()) {
+			if strings.HasPrefix(line, string(kind)+" ") || strings.HasPrefix(line, string(kind)+":") {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (w *world) perform(a ipam.Action) ipam.Result {
+	r := ipam.Result{AskedAt: w.now}
+	if code, ok := w.refuse[a.Kind]; ok {
+		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
+		return r
+	}
+	switch a.Kind {
+	case ipam.ReadENIs:
+		r.ENIs = w.attached()
+	case ipam.ReadENI:
+		for _, e := range w.enis {
+			if e.ID == a.ENI {
+				r.ENIs = []vpc.ENI{e}
+			}
+		}
+	case ipam.ReadLeaked:
+		r.ENIs, w.leaked = w.leaked, nil
+	case ipam.ReadSubnets:
+		r.Subnets = append([]vpc.Subnet{}, w.subs...)
+	case ipam.ReadVPC:
+		r.Blocks = w.blocks
+	case ipam.ReadMetadata:
+		for _, e := range w.attached() {
+			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...)})
+		}
+	case ipam.CreateENI:
+		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
+		for range a.Create.Secondary {
+			e.Secondary = append(e.Secondary, w.addr())
+		}
+		w.take(a.Create.Subnet, a.Create.Secondary+1)
+		w.enis = append(w.enis, e)
+		r.ENI = e
+	case ipam.AttachENI:
+		r.Attachment = vpc.AttachmentID("attach-" + string(a.ENI))
+		w.eni(a.ENI).Attachment = &vpc.Attachment{ID: r.Attachment, Instance: "i-1", DeviceIndex: a.Device, State: vpc.Attached}
+	case ipam.AssignAddresses:
+		for range a.Count {
+			r.Addrs = append(r.Addrs, w.addr())
+		}
+		w.take(w.eni(a.ENI).Subnet, a.Count)
+		w.eni(a.ENI).Secondary = append(w.eni(a.ENI).Secondary, r.Addrs...)
+	case ipam.TagENI:
+		w.eni(a.ENI).Tags = a.Tags
+	case ipam.KeepENI:
+		w.eni(a.ENI).Attachment.DeleteOnTermination = true
+	default:
+		w.remove(a)
+	}
+	return r
+}
+
+func (w *world) remove(a ipam.Action) {
+	switch a.Kind {
+	case ipam.UnassignAddresses:
+		e := w.eni(a.ENI)
+		var kept []netip.Addr
+		for _, ip := range e.Secondary {
+			if !contains(a.Addrs, ip) {
+				kept = append(kept, ip)
+			}
+		}
+		e.Secondary = kept
+	case ipam.DetachENI:
+		w.eni(a.ENI).Attachment = nil
+	default:
+	}
+}
+
+// The safety rules of the loop, each by its plainest case. The simulation holds them in all the others.
+// metadata tells the state what the metadata service shows, whatever EC2 has.
+func (w *world) metadata(list ...vpc.MetadataENI) {
+	read := ipam.Action{Kind: ipam.ReadMetadata, Key: "read-metadata"}
+	w.state.Begin(read, w.now)
+	w.state.Finish(read, ipam.Result{Metadata: list, AskedAt: w.now}, w.now)
+}
+
+// restart replaces the state by one that knows the journal and the kernel.
+func (w *world) restart() {
+	records := w.state.Snapshot(w.now)
+	var live []netip.Addr
+	for _, a := range w.state.Allocations() {
+		live = append(live, a.Addr)
+	}
+	w.begin(records...)
+	w.state.SetLive(live, w.now)
+}
+
+// begin replaces the state by one that knows these records of a journal and nothing else.
+func (w *world) begin(records ...ipam.Record) {
+	limits, _ := vpc.Limits("m5.large")
+	w.state = ipam.New(w.state.Config, instance, limits, fmt.Sprint("n", w.now.Unix()), w.now)
+	w.state.Restore(records)
+}
+
+func contains(list []netip.Addr, ip netip.Addr) bool {
+	return slices.Contains(list, ip)
+}
+
+func (w *world) attached() []vpc.ENI {
+	var list []vpc.ENI
+	for _, e := range w.enis {
+		if e.Attachment != nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func (w *world) eni(id vpc.ENIID) *vpc.ENI {
+	for i := range w.enis {
+		if w.enis[i].ID == id {
+			return &w.enis[i]
+		}
+	}
+	w.t.Fatalf("no interface %s", id)
+	return nil
+}
+
+func (w *world) take(id vpc.SubnetID, n int) {
+	for i := range w.subs {
+		if w.subs[i].ID == id {
+			w.subs[i].Free -= n
+		}
+	}
+}
+
+func (w *world) addr() netip.Addr {
+	w.next++
+	return netip.AddrFrom4([4]byte{10, 0, 0, w.next})
+}
+
+func key(i int) ipam.Key { return ipam.Key{ContainerID: fmt.Sprint("c", i), IfName: "eth0"} }
+
+func (w *world) add(from, to int) (granted int) {
+	for i := from; i < to; i++ {
+		if _, ok := w.state.Add(ipam.Pod{Key: key(i), Name: fmt.Sprint("p", i)}, w.now); ok {
+			granted++
+		}
+	}
+	return granted
+}
+
+func (w *world) del(from, to int) {
+	for i := from; i < to; i++ {
+		w.state.BeginRelease(key(i))
+		w.state.Release(key(i), w.now)
+	}
+}
+
+func (w *world) want(what, got, want string) {
+	w.t.Helper()
+	if diff := cmp.Diff(strings.TrimLeft(want, "\n"), got); diff != "" {
+		w.t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
