@@ -133,7 +133,8 @@ func (s *Sim) Mark(name string) {
 	world.Notify(s.changed)
 }
 
-// CountCall counts a call to another service than EC2 that was let in, under its action ("imds:Get").
+// CountCall counts a call that was let in and that no action counts: one to another service than EC2, under its action
+// ("imds:Get"), or one that could not be read.
 func (s *Sim) CountCall(action, source, outcome string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

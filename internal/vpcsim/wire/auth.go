@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/berth-net/berth/internal/vpcsim"
+	"github.com/berth-net/berth/internal/vpcsim/wire/ec2query"
 	"github.com/berth-net/berth/internal/vpcsim/wire/eks"
 	"github.com/berth-net/berth/internal/vpcsim/wire/sigv4"
 	"github.com/berth-net/berth/internal/vpcsim/wire/sts"
@@ -98,6 +99,9 @@ func outcome(err error) string {
 		return e.Code
 	}
 	if e, ok := errors.AsType[*sts.Error](err); ok {
+		return e.Code
+	}
+	if e, ok := errors.AsType[*ec2query.Error](err); ok {
 		return e.Code
 	}
 	return "error"

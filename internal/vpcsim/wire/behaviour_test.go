@@ -256,13 +256,22 @@ func TestControlCalls(t *testing.T) {
 	if err == nil {
 		t.Error("no error")
 	}
+	_, err = w.once().DescribeVpcs(ctx, &ec2.DescribeVpcsInput{MaxResults: aws.Int32(2000)})
+	if err == nil {
+		t.Error("no error")
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/clusters/none", nil)
+	must(t, err)
+	send(t, r)
+	r, err = http.NewRequestWithContext(ctx, http.MethodPost, w.url, strings.NewReader("Action=DescribeVpcs&Bogus=1"))
 	must(t, err)
 	send(t, r)
 	var got []pacing.CallCount
 	w.control(t, "GET", "calls?mark=here", "", &got)
 	want := []pacing.CallCount{
+		{Action: "DescribeVpcs", Caller: "operator", Outcome: "InvalidParameterValue", Count: 1},
 		{Action: "DescribeVpcs", Caller: "operator", Outcome: "InvalidVpcID.NotFound", Count: 1},
+		{Action: "DescribeVpcs", Caller: "operator", Outcome: "UnknownParameter", Count: 1},
 		{Action: "DescribeVpcs", Caller: "operator", Outcome: "ok", Count: 1},
 		{Action: "eks:DescribeCluster", Caller: "operator", Outcome: "ResourceNotFoundException", Count: 1},
 	}

@@ -253,7 +253,11 @@ func (s *Server) serveEC2(ctx context.Context, w http.ResponseWriter, q *apiRequ
 		s.answerError(w, q, e.Status, e.Code, e.Message)
 		return
 	}
-	body, status, err := s.ec2.Serve(ec2api.WithCaller(ctx, q.who), q.form, q.id)
+	call := &ec2api.Call{Caller: q.who}
+	body, status, err := s.ec2.Serve(ec2api.WithCall(ctx, call), q.form, q.id)
+	if s.ec2.Has(action) && !call.Made {
+		s.sim.CountCall(action, q.who.Source, outcome(err))
+	}
 	s.logCall(q, action, err)
 	if !wait(q.Request, admission.After) || admission.DropResponse {
 		reset(w)

@@ -13,17 +13,28 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/wire/ec2query"
 )
 
-type callerKey struct{}
-
-// WithCaller returns a context that says who makes the call.
-func WithCaller(ctx context.Context, c vpcsim.Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+// Call is a call on its way to the simulator.
+type Call struct {
+	Caller vpcsim.Caller
+	// Made is whether the simulator has seen, and counted, the call: one that cannot be read never gets there.
+	Made bool
 }
 
-// CallerOf returns who makes the call; the zero Caller when nothing is known.
-func CallerOf(ctx context.Context) vpcsim.Caller {
-	c, _ := ctx.Value(callerKey{}).(vpcsim.Caller)
-	return c
+type callKey struct{}
+
+// WithCall returns a context that says who makes the call.
+func WithCall(ctx context.Context, c *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// caller notes that the call is made, and tells by whom; the zero Caller when nothing is known.
+func caller(ctx context.Context) vpcsim.Caller {
+	c, ok := ctx.Value(callKey{}).(*Call)
+	if !ok {
+		return vpcsim.Caller{}
+	}
+	c.Made = true
+	return c.Caller
 }
 
 // act serves an operation by a method of the simulator. SI and SO are the SDK's Input and Output.
@@ -31,7 +42,7 @@ func act[SI, SO, In, Out any](m *ec2query.Mux, name string, run func(vpcsim.Call
 	mustMatch(reflect.TypeFor[In](), reflect.TypeFor[SI](), name+"Input")
 	mustMatch(reflect.TypeFor[Out](), reflect.TypeFor[SO](), name+"Output")
 	ec2query.Handle(m, name, func(ctx context.Context, in *SI) (*SO, error) {
-		out, err := run(CallerOf(ctx), request[In](in))
+		out, err := run(caller(ctx), request[In](in))
 		if err != nil {
 			return nil, wireError(err)
 		}
@@ -57,7 +68,7 @@ func list[SI, SO, In, Out, Item any](m *ec2query.Mux, name string, run func(vpcs
 		if err := page.Check(); err != nil {
 			return nil, err
 		}
-		out, err := run(CallerOf(ctx), query)
+		out, err := run(caller(ctx), query)
 		if err != nil {
 			return nil, wireError(err)
 		}
