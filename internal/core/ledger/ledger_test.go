@@ -268,3 +268,15 @@ func TestNoAddressIsGivenTwiceOrTakenFromAPod(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) { t.Repeat(newMachine().actions()) })
 	}
 }
+
+// EC2 moved an address of ours to another interface, of which the journal has a younger record.
+func TestRestoredAddressThatMovedLiesOnItsLastInterface(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	book, k := ledger.New(0), ledger.Key{ContainerID: "c1"}
+	first := book.RestoreInterface("eni-0", []netip.Addr{ip(0), ip(1)}, nil, nil, now)
+	second := book.RestoreInterface("eni-1", []netip.Addr{ip(0)}, nil, nil, now)
+	book.RestorePod(ledger.Allocation{Pod: ledger.Pod{Key: k}, Addr: ip(0), ENI: "eni-1", At: now})
+	if len(first.Addresses) != 1 || first.Count(ledger.InUse) != 0 || second.Count(ledger.InUse) != 1 {
+		t.Errorf("%d addresses on the first interface, %d on the second", len(first.Addresses), len(second.Addresses))
+	}
+}

@@ -26,6 +26,9 @@ func (l *Ledger) RestoreInterface(id vpc.ENIID, addrs, leaving, doubted []netip.
 		if slices.Contains(doubted, ip) {
 			a.Doubt = MaybeGone
 		}
+		for _, other := range l.interfaces { // it has moved since the other's record
+			delete(other.Addresses, ip)
+		}
 		i.Addresses[ip] = a
 	}
 	for k, p := range l.pods { // their records may have come before the interface's

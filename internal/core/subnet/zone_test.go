@@ -39,19 +39,23 @@ func TestZone(t *testing.T) {
 	}{
 		{
 			"as read", func(*subnet.Zone, []vpc.Subnet) {},
-			"subnet-a 10.0.0.0/24 has 20 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)", []vpc.SubnetID{"subnet-a", "subnet-b"},
+			"subnet-a 10.0.0.0/24 has 20 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)",
+			[]vpc.SubnetID{"subnet-a", "subnet-b"},
 		},
 		{
 			"what was taken counts", func(z *subnet.Zone, _ []vpc.Subnet) { z.Take("subnet-a", 15) },
-			"subnet-a 10.0.0.0/24 has 5 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)", []vpc.SubnetID{"subnet-b", "subnet-a"},
+			"subnet-a 10.0.0.0/24 has 5 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)",
+			[]vpc.SubnetID{"subnet-b", "subnet-a"},
 		},
 		{
 			"EC2's word outweighs the count", func(z *subnet.Zone, list []vpc.Subnet) { z.Refused("subnet-a", noon); read(z, list, 5*time.Second) },
-			"subnet-a 10.0.0.0/24 has no free address, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)", []vpc.SubnetID{"subnet-b"},
+			"subnet-a 10.0.0.0/24 has no free address, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)",
+			[]vpc.SubnetID{"subnet-b"},
 		},
 		{
 			"until the count had time", func(z *subnet.Zone, list []vpc.Subnet) { z.Refused("subnet-a", noon); read(z, list, 31*time.Second) },
-			"subnet-a 10.0.0.0/24 has 20 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)", []vpc.SubnetID{"subnet-a", "subnet-b"},
+			"subnet-a 10.0.0.0/24 has 20 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)",
+			[]vpc.SubnetID{"subnet-a", "subnet-b"},
 		},
 		{
 			"or moved up", func(z *subnet.Zone, list []vpc.Subnet) {
@@ -59,7 +63,8 @@ func TestZone(t *testing.T) {
 				list[0].Free++
 				read(z, list, 5*time.Second)
 			},
-			"subnet-a 10.0.0.0/24 has 21 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)", []vpc.SubnetID{"subnet-a", "subnet-b"},
+			"subnet-a 10.0.0.0/24 has 21 free, subnet-b 10.0.1.0/24 has 10 free, subnet-c 10.0.2.0/24 is not used (excluded)",
+			[]vpc.SubnetID{"subnet-a", "subnet-b"},
 		},
 	}
 	for _, tt := range tests {
