@@ -66,7 +66,7 @@ func (w *world) startAPI() {
 	mux.HandleFunc("GET /api/v1/nodes/node", w.api.get)
 	mux.HandleFunc("GET /api/v1/nodes", w.api.watch)
 	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/events", w.api.record)
-	server := &http.Server{Handler: mux} //nolint:gosec // its only client is the agent
+	server := &http.Server{Handler: mux}
 	go func() { _ = server.Serve(l) }()
 	w.tb.Cleanup(func() { _ = server.Close() })
 	path := filepath.Join(w.rig.Dir, "kubeconfig")

@@ -79,8 +79,6 @@ func (w *world) settings(s vpcsim.Settings, pairs [][2]string) vpcsim.Settings {
 			s.DescribeLag = f
 		case "metadata":
 			s.MetadataAdd, s.MetadataRemove = f, f
-		case "quarantine":
-			s.Quarantine = d
 		default:
 			w.fail("unknown setting %q", p[0])
 		}
