@@ -158,6 +158,7 @@ func onePerBlock(pods []pod) []pod {
 // with the pod's, which the NAT gateway takes, too.
 func (l *lab) externalSNAT(pods []pod) {
 	l.Helper()
+	l.natForSecondBlock()
 	for _, external := range []string{"false", "true", "false"} {
 		l.kubectl("set", "env", "daemonset/aws-node", "-n", "kube-system", "-c", "aws-node", "AWS_VPC_K8S_CNI_EXTERNALSNAT="+external)
 		l.rolledOut()
@@ -175,6 +176,22 @@ func (l *lab) externalSNAT(pods []pod) {
 				l.Errorf("with external SNAT %s %s leaves the node as %v, want %s", external, p.Status.PodIP, seen, want)
 			}
 		}
+	}
+}
+
+// natForSecondBlock gives the new subnets the route table of a node's own: by the VPC's main one, which has no way out, an
+// answer comes only to what leaves with the node's address by the primary interface.
+func (l *lab) natForSecondBlock() {
+	l.Helper()
+	status := l.status()
+	at := slices.IndexFunc(status.Interfaces, func(i world.InterfaceStatus) bool {
+		return i.Instance == status.Nodes[0].ID && i.Address == status.Nodes[0].Address
+	})
+	table := strings.TrimSpace(l.run("aws", "ec2", "describe-route-tables", "--filters", "Name=association.subnet-id,Values="+string(status.Interfaces[at].Subnet),
+		"--query", "RouteTables[0].RouteTableId", "--output", "text"))
+	subnets := l.run("aws", "ec2", "describe-subnets", "--filters", "Name=tag:kubernetes.io/role/cni,Values=1", "--query", "Subnets[].SubnetId", "--output", "text")
+	for _, subnet := range strings.Fields(subnets) {
+		l.run("aws", "ec2", "associate-route-table", "--route-table-id", table, "--subnet-id", subnet)
 	}
 }
 

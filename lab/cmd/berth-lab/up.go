@@ -39,6 +39,11 @@ func (c *cli) up() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "up -f cluster.yaml", Short: "Make the VPC and the cluster of an eksctl ClusterConfig", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if flags := cmd.Flags(); !flags.Changed("without-cni") && !flags.Changed("kube-proxy-mode") {
+				if err := c.keptChoices(&with); err != nil {
+					return err
+				}
+			}
 			return c.bringUp(cmd.Context(), file, with)
 		},
 	}
@@ -46,6 +51,32 @@ func (c *cli) up() *cobra.Command {
 	cmd.Flags().BoolVar(&with.WithoutCNI, "without-cni", false, "leave the add-on vpc-cni out")
 	cmd.Flags().StringVar(&with.Proxy, "kube-proxy-mode", string(machine.IPTables), "iptables or nftables")
 	return cmd
+}
+
+// keptChoices are those of the lab that is gone on with, where there is one.
+func (c *cli) keptChoices(with *choices) error {
+	data, err := os.ReadFile(c.paths.Choices())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, with)
+	}
+	if err != nil {
+		return fmt.Errorf("read how the lab was started: %w", err)
+	}
+	return nil
+}
+
+func (c *cli) keepChoices(with choices) error {
+	data, err := json.Marshal(with)
+	if err == nil {
+		err = os.WriteFile(c.paths.Choices(), data, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("keep how the lab was started: %w", err)
+	}
+	return nil
 }
 
 func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
@@ -96,6 +127,9 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 	}
 	if err := os.WriteFile(c.paths.Config(), text, 0o644); err != nil {
 		return fmt.Errorf("keep cluster config: %w", err)
+	}
+	if err := c.keepChoices(with); err != nil {
+		return err
 	}
 	if err := c.detach(with); err != nil {
 		return err

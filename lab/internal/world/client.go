@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 )
 
 // Client gives orders to the running lab.
@@ -20,10 +21,16 @@ type Client struct {
 // ErrNotRunning tells that there is no lab to talk to.
 var ErrNotRunning = errors.New("no lab is running: berth lab up -f cluster.yaml")
 
+// ErrNotRoot tells that only root may know whether there is one.
+var ErrNotRoot = errors.New("the lab talks to root alone: run it as root")
+
 // Dial returns a client of the running lab.
 func Dial() (*Client, error) {
 	r, ok := Running()
-	if !ok {
+	switch {
+	case !ok && os.Geteuid() != 0:
+		return nil, ErrNotRoot
+	case !ok:
 		return nil, ErrNotRunning
 	}
 	p := PathsOf(r.Repo)

@@ -46,6 +46,9 @@ func (p Paths) Progress() string { return filepath.Join(p.Dir, "log", "progress.
 // Config is the cluster's file as it was given.
 func (p Paths) Config() string { return filepath.Join(p.Dir, "cluster.yaml") }
 
+// Choices is the file of the options that it was started with.
+func (p Paths) Choices() string { return filepath.Join(p.Dir, "choices.json") }
+
 // Kubeconfig is the operator's.
 func (p Paths) Kubeconfig() string { return filepath.Join(p.Plane(), "kubeconfig") }
 
