@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/lab/internal/cluster"
 	"github.com/berth-net/berth/lab/internal/controlplane"
@@ -100,41 +101,68 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 	if config.Version != "" && config.Version != minorOf(controlplane.Version) {
 		c.say("warning: metadata.version is %s; the lab's Kubernetes is %s", config.Version, controlplane.Version)
 	}
+	started, err := c.launch(ctx, text, config, with)
+	if err != nil {
+		return err
+	}
+	return c.watch(ctx, started)
+}
+
+// launch starts the lab unless it runs. Of two at a time the second one waits, and finds it running.
+func (c *cli) launch(ctx context.Context, text []byte, config cluster.Config, with choices) (started bool, err error) {
+	unlock, err := lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	left, trace := world.Recorded()
 	if trace && left.Alive() {
 		if left.Repo != c.paths.Repo {
-			return fmt.Errorf("the lab of %s is running, and a machine has room for one: berth lab down", left.Repo)
+			return false, fmt.Errorf("the lab of %s is running, and a machine has room for one: berth lab down", left.Repo)
 		}
 		c.say("the lab is running already")
-		return c.watch(ctx, false)
+		return false, nil
 	}
 	if err := c.needPrograms(); err != nil {
-		return err
+		return false, err
 	}
 	if err := c.needMachine(ctx, config); err != nil {
-		return err
+		return false, err
 	}
 	if trace && left.Repo != c.paths.Repo {
 		if err := world.Sweep(ctx, world.PathsOf(left.Repo), false); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err := world.Sweep(ctx, c.paths, false); err != nil {
-		return err
+		return false, err
 	}
 	if err := c.paths.Make(); err != nil {
-		return err
+		return false, err
 	}
 	if err := os.WriteFile(c.paths.Config(), text, 0o644); err != nil {
-		return fmt.Errorf("keep cluster config: %w", err)
+		return false, fmt.Errorf("keep cluster config: %w", err)
 	}
 	if err := c.keepChoices(with); err != nil {
-		return err
+		return false, err
 	}
 	if err := c.detach(with); err != nil {
-		return err
+		return false, err
 	}
-	return c.watch(ctx, true)
+	return true, nil
+}
+
+// lock keeps other starts of a lab waiting, of whichever checkout. It is a lock of a folder that is always there, so that
+// nothing is left of it.
+func lock() (unlock func(), err error) {
+	dir, err := os.Open("/run")
+	if err == nil {
+		err = unix.Flock(int(dir.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wait for another start of a lab: %w", err)
+	}
+	return func() { _ = dir.Close() }, nil
 }
 
 // clusterFile reads the file, or the one that the lab has when none is given, and refuses another cluster's.
@@ -185,6 +213,9 @@ func (c *cli) needMachine(ctx context.Context, config cluster.Config) error {
 		nodes += g.Desired
 	}
 	results := preflight.Run(ctx, preflight.Needs{Dir: string(c.paths.Cache()), Nodes: nodes, Built: true})
+	if err := ctx.Err(); err != nil {
+		return err // what was cut off looks like something that the machine lacks
+	}
 	return preflight.Error(slices.DeleteFunc(results, func(r preflight.Result) bool { return r.Name == "programs" })) // they are for building
 }
 

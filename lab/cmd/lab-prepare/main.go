@@ -61,6 +61,9 @@ func run(ctx context.Context, args []string) error {
 	results := preflight.Run(ctx, preflight.Needs{
 		Dir: string(cache), Nodes: *nodes, Path: os.Getenv("PATH"), Built: config.Built(),
 	})
+	if err := ctx.Err(); err != nil {
+		return err // what was cut off looks like something that the machine lacks
+	}
 	if *check || len(preflight.Failed(results)) > 0 {
 		if err := preflight.Print(os.Stdout, results); err != nil {
 			return err
