@@ -21,9 +21,13 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim/fabric/plan"
 )
 
-// Link-local services of a VPC, reachable from every interface whatever the routes say: the metadata service and the DNS
-// resolver.
-var MetadataAddr, ResolverAddr = plan.MetadataAddr, plan.ResolverAddr
+// Link-local services of a VPC, reachable from every interface whatever the routes say.
+var (
+	// MetadataAddr is where an instance finds its metadata service.
+	MetadataAddr = plan.MetadataAddr
+	// ResolverAddr is the VPC's DNS resolver.
+	ResolverAddr = plan.ResolverAddr
+)
 
 // Options configure a fabric.
 type Options struct {

@@ -33,8 +33,11 @@ const (
 	natPeer  = "vpc" // a NAT gateway's only link
 )
 
-// LoopNear and LoopFar are the ends of the link that brings a VPC's namespace its packets for their second pass.
-const LoopNear, LoopFar = "loop0", "loop1"
+// The ends of the link that brings a VPC's namespace its packets for their second pass.
+const (
+	LoopNear = "loop0"
+	LoopFar  = "loop1"
+)
 
 // Kind is what a namespace is for.
 type Kind string
