@@ -37,7 +37,8 @@ func onThread(fn func() error) error {
 		}
 		defer home.Close()
 		defer func() {
-			// Where this fails the goroutine ends locked, and its thread with it.
+			// Where this fails the goroutine ends locked, and its thread with it. Not so the process's first thread: it would
+			// stay in the namespace and keep it alive, which is why each goes home.
 			if netns.Set(home) == nil {
 				runtime.UnlockOSThread()
 			}
