@@ -65,3 +65,35 @@ func TestEC2IsAskedWhenMetadataShowsWhatSomebodyChanged(t *testing.T) {
 		})
 	}
 }
+
+// Somebody detaches an interface, perhaps to use it elsewhere, and a read sees it go: it is theirs, and so are its pods' fates.
+func TestInterfaceThatSomebodyDetachesIsNotDeleted(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		pods int
+		lost int
+	}{{"empty", 5, 0}, {"with pods", 12, 3}} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.add(0, tc.pods)
+			w.settle()
+			w.settle()
+			going := *w.eni("eni-1").Attachment
+			going.State = vpc.Detaching
+			w.eni("eni-1").Attachment = &going
+			w.state.WantRead(w.now)
+			w.settleFor(2 * time.Second)
+			if e := w.state.ENI("eni-1"); e.MissingSince.IsZero() {
+				t.Error("an interface that goes away still gives addresses")
+			}
+			w.eni("eni-1").Attachment = nil
+			w.state.WantRead(w.now)
+			if n := w.count(ipam.DeleteENI, 5*time.Minute, time.Second); n != 0 {
+				t.Errorf("deleted %d times", n)
+			}
+			if lost := w.state.Lost(); len(lost) != tc.lost {
+				t.Errorf("lost: %v", lost)
+			}
+		})
+	}
+}

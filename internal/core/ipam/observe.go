@@ -67,7 +67,12 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	if lagging {
 		e.Groups = groups
 	}
-	e.MissingSince = time.Time{}
+	switch theirs := seen.Attachment != nil && seen.Attachment.State == vpc.Detaching && e.Phase == Attached; {
+	case !theirs:
+		e.MissingSince = time.Time{}
+	case e.MissingSince.IsZero(): // somebody else detaches it: it is as good as gone, and not ours to delete
+		e.MissingSince = askedAt
+	}
 	e.ReadAt = askedAt
 	if askedAt.After(e.WroteAt) {
 		e.Dirty = false
@@ -95,8 +100,6 @@ func (s *State) observeAttachment(e *ENI, a *vpc.Attachment, askedAt time.Time) 
 	case e.Phase == Detached && askedAt.Before(e.WroteAt.Add(settle)): // a lagging read
 	case e.Phase == Detaching: // ours to finish, whatever a lagging read says; once more if it seems not begun
 		e.Dirty = e.Dirty || a.State == vpc.Attached
-	case a.State == vpc.Detaching:
-		e.Phase = Detaching
 	case a.State == vpc.Attached, a.State == vpc.Attaching:
 		e.Phase = Attached // the link's appearance says when it serves
 	}
