@@ -516,3 +516,44 @@ func TestMissingParametersAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// A route by another VPC's gateway is refused, whether it is new or replaces one.
+func TestRouteByAnotherNetworksGateway(t *testing.T) {
+	w := newWorld(t, vpcsim.Options{})
+	tables, err := w.DescribeRouteTables(operator, ec2.DescribeRouteTablesInput{})
+	must(t, err)
+	table := tables.RouteTables[0].RouteTableId
+	v, err := w.CreateVpc(operator, ec2.CreateVpcInput{CidrBlock: "10.9.0.0/16"})
+	must(t, err)
+	gateway := func(vpcID string) string {
+		g, err := w.CreateInternetGateway(operator, ec2.CreateInternetGatewayInput{})
+		must(t, err)
+		id := g.InternetGateway.InternetGatewayId
+		must(t, result(w.AttachInternetGateway(operator, ec2.InternetGatewayInput{InternetGatewayId: id, VpcId: vpcID})))
+		return id
+	}
+	own, foreign := gateway(w.vpc), gateway(v.Vpc.VpcId)
+	sub, err := w.CreateSubnet(operator, ec2.CreateSubnetInput{VpcId: v.Vpc.VpcId, CidrBlock: "10.9.0.0/24"})
+	must(t, err)
+	nat, err := w.CreateNatGateway(operator, ec2.CreateNatGatewayInput{SubnetId: sub.Subnet.SubnetId, ConnectivityType: "private"})
+	must(t, err)
+	route := ec2.CreateRouteInput{RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", GatewayId: own}
+	must(t, result(w.CreateRoute(operator, route)))
+	for name, change := range map[string]func(ec2.CreateRouteInput) error{
+		"create": func(in ec2.CreateRouteInput) error {
+			in.DestinationCidrBlock = "192.0.2.0/24"
+			return result(w.CreateRoute(operator, in))
+		},
+		"replace": func(in ec2.CreateRouteInput) error { return result(w.ReplaceRoute(operator, in)) },
+	} {
+		for _, in := range []ec2.CreateRouteInput{
+			{RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", GatewayId: foreign},
+			{RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", NatGatewayId: nat.NatGateway.NatGatewayId},
+		} {
+			if err := change(in); code(err) != "InvalidParameterValue" {
+				t.Errorf("%s by %s%s: %v", name, in.GatewayId, in.NatGatewayId, err)
+			}
+		}
+	}
+	must(t, result(w.ReplaceRoute(operator, route)))
+}

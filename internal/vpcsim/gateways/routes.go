@@ -126,17 +126,29 @@ var tableFields = ec2.Fields[ec2.RouteTable]{
 	"route.state":                            ofRoutes(func(r ec2.Route) string { return r.State }),
 }
 
-// readRoute reads a route whose target must exist.
-func (s Actions) readRoute(c world.Caller, in ec2.CreateRouteInput) (ec2.Route, error) {
+// readRoute reads a route of a table, whose target must exist in the table's VPC.
+func (s Actions) readRoute(c world.Caller, t *routing.Table, in ec2.CreateRouteInput) (ec2.Route, error) {
 	r, err := routing.Read(in)
 	if err != nil {
 		return r, err
 	}
+	elsewhere := func(vpcID, id string) error {
+		if vpcID == t.VPC {
+			return nil
+		}
+		return ec2.Errorf("InvalidParameterValue", "route table %s and network gateway %s belong to different networks", t.ID, id)
+	}
 	switch {
 	case r.GatewayId != "":
-		_, err = s.gateway(c, r.GatewayId)
+		var g *world.Gateway
+		if g, err = s.gateway(c, r.GatewayId); err == nil {
+			err = elsewhere(g.VPC, g.ID)
+		}
 	case r.NatGatewayId != "":
-		_, err = s.nat(c, r.NatGatewayId)
+		var n *world.NATGateway
+		if n, err = s.nat(c, r.NatGatewayId); err == nil {
+			err = elsewhere(n.VPC, n.ID)
+		}
 	case r.NetworkInterfaceId != "":
 		_, err = s.OwnENI(c, r.NetworkInterfaceId)
 	default:
@@ -151,13 +163,9 @@ func (s Actions) CreateRoute(c world.Caller, in ec2.CreateRouteInput) (ec2.Creat
 	if err != nil {
 		return ec2.CreateRouteOutput{}, err
 	}
-	r, err := s.readRoute(c, in)
+	r, err := s.readRoute(c, t, in)
 	if err != nil {
 		return ec2.CreateRouteOutput{}, err
-	}
-	if g, ok := s.State.Gateways.Get(r.GatewayId); ok && g.VPC != t.VPC {
-		return ec2.CreateRouteOutput{}, ec2.Errorf("InvalidParameterValue",
-			"route table %s and network gateway %s belong to different networks", t.ID, g.ID)
 	}
 	return ec2.CreateRouteOutput{Return: true}, t.Add(r, s.Locals(t.VPC))
 }
@@ -168,7 +176,7 @@ func (s Actions) ReplaceRoute(c world.Caller, in ec2.CreateRouteInput) (ec2.Done
 	if err != nil {
 		return ec2.Done{}, err
 	}
-	r, err := s.readRoute(c, in)
+	r, err := s.readRoute(c, t, in)
 	if err != nil {
 		return ec2.Done{}, err
 	}
