@@ -90,8 +90,8 @@ type Metadata interface {
 	Refresh(ctx context.Context, primaryMAC string) (cidrs []netip.Prefix, groups []vpc.SecurityGroupID, err error)
 }
 
-// NodeNetwork is the part of the host's network that serves all pods.
-type NodeNetwork interface {
+// Network is the part of the host's network that serves all pods.
+type Network interface {
 	// Reconcile makes the host's network what cfg asks for: observe, compare, apply what differs. The returned lines say
 	// what it had to change, in the text form of core/hostnet; none when all was in place.
 	Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, err error)
@@ -115,7 +115,7 @@ type PodNetwork interface {
 
 // Host is the machine's network. internal/linux implements it.
 type Host interface {
-	NodeNetwork
+	Network
 	PodNetwork
 }
 
