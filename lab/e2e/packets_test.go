@@ -190,7 +190,7 @@ func (l *lab) natForSecondBlock() {
 	table := strings.TrimSpace(l.run("aws", "ec2", "describe-route-tables", "--filters", "Name=association.subnet-id,Values="+string(status.Interfaces[at].Subnet),
 		"--query", "RouteTables[0].RouteTableId", "--output", "text"))
 	subnets := l.run("aws", "ec2", "describe-subnets", "--filters", "Name=tag:kubernetes.io/role/cni,Values=1", "--query", "Subnets[].SubnetId", "--output", "text")
-	for _, subnet := range strings.Fields(subnets) {
+	for subnet := range strings.FieldsSeq(subnets) {
 		l.run("aws", "ec2", "associate-route-table", "--route-table-id", table, "--subnet-id", subnet)
 	}
 }

@@ -98,7 +98,7 @@ func (c *cli) bringUp(ctx context.Context, file string, with choices) error {
 	if err != nil {
 		return err
 	}
-	if config.Version != "" && config.Version != minorOf(controlplane.Version) {
+	if config.Version != "" && config.Version != world.ClusterVersion() {
 		c.say("warning: metadata.version is %s; the lab's Kubernetes is %s", config.Version, controlplane.Version)
 	}
 	started, err := c.launch(ctx, text, config, with)
@@ -185,11 +185,6 @@ func (c *cli) clusterFile(file string) ([]byte, error) {
 		return nil, fmt.Errorf("the lab holds another cluster (%s): berth lab down", c.paths.Config())
 	}
 	return text, nil
-}
-
-func minorOf(version string) string {
-	parts := bytes.SplitN([]byte(version), []byte("."), 3)
-	return string(bytes.Join(parts[:min(2, len(parts))], []byte(".")))
 }
 
 // needPrograms names what has not been built.

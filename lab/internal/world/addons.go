@@ -83,7 +83,7 @@ func (w *World) installAddons(ctx, _ context.Context, _ *errgroup.Group) error {
 			w.progress.warn("the lab has no add-on %s", a.Name)
 			continue
 		}
-		for _, k := range w.addons.Catalogue(minor(controlplane.Version)) {
+		for _, k := range w.addons.Catalogue(ClusterVersion()) {
 			if k.Addon == a.Name && otherVersion(a.Version, k.Version) {
 				w.progress.warn("add-on %s: %s was asked for; the lab has one version of it, %s", a.Name, a.Version, k.Version)
 			}
@@ -180,7 +180,7 @@ func (b backend) Clusters(context.Context) ([]eks.Cluster, error) {
 	plane, _ := w.cluster()
 	c := eks.Cluster{
 		Name: w.built.Name, ARN: fmt.Sprintf("arn:aws:eks:%s:%s:cluster/%s", w.built.Region, Account, w.built.Name),
-		Version: minor(controlplane.Version), PlatformVersion: "eks.1", Status: "CREATING", CreatedAt: w.started,
+		Version: ClusterVersion(), PlatformVersion: "eks.1", Status: "CREATING", CreatedAt: w.started,
 		RoleARN:         fmt.Sprintf("arn:aws:iam::%s:role/eksctl-%s-cluster-ServiceRole", Account, w.built.Name),
 		ServiceIPv4CIDR: "172.20.0.0/16", Tags: w.plan.Tags,
 		VPC: eks.VPCConfig{
@@ -197,10 +197,11 @@ func (b backend) Clusters(context.Context) ([]eks.Cluster, error) {
 	return []eks.Cluster{c}, nil
 }
 
-// minor is the first two numbers of a version, as EKS names its versions.
-func minor(version string) string {
-	parts := strings.SplitN(version, ".", 3)
-	return strings.Join(parts[:min(2, len(parts))], ".")
+// ClusterVersion is the cluster's version as EKS names it, such as 1.35.
+func ClusterVersion() string {
+	major, rest, _ := strings.Cut(controlplane.Version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	return major + "." + minor
 }
 
 // NodeGroups lists the node groups.
@@ -212,7 +213,7 @@ func (b backend) NodeGroups(_ context.Context, name string) ([]eks.NodeGroup, er
 	var out []eks.NodeGroup
 	for _, g := range w.built.NodeGroups {
 		n := eks.NodeGroup{
-			Name: g.Name, Version: minor(controlplane.Version), ReleaseVersion: controlplane.Version + "-lab", Status: "ACTIVE",
+			Name: g.Name, Version: ClusterVersion(), ReleaseVersion: controlplane.Version + "-lab", Status: "ACTIVE",
 			AMIType: "AL2023_x86_64_STANDARD", CapacityType: "ON_DEMAND", DiskSize: 80, InstanceTypes: []string{g.InstanceType},
 			NodeRole: fmt.Sprintf("arn:aws:iam::%s:role/%s", Account, g.Role),
 			MinSize:  g.Min, MaxSize: g.Max, DesiredSize: g.Desired, Labels: g.Labels, Tags: g.Tags,
@@ -267,5 +268,5 @@ func (b backend) Catalogue(context.Context) ([]eks.AddonVersion, error) {
 	if addons == nil {
 		return nil, nil
 	}
-	return addons.Catalogue(minor(controlplane.Version)), nil
+	return addons.Catalogue(ClusterVersion()), nil
 }
