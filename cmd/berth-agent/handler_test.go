@@ -72,7 +72,18 @@ func (l *loop) GC(_ context.Context, network string, valid []ipam.Key) error {
 	return l.refuse
 }
 
-func (l *loop) Status(context.Context) error { return l.refuse }
+func (l *loop) Status(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refuse
+}
+
+// refuses sets what requests are refused with, nil for nothing.
+func (l *loop) refuses(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refuse = err
+}
 
 func (l *loop) Report(context.Context) (node.Report, error) {
 	return node.Report{Starting: "the instance metadata service: no route"}, nil
@@ -150,7 +161,7 @@ func TestStatusTellsPodsThatMayBeCutOffFromAnAgentThatIsNotReady(t *testing.T) {
 	for why, want := range map[ipam.Why]agentapi.Code{
 		node.HostNetwork: agentapi.CodeLimited, ipam.Starting: agentapi.CodeNotAvailable, node.Stopping: agentapi.CodeNotAvailable,
 	} {
-		l.refuse = &node.Error{Op: "STATUS", Why: why, Detail: "nft: no such table"}
+		l.refuses(&node.Error{Op: "STATUS", Why: why, Detail: "nft: no such table"})
 		e, ok := errors.AsType[*agentapi.Error](h.Status(t.Context()))
 		if !ok || e.Code != want || (want == agentapi.CodeLimited && !strings.Contains(e.Msg, "no such table")) {
 			t.Errorf("%s: %+v, want code %d", why, e, want)
@@ -165,7 +176,7 @@ func TestErrorOfGCNamesThePod(t *testing.T) {
 		"pod default/web: wiring-failed":      {Pod: node.PodName{Namespace: "default", Name: "web"}, Op: "DEL", Why: node.WiringError},
 		"network aws-cni: starting: metadata": {Op: "GC", Why: ipam.Starting, Detail: "metadata"},
 	} {
-		l.refuse = refuse
+		l.refuses(refuse)
 		if e, ok := errors.AsType[*agentapi.Error](h.GC(t.Context(), req)); !ok || e.Msg != want {
 			t.Errorf("%+v, want %q", e, want)
 		}
@@ -177,7 +188,7 @@ func TestStatusSaysWhatTheStartWaitsFor(t *testing.T) {
 	if err := h.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l.refuse = &node.Error{Op: "STATUS", Why: ipam.Starting, Retry: true}
+	l.refuses(&node.Error{Op: "STATUS", Why: ipam.Starting, Retry: true})
 	e, ok := errors.AsType[*agentapi.Error](h.Status(t.Context()))
 	if !ok || e.Code != agentapi.CodeNotAvailable || e.Msg != "the agent is not ready: it waits for the instance metadata service: no route" {
 		t.Errorf("%+v", e)
@@ -206,11 +217,11 @@ func TestDelWhileStarting(t *testing.T) {
 	if _, err := h.Add(t.Context(), request(agentapi.Add), ownNetns(t)); err != nil {
 		t.Fatal(err)
 	}
-	l.refuse = &node.Error{Op: "DEL", Why: ipam.Starting, Retry: true}
+	l.refuses(&node.Error{Op: "DEL", Why: ipam.Starting, Retry: true})
 	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil {
 		t.Fatalf("DEL while starting: %v", err)
 	}
-	l.refuse = nil
+	l.refuses(nil)
 	if entries, err := h.queue.List(); err != nil || len(entries) != 1 {
 		t.Fatalf("%d requests wait, %v", len(entries), err)
 	}
@@ -235,13 +246,13 @@ func TestDelWhileStarting(t *testing.T) {
 		if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		l.refuse = errors.New("rule busy")
+		l.refuses(errors.New("rule busy"))
 		time.Sleep(queueEvery) //nolint:forbidigo // virtual time
 		synctest.Wait()
 		if applied != 1 {
 			t.Error("a failed delete counts as applied")
 		}
-		l.refuse = nil
+		l.refuses(nil)
 		time.Sleep(time.Minute) //nolint:forbidigo // virtual time
 		synctest.Wait()
 		if applied != 2 {
@@ -272,11 +283,11 @@ func TestDelThatMeetsAStartingAgentIsNotForgotten(t *testing.T) {
 	if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	l.refuse = &node.Error{Op: "DEL", Why: ipam.Starting, Retry: true}
+	l.refuses(&node.Error{Op: "DEL", Why: ipam.Starting, Retry: true})
 	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil || waits() != 1 {
 		t.Errorf("%v, %d requests wait", err, waits())
 	}
-	l.refuse = nil
+	l.refuses(nil)
 	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil || waits() != 0 {
 		t.Errorf("once it is done: %v, %d requests wait", err, waits())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -87,7 +88,32 @@ func (a *agent) GC(_ context.Context, req agentapi.Request) error {
 	return nil
 }
 
-func (a *agent) Status(context.Context) error { return a.refuse }
+func (a *agent) Status(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.refuse
+}
+
+// with runs f while no request is served.
+func (a *agent) with(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+}
+
+// holds lists what was added and not deleted.
+func (a *agent) holds() map[agentapi.Attachment]agentapi.Added {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.held)
+}
+
+// told is the last request.
+func (a *agent) told() agentapi.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last
+}
 
 func (a *agent) Report(context.Context) (json.RawMessage, error) { return json.RawMessage(`{}`), nil }
 

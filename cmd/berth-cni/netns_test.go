@@ -24,12 +24,14 @@ func TestRealNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var got os.FileInfo
 	rt := w.runtimeConf("c1")
 	rt.NetNS = path
 	if _, err := w.cni.AddNetworkList(t.Context(), w.list("1.1.0"), rt); err != nil {
 		t.Fatal(err)
 	}
-	if !os.SameFile(want, w.agent.netns) {
+	w.agent.with(func() { got = w.agent.netns })
+	if !os.SameFile(want, got) {
 		t.Errorf("the agent got another namespace than %s", path)
 	}
 	rt.NetNS = "/proc/self/ns/net" // the host's own: the plugin library refuses it

@@ -59,8 +59,8 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 			if got := current.IPs[0].Address.String(); got != "10.0.0.4/32" {
 				t.Errorf("address %s", got)
 			}
-			if w.agent.last.Pod != (agentapi.Pod{Namespace: "default", Name: "web-c1", UID: "uid"}) {
-				t.Errorf("the agent was told of pod %+v", w.agent.last.Pod)
+			if w.agent.told().Pod != (agentapi.Pod{Namespace: "default", Name: "web-c1", UID: "uid"}) {
+				t.Errorf("the agent was told of pod %+v", w.agent.told().Pod)
 			}
 			if version >= "0.4.0" {
 				if err := w.cni.CheckNetworkList(t.Context(), list, rt); err != nil {
@@ -75,12 +75,12 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 			if err := w.cni.DelNetworkList(t.Context(), list, rt); err != nil {
 				t.Errorf("DEL: %v", err)
 			}
-			if len(w.agent.held) != 0 {
-				t.Errorf("after DEL the agent holds %v", w.agent.held)
+			if len(w.agent.holds()) != 0 {
+				t.Errorf("after DEL the agent holds %v", w.agent.holds())
 			}
 			// libcni keeps the result from 0.4.0 on, and hands it to DEL.
-			if version >= "0.4.0" && (w.agent.last.Previous == nil || w.agent.last.Previous.Addrs[0] != netip.MustParseAddr("10.0.0.4") || w.agent.last.Previous.Table != 3) {
-				t.Errorf("DEL came with %+v", w.agent.last.Previous)
+			if version >= "0.4.0" && (w.agent.told().Previous == nil || w.agent.told().Previous.Addrs[0] != netip.MustParseAddr("10.0.0.4") || w.agent.told().Previous.Table != 3) {
+				t.Errorf("DEL came with %+v", w.agent.told().Previous)
 			}
 		})
 	}
@@ -166,12 +166,14 @@ func TestDelThatCannotBeQueued(t *testing.T) {
 func TestAgentRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.start()
-	w.agent.refuse = &agentapi.Error{Code: agentapi.CodeTryAgainLater, Msg: "pod default/web-c1: no address within 10s: subnet-1 is full", Details: "tag a subnet"}
+	w.agent.with(func() {
+		w.agent.refuse = &agentapi.Error{Code: agentapi.CodeTryAgainLater, Msg: "pod default/web-c1: no address within 10s: subnet-1 is full", Details: "tag a subnet"}
+	})
 	_, err := w.cni.AddNetworkList(t.Context(), w.list("1.1.0"), w.runtimeConf("c1"))
 	wantError(t, err, agentapi.CodeTryAgainLater, "subnet-1 is full", "tag a subnet")
-	w.agent.refuse = agentapi.Errorf(agentapi.CodeLimited, "no address is free")
+	w.agent.with(func() { w.agent.refuse = agentapi.Errorf(agentapi.CodeLimited, "no address is free") })
 	wantError(t, w.cni.GetStatusNetworkList(t.Context(), w.list("1.1.0")), agentapi.CodeLimited, "no address is free")
-	w.agent.refuse = agentapi.Errorf(agentapi.CodeUnwire, "rule busy")
+	w.agent.with(func() { w.agent.refuse = agentapi.Errorf(agentapi.CodeUnwire, "rule busy") })
 	wantError(t, w.cni.DelNetworkList(t.Context(), w.list("1.1.0"), w.runtimeConf("c1")), agentapi.CodeUnwire, "rule busy")
 }
 
@@ -183,7 +185,7 @@ func TestCheckFindsDifferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := agentapi.Attachment{Network: "aws-cni", ContainerID: "c1", IfName: "eth0"}
-	good := w.agent.held[key]
+	good := w.agent.holds()[key]
 	tests := []struct {
 		name   string
 		change func(*agentapi.Added)
@@ -197,11 +199,11 @@ func TestCheckFindsDifferences(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			changed := good
 			tt.change(&changed)
-			w.agent.held[key] = changed
+			w.agent.with(func() { w.agent.held[key] = changed })
 			wantError(t, w.cni.CheckNetworkList(t.Context(), list, rt), agentapi.CodeMismatch, "web-c1", tt.text)
 		})
 	}
-	delete(w.agent.held, key)
+	w.agent.with(func() { delete(w.agent.held, key) })
 	wantError(t, w.cni.CheckNetworkList(t.Context(), list, rt), agentapi.CodeUnknownContainer)
 }
 
@@ -227,8 +229,8 @@ func TestGC(t *testing.T) {
 	if out, code := w.exec(stdin, "CNI_COMMAND=GC", "CNI_PATH=/opt/cni/bin"); code != 0 {
 		t.Fatalf("GC: %s", out)
 	}
-	if len(w.agent.held) != 1 || w.agent.held[agentapi.Attachment{Network: "aws-cni", ContainerID: "c2", IfName: "eth0"}].HostVeth == "" {
-		t.Errorf("after GC the agent holds %v", w.agent.held)
+	if len(w.agent.holds()) != 1 || w.agent.holds()[agentapi.Attachment{Network: "aws-cni", ContainerID: "c2", IfName: "eth0"}].HostVeth == "" {
+		t.Errorf("after GC the agent holds %v", w.agent.holds())
 	}
 }
 
@@ -306,8 +308,8 @@ func TestDelWithLittle(t *testing.T) {
 			}
 			stdin := `{"cniVersion":"1.0.0",` + extra + string(w.list("1.0.0").Plugins[0].Bytes)[1:]
 			out, exit := w.exec([]byte(stdin), "CNI_COMMAND=DEL", "CNI_CONTAINERID=c1", "CNI_IFNAME=eth0", "CNI_PATH=/x")
-			if exit != 0 || len(w.agent.held) != 0 {
-				t.Errorf("exit %d, %q, agent holds %v", exit, out, w.agent.held)
+			if exit != 0 || len(w.agent.holds()) != 0 {
+				t.Errorf("exit %d, %q, agent holds %v", exit, out, w.agent.holds())
 			}
 		})
 	}
