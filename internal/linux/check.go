@@ -22,7 +22,10 @@ func (h *Host) CheckPod(_ context.Context, settings hostnet.Settings, pod hostne
 	}
 	var missing []string
 	veth := hostnet.VethName(settings.VethPrefix, pod.Namespace, pod.Name)
-	l, ok, err := h.route.linkByName(veth)
+	l, ok, err := h.hostEnd(settings, pod)
+	if ok {
+		veth = l.name
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("check pod %s/%s: %w", pod.Namespace, pod.Name, err)

@@ -169,6 +169,6 @@ func (h *Host) Links(context.Context) ([]hostnet.Link, error) {
 func hostLink(l netlink.Link) hostnet.Link {
 	a := l.Attrs()
 	return hostnet.Link{
-		Index: a.Index, Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, Up: a.RawFlags&unix.IFF_UP != 0,
+		Index: a.Index, Name: a.Name, Alias: a.Alias, MAC: a.HardwareAddr.String(), MTU: a.MTU, Up: a.RawFlags&unix.IFF_UP != 0,
 	}
 }

@@ -3,6 +3,7 @@ package linux
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -106,6 +107,7 @@ type link struct {
 	peer  int // index of a veth's other end, in its own namespace
 	up    bool
 	mtu   int
+	name  string
 	alias string
 	kind  string
 	mac   string
@@ -115,21 +117,31 @@ type link struct {
 func (c *conn) linkByName(name string) (l link, ok bool, err error) {
 	req, _ := linkRequest(unix.RTM_GETLINK, 0)
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, text(name)))
+	return c.readLink(req, name)
+}
+
+// linkByIndex reads one link by its number; ok is false when there is none.
+func (c *conn) linkByIndex(index int) (l link, ok bool, err error) {
+	req, _ := linkRequest(unix.RTM_GETLINK, index)
+	return c.readLink(req, strconv.Itoa(index))
+}
+
+func (c *conn) readLink(req *nl.NetlinkRequest, what string) (l link, ok bool, err error) {
 	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStatistics)))
 	data, err := c.get(req)
 	if err != nil {
 		if isGone(err) {
 			return link{}, false, nil
 		}
-		return link{}, false, fmt.Errorf("read link %s: %w", name, err)
+		return link{}, false, fmt.Errorf("read link %s: %w", what, err)
 	}
 	n, err := netlink.LinkDeserialize(&unix.NlMsghdr{Type: unix.RTM_NEWLINK}, data)
 	if err != nil {
-		return link{}, false, fmt.Errorf("parse link %s: %w", name, err)
+		return link{}, false, fmt.Errorf("parse link %s: %w", what, err)
 	}
 	a := n.Attrs()
 	return link{
-		index: a.Index, peer: a.ParentIndex, up: a.RawFlags&unix.IFF_UP != 0, mtu: a.MTU,
+		index: a.Index, peer: a.ParentIndex, up: a.RawFlags&unix.IFF_UP != 0, mtu: a.MTU, name: a.Name,
 		alias: a.Alias, kind: n.Type(), mac: a.HardwareAddr.String(),
 	}, true, nil
 }

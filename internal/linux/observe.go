@@ -48,7 +48,7 @@ func (h *Host) observe(prefix string) (*observation, error) {
 		o.links = append(o.links, hl)
 		o.index[hl.Name], names[hl.Index] = hl.Index, hl.Name
 		o.machine.Links = append(o.machine.Links, hostnet.LinkState{Name: hl.Name, MTU: hl.MTU, Up: hl.Up})
-		if l.Type() == "veth" && strings.HasPrefix(hl.Name, prefix) {
+		if l.Type() == "veth" {
 			pods[hl.Index] = l
 		}
 	}
@@ -59,7 +59,7 @@ func (h *Host) observe(prefix string) (*observation, error) {
 	}
 	routed := o.addRoutes(routes, names, pods)
 	for i, l := range pods {
-		if !routed[i] {
+		if a := l.Attrs(); !routed[i] && (strings.HasPrefix(a.Name, prefix) || a.Alias != "") {
 			h.askPod(o, l)
 		}
 	}

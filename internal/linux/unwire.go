@@ -28,8 +28,7 @@ const lingering = 200 * time.Millisecond
 func (h *Host) UnwirePod(_ context.Context, settings hostnet.Settings, pod hostnet.Pod) error {
 	h.remember(settings)
 	h.unwired.add(pod.Key)
-	veth := hostnet.VethName(settings.VethPrefix, pod.Namespace, pod.Name)
-	l, ok, err := h.route.linkByName(veth)
+	l, ok, err := h.hostEnd(settings, pod)
 	if err != nil {
 		return fmt.Errorf("unwire pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
@@ -53,9 +52,28 @@ func (h *Host) UnwirePod(_ context.Context, settings hostnet.Settings, pod hostn
 		return fmt.Errorf("unwire pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	if mine {
-		return h.dropLink(l.index, veth)
+		return h.dropLink(l.index, l.name)
 	}
 	return nil
+}
+
+// hostEnd finds the host's end of a pod's link: by its name or, where AWS_VPC_K8S_CNI_VETHPREFIX was another when the pod
+// came, by its route and label.
+func (h *Host) hostEnd(settings hostnet.Settings, pod hostnet.Pod) (l link, ok bool, err error) {
+	l, ok, err = h.route.linkByName(hostnet.VethName(settings.VethPrefix, pod.Namespace, pod.Name))
+	if ok || err != nil {
+		return l, ok, err
+	}
+	for _, a := range pod.Addrs {
+		index, err := h.route.routeTo(a)
+		if err != nil || index == 0 {
+			continue // the caller looks at routes for itself
+		}
+		if l, ok, err = h.route.linkByIndex(index); err == nil && ok && l.alias == hostnet.Alias(pod.Key) {
+			return l, true, nil
+		}
+	}
+	return link{}, false, nil
 }
 
 func (h *Host) unwireAddress(a netip.Addr, link int) error {

@@ -312,6 +312,40 @@ func TestCheckPodNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
+// AWS_VPC_K8S_CNI_VETHPREFIX is changed while pods run: their addresses were taken for free.
+func TestPodsOfAnotherVethPrefixAreSeen(t *testing.T) {
+	w := ready(t, nil)
+	w.pod("a", "10.0.0.20", 0)
+	w.pod("flushed", "10.1.0.21", 1)
+	w.node.run("ip route del 10.1.0.21")
+	settings := w.cfg.Settings
+	settings.VethPrefix = "pod"
+	got, err := w.host.Seen(t.Context(), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range got {
+		if !s.Live {
+			t.Errorf("%+v is not live", s)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("%d addresses: %+v", len(got), got)
+	}
+	// They stay connected: the lost route comes back, and nothing is missing.
+	w.cfg.Settings = settings
+	w.reconcile()
+	for _, p := range w.cfg.Pods {
+		if missing, err := w.host.CheckPod(t.Context(), settings, p, nil); err != nil || len(missing) > 0 {
+			t.Errorf("pod %s: %v %v", p.Name, missing, err)
+		}
+		w.unwire(p)
+		if left := w.traces(p.Addrs[0].String()); left != "" {
+			t.Errorf("left\n%s", left)
+		}
+	}
+}
+
 func TestSeen(t *testing.T) {
 	w := ready(t, nil)
 	w.pod("a", "10.0.0.20", 0)

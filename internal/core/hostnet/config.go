@@ -98,10 +98,11 @@ type Seen struct {
 	Live  bool
 }
 
-// Link is a host link.
+// Link is a host link. Alias is its label, see [Alias].
 type Link struct {
 	Index int
 	Name  string
+	Alias string
 	MAC   string
 	MTU   int
 	Up    bool

@@ -11,9 +11,10 @@ import (
 // Want computes the host's network that cfg asks for. links are the host's links as seen: they give interfaces and pods
 // their names. What has no link yet is left out and named in Pending; the rest does not wait for it.
 func Want(cfg Config, links []Link) Machine {
-	w := wanted{cfg: cfg, byMAC: map[string]Link{}, byName: map[string]Link{}}
+	w := wanted{cfg: cfg, byMAC: map[string]Link{}, byName: map[string]Link{}, byAlias: map[string]Link{}}
 	for _, l := range links {
 		w.byName[l.Name] = l
+		w.byAlias[l.Alias] = l
 		if !strings.HasPrefix(l.Name, cfg.Settings.VethPrefix) || cfg.Settings.VethPrefix == "" {
 			// Bridges and VLANs on top of an interface have its address too: the interface was there first.
 			mac := strings.ToLower(l.MAC)
@@ -45,10 +46,11 @@ func Want(cfg Config, links []Link) Machine {
 }
 
 type wanted struct {
-	cfg    Config
-	byMAC  map[string]Link
-	byName map[string]Link
-	m      Machine
+	cfg     Config
+	byMAC   map[string]Link
+	byName  map[string]Link
+	byAlias map[string]Link
+	m       Machine
 }
 
 func (w *wanted) pending(format string, args ...any) {
@@ -98,6 +100,9 @@ func (w *wanted) secondary(e ENI) {
 func (w *wanted) pod(p Pod) {
 	veth := VethName(w.cfg.Settings.VethPrefix, p.Namespace, p.Name)
 	_, linked := w.byName[veth]
+	if l, ok := w.byAlias[Alias(p.Key)]; ok && !linked {
+		veth, linked = l.Name, true // it was wired under another prefix
+	}
 	if !linked {
 		w.pending("pod %s/%s: its link %s is gone", p.Namespace, p.Name, veth)
 	}
