@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -44,8 +45,9 @@ func Defaults() Config {
 	}
 }
 
-// ipTargets tells whether addresses rather than interfaces are the unit of the warm pool.
-func (c Config) ipTargets() bool { return c.WarmIP > 0 || c.MinimumIP > 0 }
+func (c Config) targets() target.Warm {
+	return target.Warm{ENIs: c.WarmENI, IPs: c.WarmIP, Minimum: c.MinimumIP}
+}
 
 // Times that are not settings.
 const (

@@ -2,9 +2,9 @@
 // caller feeds it requests, observations and the results of finished actions, starts the actions of each plan that are
 // not in flight, and makes the records that it returns durable before their effect.
 //
-// It holds the interfaces and decides; whose their addresses are is known by core/ledger, which subnets have room by
-// core/subnet, and when something that failed is tried again by core/pace. An interface goes through created ─► attaching
-// ─► attached ─► detaching ─► detached ─► gone.
+// It holds the interfaces and decides; whose their addresses are is known by core/ledger, how many there should be by
+// core/target, which subnets have room by core/subnet, and when something that failed is tried again by core/pace. An
+// interface goes through created ─► attaching ─► attached ─► detaching ─► detached ─► gone.
 //
 // The caller's duties:
 //  1. Begin(action) before an action starts, Finish(action, result) once it ended, in one goroutine.

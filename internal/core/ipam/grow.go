@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -16,8 +17,8 @@ func (p *planner) grow() {
 	if !p.restored && p.zone.ReadAt().IsZero() && !p.tries.Failed(keyReadSubnets) {
 		return // a first start waits for the tags once; an error lets it go on
 	}
-	need := needs(p.Config, p.tally, p.perENI(), p.maxPods())
-	if need.count <= 0 {
+	need := p.Config.targets().Short(p.tally, p.perENI(), p.maxPods())
+	if need.Count <= 0 {
 		return
 	}
 	rest := p.growExisting(need)
@@ -29,16 +30,24 @@ func (p *planner) grow() {
 // holdsGrowth tells whether the node's pool is left as it is: no new pod will come.
 func (s *State) holdsGrowth() bool { return s.Unschedulable && !s.Config.ManageUnschedulable }
 
+// why says what growth is for.
+func why(need target.Short) Why {
+	if need.Demand > 0 {
+		return PodsWaiting
+	}
+	return WarmTarget
+}
+
 // growExisting assigns addresses on interfaces that have room and returns what is still short.
-func (p *planner) growExisting(need short) int {
-	rest := need.count
+func (p *planner) growExisting(need target.Short) int {
+	rest := need.Count
 	for _, e := range p.order {
 		room := p.assignable(e)
 		if rest <= 0 || room <= 0 {
 			continue
 		}
 		n := room
-		if !need.fill {
+		if !need.Fill {
 			n = min(room, rest)
 		}
 		refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
@@ -49,7 +58,7 @@ func (p *planner) growExisting(need short) int {
 			}
 			continue
 		}
-		if p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: need.why, ENI: e.ID, Count: n}) {
+		if p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: why(need), ENI: e.ID, Count: n}) {
 			p.planned[e.Subnet] += n
 		}
 		if !refused {
@@ -131,7 +140,7 @@ func (p *planner) searchInterval() time.Duration {
 }
 
 // growNew creates interfaces for what existing ones cannot hold.
-func (p *planner) growNew(need short, rest int) {
+func (p *planner) growNew(need target.Short, rest int) {
 	slots := p.freeSlots()
 	if slots <= 0 || !p.tries.May(keyGrow, p.now) {
 		return
@@ -142,7 +151,7 @@ func (p *planner) growNew(need short, rest int) {
 			p.wantSubnets()
 			return
 		}
-		p.create(sn, n, need.why, i)
+		p.create(sn, n, why(need), i)
 		rest -= n
 		slots--
 	}
@@ -164,13 +173,13 @@ func (s *State) freeSlots() int {
 // The fullest choice wins: the subnet with most room. For a warm target an interface is only spent on a subnet that can
 // fill it. For pods that wait a partly filled one will do, except in the node's last slot: that one is kept for a subnet
 // that can fill it, since the node could never grow again.
-func (p *planner) place(need short, rest, slots int) (vpc.Subnet, int, bool) {
+func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, int, bool) {
 	per := p.perENI()
 	if per == 0 {
 		return vpc.Subnet{}, 0, false
 	}
 	want := per
-	if !need.fill {
+	if !need.Fill {
 		want = min(per, rest)
 	}
 	whole := p.wholeENI(rest)
@@ -183,7 +192,7 @@ func (p *planner) place(need short, rest, slots int) (vpc.Subnet, int, bool) {
 		switch {
 		case free < 1:
 			continue
-		case (slots == 1 || need.demand == 0) && free < whole:
+		case (slots == 1 || need.Demand == 0) && free < whole:
 			continue
 		}
 		return sn, min(want, free), true

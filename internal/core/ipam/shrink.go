@@ -19,7 +19,7 @@ func (p *planner) shrink() {
 	if p.releaseBarred() {
 		return
 	}
-	over := excess(p.Config, p.tally)
+	over := p.Config.targets().Excess(p.tally)
 	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.shrunkAt) < shrinkEvery {
 		return
 	}
@@ -119,7 +119,7 @@ func (p *planner) freeable(e *ENI) (Why, bool) {
 	if e.Barred {
 		return SubnetExcluded, true
 	}
-	return InterfaceEmpty, spareENI(p.Config, p.tally, e.Count(Free), p.perENI())
+	return InterfaceEmpty, p.Config.targets().Spare(p.tally, e.Count(Free), p.perENI())
 }
 
 // busy tells whether an action on the interface is in flight.

@@ -9,6 +9,7 @@ import (
 	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/pace"
 	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -178,16 +179,7 @@ func (e *ENI) serves() bool {
 func (e *ENI) IsPrimary() bool { return e.primary }
 
 // Tally counts addresses of managed interfaces.
-type Tally struct {
-	Free, InUse, Cooling, Held, Leaving int
-	// Coming are addresses that are being added, or that lie on interfaces which do not serve yet.
-	Coming int
-	// Waiting are pods without an address.
-	Waiting int
-}
-
-// Total is the number of addresses that pods may have now or soon: what MINIMUM_IP_TARGET counts.
-func (t Tally) Total() int { return t.Free + t.InUse + t.Cooling + t.Held + t.Coming }
+type Tally = target.Tally
 
 // Tally counts the node's addresses.
 func (s *State) Tally() Tally {
