@@ -103,16 +103,19 @@ func unheard(socket int, pid uint32, prefix string) error {
 	}
 	ret := func(v uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: v} }
 	code := []unix.SockFilter{
-		load(unix.BPF_W, msgPID), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: swap32(pid)}, ret(drop),
-		load(unix.BPF_H, msgType), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 2, K: swap16(unix.RTM_NEWLINK)},
+		load(unix.BPF_W, msgPID),
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: swap32(pid)},
+		ret(drop),
+		load(unix.BPF_H, msgType),
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 2, K: swap16(unix.RTM_NEWLINK)},
 		unless(swap16(unix.RTM_DELLINK)), ret(accept),
 		load(unix.BPF_H, attrType), unless(swap16(unix.IFLA_IFNAME)), ret(accept),
 	}
 	for i := range len(prefix) {
-		code = append(code, load(unix.BPF_B, attrData+uint32(i)), unless(uint32(prefix[i])), ret(accept)) //nolint:gosec // short
+		code = append(code, load(unix.BPF_B, attrData+uint32(i)), unless(uint32(prefix[i])), ret(accept))
 	}
 	code = append(code, ret(drop))
-	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]} //nolint:gosec // short
+	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	if err := unix.SetsockoptSockFprog(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
 		return fmt.Errorf("attach filter: %w", err)
 	}
