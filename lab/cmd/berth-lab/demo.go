@@ -38,8 +38,11 @@ func (c *cli) play(story func(*demo.Story) error) error {
 	if r, running := world.Running(); running {
 		return fmt.Errorf("the lab of %s is running (process %d) and a story needs one of its own: berth lab down", r.Repo, r.Pid)
 	}
-	if err := c.takeDown(context.Background(), true); err != nil {
-		return err
+	if _, err := os.Stat(c.paths.Config()); err == nil {
+		c.say("an earlier lab is on the disk: taking it away")
+		if err := c.takeDown(context.Background(), true); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "berth-demo-")
 	if err != nil {

@@ -45,7 +45,11 @@ func (c *cli) up() *cobra.Command {
 					return err
 				}
 			}
-			return c.bringUp(cmd.Context(), file, with)
+			if err := c.bringUp(cmd.Context(), file, with); err != nil {
+				return err
+			}
+			c.say("next: eval \"$(%s lab env)\"; kubectl and aws, if the machine has none: PATH=$PATH:%s", c.paths.Program("berth"), c.paths.Cache().Bin())
+			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the ClusterConfig")
@@ -301,9 +305,6 @@ func (c *cli) show(line []byte) (done bool, err error) {
 		c.say("%s  warning: %s", at, s.Text)
 	default:
 		c.say("%s  %s", at, s.Text)
-	}
-	if s.Ready {
-		c.say("next: eval \"$(%s lab env)\"; kubectl and aws, if the machine has none: PATH=$PATH:%s", c.paths.Program("berth"), c.paths.Cache().Bin())
 	}
 	return s.Ready, nil
 }

@@ -178,10 +178,11 @@ func (s *Story) play(ctx context.Context, parts ...func(context.Context) error) 
 		return err
 	}
 	for _, part := range parts {
-		if err := part(ctx); err != nil {
-			return err
+		err := part(ctx)
+		if ctx.Err() != nil { // the client that was cut off is not to blame
+			return errors.New("interrupted")
 		}
-		if err := ctx.Err(); err != nil {
+		if err != nil {
 			return err
 		}
 	}

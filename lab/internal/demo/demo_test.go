@@ -41,6 +41,15 @@ func TestStoryEndsTheLabWhateverHappens(t *testing.T) {
 	}
 }
 
+func TestInterruptedStoryBlamesNoClient(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	s := &Story{Lab: &stage{}, Out: io.Discard, Dir: t.TempDir()}
+	err := s.play(ctx, func(context.Context) error { interrupt(); return errors.New("aws ec2 describe-subnets: signal: killed") })
+	if err == nil || err.Error() != "interrupted" {
+		t.Error(err)
+	}
+}
+
 func TestClaim(t *testing.T) {
 	s := &Story{Out: io.Discard}
 	if err := s.claim(true, "so"); err != nil || s.checked != 1 {
