@@ -299,4 +299,10 @@ func TestClusterWithoutCNI(t *testing.T) {
 			t.Errorf("a node called EC2 without our agent: %v", c)
 		}
 	}
+	l.run("berth-lab", "down", "--keep")
+	l.run("berth-lab", "up")
+	if out := l.kubectl("get", "daemonsets", "-n", "kube-system", "-o", "name"); out != "daemonset.apps/bridge\n" {
+		t.Errorf("a lab without a CNI that goes on has %q", out)
+	}
+	l.ready("app=web", 4)
 }
