@@ -25,7 +25,12 @@ func (c *cli) faultAdd() *cobra.Command {
 	var f pacing.Fault
 	var lasts time.Duration
 	cmd := &cobra.Command{
-		Use: "add ACTION [CODE]", Short: "Add a fault, for example: add DescribeSubnets RequestLimitExceeded --share 0.5 --for 1m",
+		Use: "add ACTION [CODE]", Short: "Add a fault",
+		Long: "Adds a fault. ACTION is an action of EC2, or of another service with its name in front: \"imds:Get\", \"eks:UpdateAddon\",\n" +
+			"\"sts:*\"; \"*\" and \"?\" stand for any characters. docs/simulated-aws.md has all of it.",
+		Example: "  berth lab fault add DescribeSubnets RequestLimitExceeded --share 0.5 --for 1m\n" +
+			"  berth lab fault add AttachNetworkInterface --delay 40s --count 3\n" +
+			"  berth lab fault add imds:Get Stale        # metadata stay as they are",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.Action = args[0]
@@ -161,7 +166,9 @@ func (c *cli) mark() *cobra.Command {
 func (c *cli) settings() *cobra.Command {
 	return &cobra.Command{
 		Use: "settings [JSON]", Short: "Show the simulated AWS's latency, lag and limits, or change the members that are given",
-		Args: cobra.MaximumNArgs(1),
+		Long:    "Shows the settings of the simulated AWS, or changes the members that are given; docs/simulated-aws.md explains each.",
+		Example: `  berth lab settings '{"Latency": {"*": "400ms"}}'`,
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := world.Dial()
 			if err != nil {
