@@ -81,6 +81,8 @@ func (s *State) blocked(t Tally, promised int, now time.Time) Why {
 func (s *State) noRoom(t Tally) Why {
 	slots := s.freeSlots()
 	switch {
+	case s.doubtful() > 0 && s.doubtful() >= t.Waiting: // the wait ends by itself, whatever the subnets are like
+		return AddressesInDoubt
 	case slots <= 0 && s.addressSlots() == 0 && t.Cooling > 0:
 		return AddressesCooling
 	case slots <= 0 && s.addressSlots() == 0 && s.doubtful() > 0:

@@ -61,6 +61,20 @@ func TestAddressesInDoubtAreNotCalledAFullNode(t *testing.T) {
 	}
 }
 
+// Nine addresses are held for a minute, and the node's last slot is kept for a better subnet: the pod waits for the minute.
+func TestAddressesInDoubtAreNotCalledAKeptSlot(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 2 })
+	w.settle()
+	w.subs[0].Free = 7
+	w.begin()
+	w.state.Doubt(w.now)
+	w.step()
+	w.add(0, 1)
+	if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.AddressesInDoubt {
+		t.Errorf("blocked %s", b)
+	}
+}
+
 func TestQuotaOfTheAccountIsNotCalledAFullSubnet(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle()
