@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # Everything is built in one way, so that builds, tests and the linter share the Go tool's cache: static and reproducible.
 export CGO_ENABLED := 0
-export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
+export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 export GOWORK := off
 # What the tests and the lab use is unpacked and built into .cache; nothing is installed on the machine.
 # Go's usual folders come last: sudo takes them out of PATH.
