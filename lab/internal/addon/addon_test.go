@@ -24,6 +24,7 @@ type cluster struct {
 	deleted  []string
 	conflict error
 	ready    bool
+	rollout  func(context.Context) (bool, string, error) // instead of ready, where set
 }
 
 func (c *cluster) Apply(_ context.Context, manifests []byte, how Conflicts) error {
@@ -43,7 +44,10 @@ func (c *cluster) Delete(_ context.Context, manifests []byte) error {
 	return nil
 }
 
-func (c *cluster) Rollout(context.Context, string) (bool, string, error) {
+func (c *cluster) Rollout(ctx context.Context, _ string) (bool, string, error) {
+	if c.rollout != nil {
+		return c.rollout(ctx)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ready, "daemonset/aws-node: 1 of 2 pods are ready", nil
@@ -139,6 +143,48 @@ func TestRolloutThatDoesNotComeAbout(t *testing.T) {
 			t.Errorf("%s %s", a.Status, diff)
 		}
 	})
+}
+
+func TestRolloutWhoseQuestionTheLimitCutsOffIsNotDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &cluster{rollout: func(ctx context.Context) (bool, string, error) {
+			<-ctx.Done()
+			return false, "", ctx.Err()
+		}}
+		if missing := open(t, c, "").await("deployment/coredns"); missing == "" {
+			t.Error("it counts as rolled out")
+		}
+	})
+}
+
+// The limit of these tests is a minute.
+func TestRolloutOnASlowMachine(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		states []string // one every 50 s, the last one for good; "" is done
+		want   string
+		took   time.Duration
+	}{
+		{"each state takes nearly the limit", []string{"not seen yet", "0 of 2", "1 of 2", ""}, "", 3 * time.Minute},
+		{"stuck", []string{"not seen yet", "1 of 2"}, "1 of 2", 2 * time.Minute},
+		{"to and fro", []string{"0 of 2", "1 of 2", "0 of 2", "1 of 2", "0 of 2", "1 of 2", "0 of 2"}, "1 of 2", 2 * time.Minute},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				c := &cluster{rollout: func(context.Context) (bool, string, error) {
+					state := tc.states[min(int(time.Since(began)/(50*time.Second)), len(tc.states)-1)]
+					return state == "", state, nil
+				}}
+				if got := open(t, c, "").await("deployment/coredns"); (got == "") != (tc.want == "") {
+					t.Errorf("missing is %q, want %q", got, tc.want)
+				}
+				if took := time.Since(began); took > tc.took {
+					t.Errorf("took %s, at most %s was wanted", took, tc.took)
+				}
+			})
+		})
+	}
 }
 
 func TestConflict(t *testing.T) {

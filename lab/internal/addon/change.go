@@ -165,24 +165,38 @@ func (s *Store) install(
 	return eks.Active, nil
 }
 
-// await waits for a rollout and returns what is missing when it does not come about.
+// await waits for a rollout and returns what is missing when it does not come about. Its limit begins anew with each
+// state that was not seen before, of which there are few: a slow machine gets there, and one that goes to and fro ends.
 func (s *Store) await(workload string) string {
-	ctx, cancel := context.WithTimeout(s.ctx, s.options.RolloutLimit)
+	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	tick := time.NewTicker(s.options.Poll)
-	defer tick.Stop()
+	limit := time.AfterFunc(s.options.RolloutLimit, cancel)
+	defer limit.Stop()
+	seen := map[string]bool{}
+	last := workload + ": not seen" // when the limit cuts a question off, the answer before it counts
 	for {
+		asked := time.Now()
 		done, missing, err := s.options.Installer.Rollout(ctx, workload)
-		if done {
+		switch {
+		case done:
 			return ""
+		case ctx.Err() != nil:
+			return last
+		case err != nil:
+			last = err.Error()
+		default:
+			last = missing
+			if !seen[missing] {
+				seen[missing] = true
+				limit.Reset(s.options.RolloutLimit)
+			}
 		}
-		if err != nil && ctx.Err() == nil {
-			missing = err.Error()
-		}
+		timer := time.NewTimer(max(s.options.Poll, 2*time.Since(asked))) // the question is not to hold up the answer
 		select {
 		case <-ctx.Done():
-			return missing
-		case <-tick.C:
+			timer.Stop()
+			return last
+		case <-timer.C:
 		}
 	}
 }

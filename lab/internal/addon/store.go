@@ -54,7 +54,7 @@ type Options struct {
 	// File is where the state is kept, empty for nowhere.
 	File string
 	Log  *slog.Logger
-	// RolloutLimit is how long a workload may take to be rolled out, Poll how often it is looked at.
+	// RolloutLimit is how long a rollout may stay as it is, Poll how often it is looked at.
 	RolloutLimit, Poll time.Duration
 }
 
