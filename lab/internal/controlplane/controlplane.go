@@ -25,7 +25,11 @@ import (
 const Version = "1.35.4"
 
 // startLimit is how long a part may take to become healthy: 4 s on an idle two-core machine, minutes on an emulated one.
-const startLimit = 4 * time.Minute
+// A part that ends by itself so many times is given up at once: it will not start by being slow.
+const (
+	startLimit   = 10 * time.Minute
+	mostRestarts = 3
+)
 
 // Config is a control plane as asked for.
 type Config struct {
@@ -117,16 +121,15 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := c.kubeconfigs(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
 	for _, stage := range c.stages() {
-		for _, p := range stage {
-			if err := c.serve(p); err != nil {
+		services := make([]*proc.Service, len(stage))
+		for i, p := range stage {
+			if services[i], err = c.serve(p); err != nil {
 				return err
 			}
 		}
-		for _, p := range stage {
-			if err := c.healthy(ctx, p); err != nil {
+		for i, p := range stage {
+			if err := c.healthy(ctx, p, services[i]); err != nil {
 				return err
 			}
 		}
@@ -135,17 +138,17 @@ func (c *ControlPlane) start(ctx context.Context) error {
 }
 
 // serve starts a part.
-func (c *ControlPlane) serve(p part) error {
+func (c *ControlPlane) serve(p part) (*proc.Service, error) {
 	service, err := c.spawner.Serve(proc.Spec{
 		Name: p.name, Path: c.config.Cache.Bin("berth-kube"), Argv0: p.name, Args: p.args, Dir: c.config.Dir, NetNS: c.config.NetNS,
 		Log: c.LogFile(p.name), Grace: 4 * time.Second,
 		Env: append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + c.config.Dir}, p.env...),
 	}, c.config.Log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.services = append(c.services, service)
-	return nil
+	return service, nil
 }
 
 // Stop ends the control plane, the last started part first. Its folder stays.

@@ -100,7 +100,7 @@ func (c *ControlPlane) apiserver() part {
 }
 
 // healthy waits until a part says that it is well.
-func (c *ControlPlane) healthy(ctx context.Context, p part) error {
+func (c *ControlPlane) healthy(ctx context.Context, p part, service *proc.Service) error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.authority.PEM())
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
@@ -114,17 +114,32 @@ func (c *ControlPlane) healthy(ctx context.Context, p part) error {
 			return proc.Dial(ctx, c.config.NetNS, to)
 		},
 	}}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := await(ctx, func() error { return ask(ctx, client, p.health) }, service.Restarts); err != nil {
+		return fmt.Errorf("wait for %s: %w; its log ends: %s", p.name, err, logTail(c.LogFile(p.name)))
+	}
+	return nil
+}
+
+// await asks until there is no error. It asks at longer and longer intervals: where a part starts slowly, the handshakes
+// of questions that come too soon would slow it further.
+func await(ctx context.Context, ask func() error, restarts func() int) error {
+	began := time.Now()
 	for {
-		err := ask(ctx, client, p.health)
+		err := ask()
 		if err == nil {
 			return nil
 		}
+		if n := restarts(); n >= mostRestarts {
+			return fmt.Errorf("it ended by itself %d times: %w", n, err)
+		}
+		timer := time.NewTimer(min(max(time.Since(began)/20, 50*time.Millisecond), 2*time.Second))
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w; its log ends: %s", p.name, err, logTail(c.LogFile(p.name)))
-		case <-tick.C:
+			timer.Stop()
+			return fmt.Errorf("not within %s: %w", time.Since(began).Round(time.Second), err)
+		case <-timer.C:
 		}
 	}
 }

@@ -37,7 +37,7 @@ import (
 )
 
 // startLimit is how long a part of a node may take to be ready: under 2 s on an idle two-core machine, minutes on an emulated one.
-const startLimit = 4 * time.Minute
+const startLimit = 10 * time.Minute
 
 // ProxyMode is how kube-proxy writes its rules. Empty is no kube-proxy.
 type ProxyMode string

@@ -108,10 +108,15 @@ func (w *World) up(ctx, background context.Context, group *errgroup.Group) error
 	if err := w.load(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, context.Context, *errgroup.Group) error{
-		w.startVPC, w.startFabric, w.startAPIs, w.startControlPlane, w.startAddons, w.startNodes, w.awaitNodes, w.installAddons,
+	for _, step := range []struct {
+		what string
+		run  func(context.Context, context.Context, *errgroup.Group) error
+	}{
+		{"the VPC", w.startVPC}, {"the network", w.startFabric}, {"the APIs", w.startAPIs}, {"the control plane starts", w.startControlPlane},
+		{"the add-ons' state", w.startAddons}, {"the nodes start", w.startNodes}, {"the nodes register", w.awaitNodes},
+		{"the add-ons are rolled out", w.installAddons},
 	} {
-		if err := step(ctx, background, group); err != nil {
+		if err := w.progress.during(step.what, func() error { return step.run(ctx, background, group) }); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
