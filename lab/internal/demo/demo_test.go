@@ -44,7 +44,10 @@ func TestStoryEndsTheLabWhateverHappens(t *testing.T) {
 func TestInterruptedStoryBlamesNoClient(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	s := &Story{Lab: &stage{}, Out: io.Discard, Dir: t.TempDir()}
-	err := s.play(ctx, func(context.Context) error { interrupt(); return errors.New("aws ec2 describe-subnets: signal: killed") })
+	err := s.play(ctx, func(context.Context) error {
+		interrupt()
+		return errors.New("aws ec2 describe-subnets: signal: killed")
+	})
 	if err == nil || err.Error() != "interrupted" {
 		t.Error(err)
 	}

@@ -112,8 +112,13 @@ func (w *World) up(ctx, background context.Context, group *errgroup.Group) error
 		what string
 		run  func(context.Context, context.Context, *errgroup.Group) error
 	}{
-		{"the VPC", w.startVPC}, {"the network", w.startFabric}, {"the APIs", w.startAPIs}, {"the control plane starts", w.startControlPlane},
-		{"the add-ons' state", w.startAddons}, {"the nodes start", w.startNodes}, {"the nodes register", w.awaitNodes},
+		{"the VPC", w.startVPC},
+		{"the network", w.startFabric},
+		{"the APIs", w.startAPIs},
+		{"the control plane starts", w.startControlPlane},
+		{"the add-ons' state", w.startAddons},
+		{"the nodes start", w.startNodes},
+		{"the nodes register", w.awaitNodes},
 		{"the add-ons are rolled out", w.installAddons},
 	} {
 		if err := w.progress.during(step.what, func() error { return step.run(ctx, background, group) }); err != nil {
