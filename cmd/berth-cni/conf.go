@@ -20,10 +20,10 @@ type conf struct {
 	LogFile    string `json:"pluginLogFile"`
 	LogLevel   string `json:"pluginLogLevel"`
 	// Socket and Queue are only set where several nodes share a file system.
-	Socket     string               `json:"berth.socket"`
-	Queue      string               `json:"berth.queue"`
-	PrevResult json.RawMessage      `json:"prevResult"`
-	Valid      []types.GCAttachment `json:"cni.dev/valid-attachments"`
+	Socket     string          `json:"berth.socket"`
+	Queue      string          `json:"berth.queue"`
+	PrevResult json.RawMessage `json:"prevResult"`
+	Valid      json.RawMessage `json:"cni.dev/valid-attachments"` // of GC alone
 }
 
 // parseConf reads a configuration. With an error comes what could be read of it: it says where to log the error.

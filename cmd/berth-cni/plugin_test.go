@@ -234,6 +234,22 @@ func TestGC(t *testing.T) {
 	}
 }
 
+// A GC that does not say what is valid must not take everything for garbage.
+func TestGCWithoutAListOfWhatIsValid(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	if _, err := w.cni.AddNetworkList(t.Context(), w.list("1.1.0"), w.runtimeConf("c1")); err != nil {
+		t.Fatal(err)
+	}
+	stdin := append([]byte(`{"cniVersion":"1.1.0",`), w.list("1.1.0").Plugins[0].Bytes[1:]...)
+	if out, code := w.exec(stdin, "CNI_COMMAND=GC", "CNI_PATH=/opt/cni/bin"); code == 0 || !strings.Contains(out, `"code": 7`) {
+		t.Errorf("GC: exit %d, %s", code, out)
+	}
+	if len(w.agent.holds()) != 1 {
+		t.Error("the pod's attachment was collected")
+	}
+}
+
 // exec runs the plugin as a runtime with its own idea of the specification would.
 func (w *world) exec(stdin []byte, env ...string) (string, int) {
 	w.tb.Helper()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/berth-net/berth/internal/agentapi"
 	"github.com/berth-net/berth/internal/agentapi/cniresult"
@@ -149,7 +150,14 @@ func compare(req agentapi.Request, have, want agentapi.Added) error {
 // gc tells the agent which attachments exist.
 func (p plugin) gc(c conf, _ *skel.CmdArgs, log *slog.Logger) error {
 	req := agentapi.Request{Verb: agentapi.GC, Attachment: agentapi.Attachment{Network: c.Name}}
-	for _, a := range c.Valid {
+	if len(c.Valid) == 0 { // an empty list is another matter: there, everything is garbage
+		return cniError(agentapi.CodeConfig, "GC of network "+c.Name+" came without cni.dev/valid-attachments", "")
+	}
+	var valid []types.GCAttachment
+	if err := json.Unmarshal(c.Valid, &valid); err != nil {
+		return cniError(agentapi.CodeDecode, "cni.dev/valid-attachments is not understood: "+err.Error(), "")
+	}
+	for _, a := range valid {
 		req.Valid = append(req.Valid, agentapi.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName})
 	}
 	if _, err := p.client(c).Do(req, nil, agentapi.AskTimeout); err != nil {

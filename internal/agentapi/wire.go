@@ -197,11 +197,20 @@ func WriteReply(c *net.UnixConn, reply Reply) error {
 	return nil
 }
 
-// ReadReply reads a reply.
+// ReadReply reads a reply. Only the members that are there are decoded into their structures: see [Request.document].
 func ReadReply(r io.Reader) (Reply, error) {
-	var reply Reply
-	if err := decode(r, &reply); err != nil {
+	var members map[string]json.RawMessage
+	if err := decode(r, &members); err != nil {
 		return Reply{}, err
+	}
+	var reply Reply
+	reply.Result, reply.Report = members["result"], members["report"]
+	for name, to := range map[string]any{"version": &reply.Version, "agent": &reply.Agent, "added": &reply.Added, "error": &reply.Error} {
+		if member, ok := members[name]; ok {
+			if err := json.Unmarshal(member, to); err != nil {
+				return Reply{}, fmt.Errorf("decode %s of the reply: %w", name, err)
+			}
+		}
 	}
 	return reply, nil
 }
