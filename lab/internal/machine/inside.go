@@ -76,17 +76,30 @@ func (m *Machine) ImportImage(ctx context.Context, archive string) error {
 	return nil
 }
 
+// justBooted is the command line that makes argv, and the pods that it starts, see a host that boots now: an agent
+// without a journal takes that for the reason. Before Linux 6.3 a program that unshares its time namespace is not in
+// the new one itself, and the kernel refuses it threads, so that it enters it besides.
+func justBooted(argv []string) ([]string, error) {
+	if _, err := os.Stat("/proc/self/ns/time"); err != nil {
+		return argv, nil //nolint:nilerr // a kernel without it: pods see when the machine has booted
+	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return nil, fmt.Errorf("read how long the machine has been up: %w", err)
+	}
+	return append([]string{
+		"unshare", "--time", "--boottime", strconv.FormatInt(-up.Sec, 10), "nsenter", "--time=/proc/self/ns/time_for_children",
+	}, argv...), nil
+}
+
+// mostRestarts is how often containerd may end by itself before it is given up: being slow is not the reason.
+const mostRestarts = 3
+
 // startContainerd starts it and waits until it answers.
 func (m *Machine) startContainerd(ctx context.Context) error {
-	var err error
-	argv := []string{"containerd", "--config", containerdFile}
-	if _, err := os.Stat("/proc/self/ns/time"); err == nil { // a kernel without it is said to have booted with the machine
-		var up unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
-			return fmt.Errorf("read how long the machine has been up: %w", err)
-		}
-		// Pods see that the node has just booted: an agent without a journal takes that for the reason.
-		argv = append([]string{"unshare", "--time", "--boottime", strconv.FormatInt(-up.Sec, 10)}, argv...)
+	argv, err := justBooted([]string{"containerd", "--config", containerdFile})
+	if err != nil {
+		return err
 	}
 	if m.containerd, err = m.serve("containerd", argv...); err != nil {
 		return err
@@ -98,6 +111,9 @@ func (m *Machine) startContainerd(ctx context.Context) error {
 			if _, err = m.Exec(ctx, "ctr", "--namespace", "k8s.io", "version"); err == nil {
 				return nil
 			}
+		}
+		if n := m.containerd.Restarts(); n >= mostRestarts {
+			return fmt.Errorf("wait for containerd (log: %s): it ended by itself %d times", m.LogFile("containerd"), n)
 		}
 		select {
 		case <-ctx.Done():
