@@ -226,17 +226,20 @@ func (m *Metadata) eni(ctx context.Context, mac string) (e vpc.MetadataENI, comp
 
 func parseENI(v map[string]string) (vpc.MetadataENI, error) {
 	e := vpc.MetadataENI{ID: vpc.ENIID(v["interface-id"]), Subnet: vpc.SubnetID(v["subnet-id"])}
+	if !strings.HasPrefix(string(e.ID), "eni-") {
+		return e, fmt.Errorf("interface-id: %q is none", e.ID)
+	}
 	var err error
-	if e.DeviceIndex, err = strconv.Atoi(v["device-number"]); err != nil {
+	if e.DeviceIndex, err = parseNumber(v["device-number"]); err != nil {
 		return e, fmt.Errorf("device-number: %w", err)
 	}
 	if card := v["network-card"]; card != "" {
-		if e.NetworkCard, err = strconv.Atoi(card); err != nil {
+		if e.NetworkCard, err = parseNumber(card); err != nil {
 			return e, fmt.Errorf("network-card: %w", err)
 		}
 	}
 	if block := v["subnet-ipv4-cidr-block"]; block != "" {
-		if e.SubnetCIDR, err = netip.ParsePrefix(block); err != nil {
+		if e.SubnetCIDR, err = parsePrefix(block); err != nil {
 			return e, fmt.Errorf("subnet-ipv4-cidr-block: %w", err)
 		}
 	}
@@ -249,12 +252,21 @@ func parseENI(v map[string]string) (vpc.MetadataENI, error) {
 	return e, nil
 }
 
+// parseNumber reads a device index or a network card, of which there are few.
+func parseNumber(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 8)
+	return int(n), err
+}
+
 func macPath(mac string) string { return "network/interfaces/macs/" + mac + "/" }
 
 func parseAddrs(text string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for f := range strings.FieldsSeq(text) {
 		a, err := netip.ParseAddr(f)
+		if err == nil && !a.Is4() {
+			err = fmt.Errorf("%s is not IPv4", a)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -266,11 +278,19 @@ func parseAddrs(text string) ([]netip.Addr, error) {
 func parsePrefixes(text string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for f := range strings.FieldsSeq(text) {
-		p, err := netip.ParsePrefix(f)
+		p, err := parsePrefix(f)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, p.Masked())
 	}
 	return out, nil
+}
+
+func parsePrefix(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err == nil && !p.Addr().Is4() {
+		err = fmt.Errorf("%s is not IPv4", p)
+	}
+	return p, err
 }

@@ -145,3 +145,35 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("%v %v %v, %d reads", cidrs, groups, err, reads.Load())
 	}
 }
+
+// FuzzParseENI feeds what a metadata service could answer: what is believed of it must make sense.
+func FuzzParseENI(f *testing.F) {
+	f.Add("eni-0aaa", "1", "0", "10.0.0.128/27", "10.0.0.155\n10.0.0.140", "10.1.4.16/28")
+	f.Add("eni-0aaa", "-1", "", "10.0.0.128/27", "10.0.0.155", "")
+	f.Add("", "0", "x", "fe80::/64", "fe80::1%eth0", "10.1.4.17/28 ::/0")
+	f.Add("<html>", "0", "-7", "", "", "")
+	f.Fuzz(func(t *testing.T, id, device, card, block, addrs, prefixes string) {
+		e, err := parseENI(map[string]string{
+			"interface-id": id, "device-number": device, "network-card": card, "subnet-ipv4-cidr-block": block, "local-ipv4s": addrs, "ipv4-prefix": prefixes,
+		})
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(string(e.ID), "eni-") || e.DeviceIndex < 0 || e.NetworkCard < 0 {
+			t.Errorf("%q: interface at %d of card %d", e.ID, e.DeviceIndex, e.NetworkCard)
+		}
+		if e.SubnetCIDR.IsValid() && !e.SubnetCIDR.Addr().Is4() {
+			t.Errorf("subnet %s", e.SubnetCIDR)
+		}
+		for _, a := range e.Addresses {
+			if !a.Is4() {
+				t.Errorf("address %s", a)
+			}
+		}
+		for _, p := range e.Prefixes {
+			if !p.Addr().Is4() || p != p.Masked() {
+				t.Errorf("prefix %s", p)
+			}
+		}
+	})
+}

@@ -118,3 +118,28 @@ func TestPutFailsLoudly(t *testing.T) {
 		t.Error("a queue in a plain file took a request")
 	}
 }
+
+// FuzzList reads files that anything may have damaged: one is either a DEL that can be applied, or set aside.
+func FuzzList(f *testing.F) {
+	f.Add([]byte(`{"queued":"2026-11-23T12:00:00Z","request":{"version":1,"verb":"DEL","attachment":{"network":"n","containerID":"c","ifName":"eth0"}}}`))
+	f.Add([]byte(`{"request":{"verb":"DEL"`))
+	f.Add([]byte(`{"request":{"version":1,"verb":"ADD"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "x.json"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := queue.New(dir).List()
+		if (err == nil) != (len(entries) == 1) {
+			t.Fatalf("%d entries, %v", len(entries), err)
+		}
+		for _, e := range entries {
+			if e.Request.Verb != agentapi.Del || e.Request.Validate() != nil {
+				t.Errorf("entry %+v", e.Request)
+			}
+		}
+		if again, err := queue.New(dir).List(); err != nil || len(again) != len(entries) {
+			t.Errorf("second look: %d entries, %v", len(again), err)
+		}
+	})
+}
