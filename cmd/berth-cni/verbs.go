@@ -28,6 +28,8 @@ type plugin struct {
 const agentDownHint = "pods that run are not affected, and the runtime tries again by itself; " +
 	"look at the agent: kubectl -n kube-system get pods -l k8s-app=aws-node -o wide"
 
+const gcHint = "nothing was collected; the list is the container runtime's to send: look at its log and version"
+
 func (p plugin) client(c conf) agentapi.Client {
 	return agentapi.Client{Socket: c.Socket, Build: p.build}
 }
@@ -151,11 +153,11 @@ func compare(req agentapi.Request, have, want agentapi.Added) error {
 func (p plugin) gc(c conf, _ *skel.CmdArgs, log *slog.Logger) error {
 	req := agentapi.Request{Verb: agentapi.GC, Attachment: agentapi.Attachment{Network: c.Name}}
 	if len(c.Valid) == 0 { // an empty list is another matter: there, everything is garbage
-		return cniError(agentapi.CodeConfig, "GC of network "+c.Name+" came without cni.dev/valid-attachments", "")
+		return cniError(agentapi.CodeConfig, "GC of network "+c.Name+" came without cni.dev/valid-attachments", gcHint)
 	}
 	var valid []types.GCAttachment
 	if err := json.Unmarshal(c.Valid, &valid); err != nil {
-		return cniError(agentapi.CodeDecode, "cni.dev/valid-attachments is not understood: "+err.Error(), "")
+		return cniError(agentapi.CodeDecode, "cni.dev/valid-attachments is not understood: "+err.Error(), gcHint)
 	}
 	for _, a := range valid {
 		req.Valid = append(req.Valid, agentapi.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName})

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
@@ -15,15 +16,15 @@ const goneFor = time.Minute
 // comparisons of the host's network during goneFor. It looks at what the comparison has read; none was under way beside
 // wiring, so a pod that is neither being wired nor unwired now was wired before the look.
 func (n *Node) sweep(seen []hostnet.Seen, now time.Time) {
-	live := make(map[string]bool, len(seen))
+	live := make(map[netip.Addr]bool, len(seen))
 	for _, a := range liveAddrs(seen) {
-		live[a.String()] = true
+		live[a] = true
 	}
 	gone := make(map[ipam.Key]time.Time)
 	for _, a := range n.state.Allocations() {
 		key := a.Pod.Key
 		_, busy := n.busy[key]
-		if live[a.Addr.String()] || busy || a.Releasing {
+		if live[a.Addr] || busy || a.Releasing {
 			continue
 		}
 		since, known := n.gone[key]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -143,7 +144,7 @@ func warmAdds(t *testing.T) []row {
 		{"warm ADD p50, process start included", ms(percentile(adds, 50)), "ms", 57, 8, false},
 		{"warm ADD p99, process start included", ms(percentile(adds, 99)), "ms", 66, 20, false},
 		{"DEL answered p50", ms(percentile(dels, 50)), "ms", 11, 8, false},
-		{"IMDS reads per ADD", float64(reads*10/n) / 10, "", 1, 0, false},
+		{"IMDS reads per ADD", math.Round(float64(reads*10)/n) / 10, "", 1, 0, false},
 	}
 }
 

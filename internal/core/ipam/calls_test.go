@@ -94,11 +94,7 @@ func TestLeakedInterfaceThatMayNotBeTaggedIsLeftAlone(t *testing.T) {
 
 func TestDetachmentThatHangsIsLookedAtMoreAndMoreSeldom(t *testing.T) {
 	w := newWorld(t, nil)
-	w.add(0, 15)
-	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
+	w.emptied()
 	w.step()
 	hanging := *w.eni("eni-2").Attachment
 	hanging.State = vpc.Detaching

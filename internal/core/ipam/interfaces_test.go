@@ -12,11 +12,7 @@ import (
 
 func TestEmptyInterfaceIsFreed(t *testing.T) {
 	w := newWorld(t, nil)
-	w.add(0, 15)
-	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
+	w.emptied()
 	// Three interfaces, 27 free: one interface's worth has to stay.
 	w.want("freed", w.settle(), `
 read-metadata: resync
@@ -38,11 +34,7 @@ delete-eni eni-1: unfinished
 // EC2 takes the detachment, reads lag, the repetition is throttled: the interface is still on its way out.
 func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) {
 	w := newWorld(t, nil)
-	w.add(0, 15)
-	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
+	w.emptied()
 	w.step()
 	stale := *w.eni("eni-2").Attachment
 	w.want("first try", w.step(), "detach-eni eni-2: interface-empty\n")
@@ -61,11 +53,7 @@ func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) 
 // A read that was asked before an interface was seen detached still shows it attached: it gives no address, and is deleted.
 func TestLaggingReadDoesNotBringADetachedInterfaceBack(t *testing.T) {
 	w := newWorld(t, nil)
-	w.add(0, 15)
-	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
+	w.emptied()
 	w.step()
 	lagging := w.attached()
 	for i := range lagging {

@@ -32,11 +32,7 @@ func TestRule1MetadataThatOmitsAnInterfaceTakesNothingAway(t *testing.T) {
 
 func TestRule1DetachWaitsForAReadAfterOurLastWrite(t *testing.T) {
 	w := newWorld(t, nil)
-	w.add(0, 15)
-	w.settle()
-	w.settle()
-	w.del(0, 15)
-	w.now = w.now.Add(2 * time.Minute)
+	w.emptied()
 	w.refuse[ipam.ReadENIs] = vpc.Throttled
 	if n := w.count(ipam.DetachENI, 5*time.Minute, time.Second); n != 0 {
 		t.Errorf("%d detachments on an old read", n)

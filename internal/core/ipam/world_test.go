@@ -54,6 +54,16 @@ func newWorld(t *testing.T, change func(*ipam.Config)) *world {
 	return w
 }
 
+// emptied leaves the node with three interfaces whose pods have ended two minutes ago.
+func (w *world) emptied() {
+	w.t.Helper()
+	w.add(0, 15)
+	w.settle()
+	w.settle()
+	w.del(0, 15)
+	w.now = w.now.Add(2 * time.Minute)
+}
+
 // plan returns the plan as text.
 func (w *world) plan() string { return w.state.Plan(w.now).String() }
 
