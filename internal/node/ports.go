@@ -123,22 +123,51 @@ type Host interface {
 type Cluster interface {
 	// Node returns what the Node object says; ok is false while it is not known.
 	Node() (Facts, bool)
-	// Event records an event on a pod, the agent's own pod when pod is empty.
+	// Event records an event on a pod, on the Node when its Node is set, and else on the agent's own pod.
 	Event(e Event)
 	// Changes signals, coalesced, that Facts changed.
 	Changes() <-chan struct{}
 }
 
-// Facts is what the Node object says that matters for addressing.
+// Facts is what the Kubernetes API says that matters for addressing.
 type Facts struct {
 	MaxPods     int  // status.capacity.pods
 	Schedulable bool // no taint node.kubernetes.io/unschedulable:NoSchedule
+	// ENIConfig is the one that the Node's label or annotation names, or "default". It is empty unless custom networking is
+	// asked for.
+	ENIConfig ENIConfig
+	// Overrides are the settings that resources with a matching node selector make, those that count first.
+	Overrides []ipam.Overrides
+	// Bound are the pods that are bound to the node and will ask for an address: not in the host's network, not ended, and
+	// without an address in their status.
+	Bound []Bound
+	// Unscheduled are the pods of the cluster that wait for a node and will ask for an address; Nodes is how many nodes may
+	// get them. Zero while neither is known.
+	Unscheduled, Nodes int
+}
+
+// ENIConfig is where custom networking takes interfaces from on this node.
+type ENIConfig struct {
+	Name string
+	// Found tells that there is an object of that name. Without one no interface is made.
+	Found  bool
+	Subnet vpc.SubnetID
+	Groups []vpc.SecurityGroupID // none: those of the primary interface
+}
+
+// Bound is a pod that the scheduler put on the node.
+type Bound struct {
+	PodName
+	UID string
+	// Leaving tells that it is being deleted: its address will cool, and who replaces it asks for another one.
+	Leaving bool
 }
 
 // Event is a Kubernetes event. Repeats of the same Pod and Reason are merged.
 type Event struct {
 	Pod     PodName
 	UID     string
+	Node    bool // about the Node; Pod is empty
 	Warning bool
 	Reason  string
 	Message string

@@ -15,6 +15,8 @@ type (
 	InstanceID string
 	// SecurityGroupID identifies a security group ("sg-…").
 	SecurityGroupID string
+	// ReservationID identifies a reservation of a part of a subnet ("scr-…").
+	ReservationID string
 	// AccountID is the twelve-digit number of an AWS account.
 	AccountID string
 	// ZoneName is an availability zone's name in one account, for example "us-west-2a".
@@ -30,6 +32,9 @@ const (
 	TagCNIRole = "kubernetes.io/role/cni"
 	// TagCNIClusterPrefix followed by a cluster's name limits an included subnet to the clusters named that way.
 	TagCNIClusterPrefix = "cni.networking.k8s.aws/cluster/"
+	// TagGroupSubnetPrefix followed by a subnet's id limits a security group tagged TagCNIRole to interfaces in the subnets
+	// named that way.
+	TagGroupSubnetPrefix = "cni.networking.k8s.aws/subnet/"
 	// TagENIInstance names the instance that created an interface.
 	TagENIInstance = "node.k8s.amazonaws.com/instance_id"
 	// TagENICreatedAt holds an interface's time of creation, RFC 3339.
