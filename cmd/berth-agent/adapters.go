@@ -143,7 +143,7 @@ type cluster struct {
 // Node implements node.Cluster.
 func (c cluster) Node() (node.Facts, bool) {
 	f, ok := c.Client.Node()
-	return node.Facts(f), ok
+	return node.Facts{MaxPods: f.MaxPods, Schedulable: f.Schedulable}, ok
 }
 
 // Event implements node.Cluster.
@@ -152,6 +152,9 @@ func (c cluster) Event(e node.Event) {
 		Namespace: e.Pod.Namespace, Pod: e.Pod.Name, UID: e.UID, Warning: e.Warning, Reason: e.Reason, Message: e.Message, Action: e.Action,
 	})
 }
+
+// Condition implements node.Cluster.
+func (c cluster) Condition(node.Condition) {}
 
 // clock is real time.
 type clock struct{}

@@ -165,7 +165,8 @@ type cluster struct {
 func (c *cluster) Node() (node.Facts, bool) {
 	return node.Facts{MaxPods: 29, Schedulable: true}, true
 }
-func (c *cluster) Changes() <-chan struct{} { return nil }
+func (c *cluster) Changes() <-chan struct{}   { return nil }
+func (c *cluster) Condition(_ node.Condition) {}
 func (c *cluster) Event(e node.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -125,6 +125,9 @@ type Cluster interface {
 	Node() (Facts, bool)
 	// Event records an event on a pod, on the Node when its Node is set, and else on the agent's own pod.
 	Event(e Event)
+	// Condition sets a condition of the Node's status. It is written when it differs from what the Node has, soon and
+	// seldom: of several in a row the last counts. It may be called in every step.
+	Condition(c Condition)
 	// Changes signals, coalesced, that Facts changed.
 	Changes() <-chan struct{}
 }
@@ -141,6 +144,8 @@ type Facts struct {
 	// Bound are the pods that are bound to the node and will ask for an address: not in the host's network, not ended, and
 	// without an address in their status.
 	Bound []Bound
+	// Refused says of resources with settings for the node what in them cannot be used and was left out, a sentence each.
+	Refused []string
 	// Unscheduled are the pods of the cluster that wait for a node and will ask for an address; Nodes is how many nodes may
 	// get them. Zero while neither is known.
 	Unscheduled, Nodes int
@@ -151,8 +156,29 @@ type ENIConfig struct {
 	Name string
 	// Found tells that there is an object of that name. Without one no interface is made.
 	Found  bool
-	Subnet vpc.SubnetID
+	Subnet vpc.SubnetID          // empty: the object names none that can be used
 	Groups []vpc.SecurityGroupID // none: those of the primary interface
+	// From says what named it: a label or an annotation with its key, or that none did.
+	From string
+	// Why says why no interface can be made by it: it is missing, was not read yet, or what it says makes no sense. Empty
+	// when one can.
+	Why string
+}
+
+// Types of conditions of the Node. True is the good state.
+const (
+	// ConditionAddressing is false while the node cannot get addresses for a reason that lasts.
+	ConditionAddressing = "BerthAddressing"
+	// ConditionSettings is false while settings for the node contradict each other or cannot be used.
+	ConditionSettings = "BerthSettings"
+)
+
+// Condition is a condition of the Node's status.
+type Condition struct {
+	Type    string
+	Status  bool   // False is the state that somebody should look at
+	Reason  string // one word, such as SubnetMissing
+	Message string
 }
 
 // Bound is a pod that the scheduler put on the node.

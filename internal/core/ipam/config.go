@@ -29,6 +29,13 @@ type Config struct {
 	ReadEC2 bool
 	// Discovery is ENABLE_SUBNET_DISCOVERY.
 	Discovery bool
+	// Prefixes is ENABLE_PREFIX_DELEGATION: interfaces get /28 prefixes in place of single addresses.
+	Prefixes   bool
+	WarmPrefix int // WARM_PREFIX_TARGET: that many prefixes' worth of addresses are kept free. Ignored when WarmIP or MinimumIP is set.
+	// ReservePrefixes: parts of subnets are set aside for prefixes. It comes from resources only, no variable sets it.
+	ReservePrefixes bool
+	// CustomNetworking is AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: secondary interfaces are made where the node's ENIConfig says.
+	CustomNetworking bool
 	// CleanLeaked is DISABLE_LEAKED_ENI_CLEANUP=false.
 	CleanLeaked bool
 	// Cluster is CLUSTER_NAME.
