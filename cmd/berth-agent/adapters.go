@@ -120,19 +120,38 @@ func (c *cloud) TagENI(ctx context.Context, eni vpc.ENIID, tags vpc.Tags) error 
 	return c.tell(func(a *aws.Client) error { return a.TagENI(ctx, eni, tags) })
 }
 
-// AssignAddresses implements node.AddressWriter.
-func (c *cloud) AssignAddresses(ctx context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error) {
-	return ask(c, func(a *aws.Client) ([]netip.Addr, error) { return a.AssignAddresses(ctx, eni, count) })
+// Assign implements node.AddressWriter.
+func (c *cloud) Assign(ctx context.Context, eni vpc.ENIID, want vpc.Want) ([]vpc.Block, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.Block, error) { return a.Assign(ctx, eni, want) })
 }
 
-// UnassignAddresses implements node.AddressWriter.
-func (c *cloud) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
-	return c.tell(func(a *aws.Client) error { return a.UnassignAddresses(ctx, eni, addrs) })
+// Unassign implements node.AddressWriter.
+func (c *cloud) Unassign(ctx context.Context, eni vpc.ENIID, blocks []vpc.Block) error {
+	return c.tell(func(a *aws.Client) error { return a.Unassign(ctx, eni, blocks) })
 }
 
 // SetGroups implements node.AddressWriter.
 func (c *cloud) SetGroups(ctx context.Context, eni vpc.ENIID, groups []vpc.SecurityGroupID) error {
 	return c.tell(func(a *aws.Client) error { return a.SetGroups(ctx, eni, groups) })
+}
+
+// Occupants implements node.SubnetCloud.
+func (c *cloud) Occupants(ctx context.Context, subnet vpc.SubnetID) ([]vpc.ENI, []vpc.Reservation, error) {
+	client, err := c.ec2()
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.Occupants(ctx, subnet)
+}
+
+// ReservePrefixes implements node.SubnetCloud.
+func (c *cloud) ReservePrefixes(ctx context.Context, subnet vpc.SubnetID, cidr netip.Prefix, tags vpc.Tags) (vpc.Reservation, error) {
+	return ask(c, func(a *aws.Client) (vpc.Reservation, error) { return a.ReservePrefixes(ctx, subnet, cidr, tags) })
+}
+
+// SecurityGroups implements node.SubnetCloud.
+func (c *cloud) SecurityGroups(ctx context.Context, id vpc.ID) ([]vpc.SecurityGroup, error) {
+	return ask(c, func(a *aws.Client) ([]vpc.SecurityGroup, error) { return a.SecurityGroups(ctx, id) })
 }
 
 // cluster is the Kubernetes API.

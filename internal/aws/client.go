@@ -110,6 +110,8 @@ type op struct {
 	subject string
 	// once is set when a second call after an unknown outcome could do harm.
 	once bool
+	// prefixes is set when prefixes are asked for.
+	prefixes bool
 }
 
 const (

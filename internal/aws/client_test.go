@@ -152,7 +152,7 @@ func TestCreateENI(t *testing.T) {
 			<item><privateIpAddress>10.0.0.6</privateIpAddress></item></privateIpAddressesSet></networkInterface><clientToken>tok</clientToken>`),
 	}})
 	got, err := c.CreateENI(t.Context(), CreateENI{
-		Token: "tok", Subnet: "subnet-1", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2"}, Description: "aws-K8S-i-1", Secondary: 1,
+		Token: "tok", Subnet: "subnet-1", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2"}, Description: "aws-K8S-i-1", Want: vpc.Want{Count: 1},
 		Tags: vpc.Tags{"b": "2", "a": ""},
 	})
 	if err != nil {
@@ -181,7 +181,7 @@ func TestCreateENI(t *testing.T) {
 // Calls without a token are not repeated after an outcome that is not known.
 func TestOnce(t *testing.T) {
 	c, e, _ := connect(t, map[string][]answer{"AssignPrivateIpAddresses": {{}}, "AttachNetworkInterface": {apiError(500, "InternalError", "boom")}})
-	if _, err := c.AssignAddresses(t.Context(), "eni-1", 9); vpc.CodeOf(err) != vpc.Internal {
+	if _, err := c.Assign(t.Context(), "eni-1", vpc.Want{Count: 9}); vpc.CodeOf(err) != vpc.Internal {
 		t.Errorf("assign: %v", err)
 	}
 	if _, err := c.AttachENI(t.Context(), AttachENI{ENI: "eni-1", Instance: "i-1", DeviceIndex: 1}); vpc.CodeOf(err) != vpc.Internal {
@@ -207,12 +207,66 @@ func TestAssign(t *testing.T) {
 		apiError(503, "RequestLimitExceeded", "Request limit exceeded."), // was not executed: may be repeated
 		reply("AssignPrivateIpAddresses", `<return>true</return><networkInterfaceId>eni-1</networkInterfaceId><assignedPrivateIpAddressesSet><item><privateIpAddress>10.0.0.7</privateIpAddress></item></assignedPrivateIpAddressesSet>`),
 	}})
-	got, err := c.AssignAddresses(t.Context(), "eni-1", 1)
-	if err != nil || len(got) != 1 || got[0] != addr("10.0.0.7") {
+	got, err := c.Assign(t.Context(), "eni-1", vpc.Want{Count: 1})
+	if err != nil || len(got) != 1 || got[0] != vpc.Single(addr("10.0.0.7")) {
 		t.Errorf("%v, %v", got, err)
 	}
 	if n := len(e.forms("AssignPrivateIpAddresses")); n != 2 {
 		t.Errorf("%d attempts", n)
+	}
+}
+
+// Asked for prefixes, EC2 cannot mean that no single address is left.
+func TestNoRoomForPrefixesIsNoFullSubnet(t *testing.T) {
+	answers := []answer{
+		apiError(400, "InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes"),
+		apiError(400, "InsufficientFreeAddressesInSubnet", "The specified subnet does not have enough free addresses to satisfy the request."),
+		apiError(400, "InsufficientCidrBlocks", "The specified subnet does not have enough free cidr blocks to satisfy the request"),
+	}
+	for _, a := range answers {
+		c, _, _ := connect(t, map[string][]answer{"CreateNetworkInterface": {a}, "AssignPrivateIpAddresses": {a}})
+		for _, want := range []vpc.Want{{PrefixCount: 1}, {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.16/28")}}} {
+			if _, err := c.CreateENI(t.Context(), CreateENI{Token: "t", Subnet: "subnet-1", Want: want}); vpc.CodeOf(err) != vpc.PrefixFragmented {
+				t.Errorf("create with %+v: %v", want, err)
+			}
+			if _, err := c.Assign(t.Context(), "eni-1", want); vpc.CodeOf(err) != vpc.PrefixFragmented {
+				t.Errorf("assign %+v: %v", want, err)
+			}
+		}
+	}
+}
+
+// EC2 does not document whether an interface's own address may be named beside prefixes.
+func TestPrimaryThatIsRefusedBesidePrefixesIsLeftToEC2(t *testing.T) {
+	eni := `<networkInterface><networkInterfaceId>eni-1</networkInterfaceId><privateIpAddress>10.0.0.9</privateIpAddress></networkInterface>`
+	refused := apiError(400, "InvalidParameterCombination", "The parameters cannot be used together")
+	primary := addr("10.0.0.4")
+	c, e, _ := connect(t, map[string][]answer{"CreateNetworkInterface": {refused, reply("CreateNetworkInterface", eni)}})
+	got, err := c.CreateENI(t.Context(), CreateENI{Token: "t", Subnet: "subnet-1", Primary: primary, Want: vpc.Want{PrefixCount: 1}})
+	if err != nil || got.Primary != addr("10.0.0.9") {
+		t.Errorf("%v, %v", got.Primary, err)
+	}
+	forms := e.forms("CreateNetworkInterface")
+	if len(forms) != 2 || forms[0].Get("PrivateIpAddress") != "10.0.0.4" || forms[1].Has("PrivateIpAddress") || forms[1].Get("Ipv4PrefixCount") != "1" {
+		t.Errorf("asked for %v", forms)
+	}
+	c, e, _ = connect(t, map[string][]answer{"CreateNetworkInterface": {refused}})
+	if _, err := c.CreateENI(t.Context(), CreateENI{Token: "t", Subnet: "subnet-1", Primary: primary, Want: vpc.Want{Count: 1}}); vpc.CodeOf(err) != vpc.Invalid {
+		t.Errorf("beside a count: %v", err)
+	}
+	if n := len(e.forms("CreateNetworkInterface")); n != 1 {
+		t.Errorf("beside a count: %d requests", n)
+	}
+}
+
+func TestPrefixesThatMakeNoSenseAreRefused(t *testing.T) {
+	for _, bad := range []string{"", "10.0.0.16", "10.0.0.16/27", "10.0.0.17/28", "2001:db8::/28"} {
+		c, _, _ := connect(t, map[string][]answer{"AssignPrivateIpAddresses": {
+			reply("AssignPrivateIpAddresses", `<assignedIpv4PrefixSet><item><ipv4Prefix>`+bad+`</ipv4Prefix></item></assignedIpv4PrefixSet>`),
+		}})
+		if got, err := c.Assign(t.Context(), "eni-1", vpc.Want{PrefixCount: 1}); vpc.CodeOf(err) != vpc.Internal {
+			t.Errorf("%q: %v, %v", bad, got, err)
+		}
 	}
 }
 
@@ -236,7 +290,7 @@ func TestUnassignWhatIsGone(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c, e, _ := connect(t, map[string][]answer{"UnassignPrivateIpAddresses": tt.answers, "DescribeNetworkInterfaces": {eni}})
-			if err := c.UnassignAddresses(t.Context(), "eni-1", tt.addrs); vpc.CodeOf(err) != tt.want {
+			if err := c.Unassign(t.Context(), "eni-1", vpc.Blocks(tt.addrs, nil)); vpc.CodeOf(err) != tt.want {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 			forms := e.forms("UnassignPrivateIpAddresses")
@@ -331,6 +385,12 @@ func TestCodeOf(t *testing.T) {
 		{"RequestLimitExceeded", "", vpc.Throttled},
 		{"InsufficientFreeAddressesInSubnet", "", vpc.SubnetFull},
 		{"InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes", vpc.SubnetFull},
+		{"InvalidIPAddress.InUse", "Address 10.0.0.5 is in use.", vpc.AddressTaken},
+		{"PrivateIPAddressInUse", "", vpc.AddressTaken},
+		{"InvalidParameterValue", "Address is in use", vpc.AddressTaken},
+		{"InvalidParameterValue", "[10.0.0.5] assigned, but move is not allowed.", vpc.AddressTaken},
+		{"InvalidParameterValue", "Prefix 10.0.0.16/28 contains addresses that are in use", vpc.AddressTaken},
+		{"InvalidParameterValue", "The CIDR '10.0.0.16/28' overlaps with another CIDR reservation of the subnet.", vpc.AddressTaken},
 		{"InvalidParameterValue", "Address does not fall within the subnet's address range", vpc.Invalid},
 		{"InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '1'.", vpc.InUse},
 		{"InsufficientCidrBlocks", "", vpc.PrefixFragmented},

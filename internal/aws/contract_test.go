@@ -135,6 +135,8 @@ func sorted(enis []vpc.ENI, err error) ([]vpc.ENI, error) {
 // notes are the outcomes of a story's steps, a line each.
 type notes struct {
 	*world
+	t     *testing.T
+	inner simcloud.Cloud // the simulator in process, whichever way is tested
 	lines []string
 	inst  vpc.Instance
 }
@@ -146,7 +148,7 @@ func (n *notes) note(step string, v any, err error) {
 // story drives a cloud through what a node does, and what it does wrong.
 func story(t *testing.T, w *world) (lines []string, enis []vpc.ENI) {
 	ctx := t.Context()
-	n := &notes{world: w}
+	n := &notes{world: w, t: t}
 	var err error
 	if n.inst, err = w.metadata.Instance(ctx); err != nil {
 		t.Fatal(err)
@@ -176,14 +178,14 @@ func story(t *testing.T, w *world) (lines []string, enis []vpc.ENI) {
 
 func (n *notes) create(ctx context.Context) vpc.ENI {
 	req := node.CreateENI{
-		Token: "token-1", Subnet: n.subnet, Groups: n.inst.Groups, Description: vpc.ENIDescriptionPrefix + string(n.instance), Secondary: 3,
+		Token: "token-1", Subnet: n.subnet, Groups: n.inst.Groups, Description: vpc.ENIDescriptionPrefix + string(n.instance), Want: vpc.Want{Count: 3},
 		Tags: vpc.Tags{vpc.TagENIInstance: string(n.instance), vpc.TagENICluster: "demo", "empty": ""},
 	}
 	created, err := n.cloud.CreateENI(ctx, req)
 	n.note("create", len(created.Secondary), err)
 	again, err := n.cloud.CreateENI(ctx, req)
 	n.note("create again with the token gives the same", again.ID == created.ID, err)
-	req.Secondary = 4
+	req.Want.Count = 4
 	_, err = n.cloud.CreateENI(ctx, req)
 	n.note("create another with the token", nil, err)
 	available, err := n.cloud.AvailableENIs(ctx, n.vpc, "demo", "")
@@ -207,21 +209,21 @@ func (n *notes) attach(ctx context.Context, eni vpc.ENI) vpc.AttachmentID {
 }
 
 func (n *notes) addresses(ctx context.Context, eni vpc.ENI) {
-	assigned, err := n.cloud.AssignAddresses(ctx, eni.ID, 6)
+	assigned, err := n.cloud.Assign(ctx, eni.ID, vpc.Want{Count: 6})
 	n.note("assign", len(assigned), err)
 	n.note("assign beyond the type's limit", nil, assign(ctx, n.cloud, eni.ID))
 	if len(assigned) < 3 {
 		return
 	}
-	n.note("unassign", nil, n.cloud.UnassignAddresses(ctx, eni.ID, assigned[:2]))
-	n.note("unassign some that are gone", nil, n.cloud.UnassignAddresses(ctx, eni.ID, assigned[:3]))
+	n.note("unassign", nil, n.cloud.Unassign(ctx, eni.ID, assigned[:2]))
+	n.note("unassign some that are gone", nil, n.cloud.Unassign(ctx, eni.ID, assigned[:3]))
 }
 
 // small fills the /28 and then lets its interface go.
 func (n *notes) small(ctx context.Context) {
-	eni, err := n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-2", Subnet: n.slash28, Groups: n.inst.Groups, Secondary: 9})
+	eni, err := n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-2", Subnet: n.slash28, Groups: n.inst.Groups, Want: vpc.Want{Count: 9}})
 	n.note("fill the small subnet", len(eni.Secondary), err)
-	_, err = n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-3", Subnet: n.slash28, Groups: n.inst.Groups, Secondary: 9})
+	_, err = n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-3", Subnet: n.slash28, Groups: n.inst.Groups, Want: vpc.Want{Count: 9}})
 	n.note("create in a full subnet", nil, err)
 	_, err = n.cloud.CreateENI(ctx, node.CreateENI{Token: "token-4", Subnet: "subnet-0ffffffffffffffff", Groups: n.inst.Groups})
 	n.note("create in no subnet", nil, err)
@@ -235,7 +237,7 @@ func (n *notes) small(ctx context.Context) {
 }
 
 func assign(ctx context.Context, c node.Cloud, eni vpc.ENIID) error {
-	_, err := c.AssignAddresses(ctx, eni, 1)
+	_, err := c.Assign(ctx, eni, vpc.Want{Count: 1})
 	return err
 }
 
@@ -259,16 +261,16 @@ func TestUnassignOfThePrimaryAddressIsRefused(t *testing.T) {
 		if err != nil || len(enis) != 1 {
 			t.Fatalf("%s: %d interfaces, %v", name, len(enis), err)
 		}
-		assigned, err := w.cloud.AssignAddresses(t.Context(), enis[0].ID, 1)
+		assigned, err := w.cloud.Assign(t.Context(), enis[0].ID, vpc.Want{Count: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, addrs := range [][]netip.Addr{{enis[0].Primary}, {assigned[0], enis[0].Primary}} {
-			if err := w.cloud.UnassignAddresses(t.Context(), enis[0].ID, addrs); vpc.CodeOf(err) != vpc.Invalid {
-				t.Errorf("%s: %v: error %v", name, addrs, err)
+		for _, blocks := range [][]vpc.Block{{vpc.Single(enis[0].Primary)}, {assigned[0], vpc.Single(enis[0].Primary)}} {
+			if err := w.cloud.Unassign(t.Context(), enis[0].ID, blocks); vpc.CodeOf(err) != vpc.Invalid {
+				t.Errorf("%s: %v: error %v", name, blocks, err)
 			}
 		}
-		if after, err := w.cloud.AttachedENIs(t.Context(), w.instance); err != nil || !slices.Contains(after[0].Secondary, assigned[0]) {
+		if after, err := w.cloud.AttachedENIs(t.Context(), w.instance); err != nil || !slices.Contains(after[0].Secondary, assigned[0].First()) {
 			t.Errorf("%s: the secondary address that was named beside it is gone, %v", name, err)
 		}
 	}
@@ -305,7 +307,7 @@ func TestFaults(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	w := overHTTP(t)
 	w.sim.AddFault(pacing.Fault{Action: "CreateNetworkInterface", Count: 1, DropResponse: true})
-	created, err := w.cloud.CreateENI(t.Context(), node.CreateENI{Token: "t", Subnet: w.subnet, Secondary: 1, Tags: vpc.Tags{vpc.TagENIInstance: string(w.instance)}})
+	created, err := w.cloud.CreateENI(t.Context(), node.CreateENI{Token: "t", Subnet: w.subnet, Want: vpc.Want{Count: 1}, Tags: vpc.Tags{vpc.TagENIInstance: string(w.instance)}})
 	if err != nil {
 		t.Fatal(err)
 	}

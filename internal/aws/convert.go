@@ -74,7 +74,7 @@ func addresses(e *vpc.ENI, in types.NetworkInterface) error {
 		return errors.New("no primary address")
 	}
 	for _, item := range in.Ipv4Prefixes {
-		p, err := netip.ParsePrefix(sdk.ToString(item.Ipv4Prefix))
+		p, err := toPrefix(item.Ipv4Prefix)
 		if err != nil {
 			return fmt.Errorf("prefix: %w", err)
 		}

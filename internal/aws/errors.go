@@ -36,9 +36,10 @@ var codes = map[string]vpc.Code{
 	"TagLimitExceeded":                        vpc.LimitReached,
 	"ResourceLimitExceeded":                   vpc.LimitReached,
 
+	"InvalidIPAddress.InUse": vpc.AddressTaken,
+	"PrivateIPAddressInUse":  vpc.AddressTaken,
+
 	"InvalidNetworkInterface.InUse": vpc.InUse,
-	"InvalidIPAddress.InUse":        vpc.InUse,
-	"PrivateIPAddressInUse":         vpc.InUse,
 	"IncorrectState":                vpc.InUse,
 	"IncorrectInstanceState":        vpc.InUse,
 	"DependencyViolation":           vpc.InUse,
@@ -80,11 +81,16 @@ var texts = []struct {
 	code, part string
 	is         vpc.Code
 }{
-	// CreateNetworkInterface and AssignPrivateIpAddresses of prefixes in a subnet without room.
+	// CreateNetworkInterface in a subnet without room for its addresses or prefixes; codeOf says which of the two it is.
 	{"InvalidParameterValue", "sufficient free ipv4 addresses or prefixes", vpc.SubnetFull},
 	{"InvalidParameterValue", "is currently in use", vpc.InUse},
 	{"InvalidParameterValue", "already has an interface attached", vpc.InUse},
-	{"InvalidParameterValue", "address is in use", vpc.InUse},
+	// A named address or prefix, or a range to reserve. What is assigned to another interface could be moved, which is never
+	// asked for.
+	{"InvalidParameterValue", "address is in use", vpc.AddressTaken},
+	{"InvalidParameterValue", "addresses that are in use", vpc.AddressTaken},
+	{"InvalidParameterValue", "move is not allowed", vpc.AddressTaken},
+	{"InvalidParameterValue", "overlaps with another cidr reservation", vpc.AddressTaken},
 }
 
 // classify turns an error of the SDK into the project's, and returns EC2's code.
@@ -98,6 +104,13 @@ func classify(o op, err error) (*vpc.Error, string) {
 		return e, ""
 	}
 	e.Code = codeOf(api.ErrorCode(), api.ErrorMessage())
+	if e.Code == vpc.SubnetFull && o.prefixes {
+		// Asked for prefixes, EC2 says that there are not enough free addresses when fewer than 16 a prefix are left, and
+		// CreateNetworkInterface does not tell that from a subnet without a whole /28. Single addresses may be left in both: to
+		// take the subnet for full would let pods wait beside them, to take a full one for fragmented costs one more call, whose
+		// answer is beyond doubt.
+		e.Code = vpc.PrefixFragmented
+	}
 	e.Hint = hint(e.Code, o)
 	return e, api.ErrorCode()
 }
@@ -129,6 +142,8 @@ func hint(c vpc.Code, o op) string {
 	switch c {
 	case vpc.NotAuthorized:
 		return "allow ec2:" + o.action + " in the IAM role of aws-node"
+	case vpc.PrefixFragmented:
+		return "the subnet has no whole /28 left; single addresses may be: reserve a part of it for prefixes, or add a subnet"
 	case vpc.SubnetFull:
 		return "add a subnet of this zone with the tag " + vpc.TagCNIRole + "=1"
 	case vpc.Throttled:

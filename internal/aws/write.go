@@ -3,13 +3,12 @@ package aws
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -21,24 +20,26 @@ type CreateENI struct {
 	Groups      []vpc.SecurityGroupID
 	Description string
 	Tags        vpc.Tags
-	Secondary   int // secondary addresses to assign at once, chosen by EC2
+	Primary     netip.Addr // its own address; not set when EC2 is to choose
+	Want        vpc.Want   // secondary addresses or prefixes to assign at once
 }
 
 // CreateENI creates an interface; the same token gives the same interface.
+//
+// EC2 documents that named addresses, named prefixes and the two counts exclude each other, and does not say whether the
+// interface's own address, a parameter of its own, counts as a named one beside prefixes. Where it is refused, the interface
+// is created with the prefixes and an address that EC2 chooses: a refused request has used no token.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
 func (c *Client) CreateENI(ctx context.Context, req CreateENI) (vpc.ENI, error) {
-	o := op{action: "CreateNetworkInterface", subject: string(req.Subnet)}
-	in := &ec2.CreateNetworkInterfaceInput{
-		ClientToken: sdk.String(req.Token), SubnetId: sdk.String(string(req.Subnet)), Description: sdk.String(req.Description), Groups: groupIDs(req.Groups),
+	o := op{action: "CreateNetworkInterface", subject: string(req.Subnet), prefixes: req.Want.InPrefixes()}
+	if err := oneWay(o, req.Want); err != nil {
+		return vpc.ENI{}, err
 	}
-	if req.Secondary > 0 {
-		in.SecondaryPrivateIpAddressCount = sdk.Int32(int32(req.Secondary)) //nolint:gosec // at most an interface's slots
+	out, err := c.createENI(ctx, o, req)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "InvalidParameterCombination" && req.Primary.IsValid() && req.Want.InPrefixes() {
+		req.Primary = netip.Addr{}
+		out, err = c.createENI(ctx, o, req)
 	}
-	if len(req.Tags) > 0 {
-		in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeNetworkInterface, Tags: fromTags(req.Tags)}}
-	}
-	out, err := call(ctx, c, o, func(ctx context.Context) (*ec2.CreateNetworkInterfaceOutput, error) {
-		return c.ec2.CreateNetworkInterface(ctx, in)
-	})
 	if err != nil {
 		return vpc.ENI{}, err
 	}
@@ -50,6 +51,28 @@ func (c *Client) CreateENI(ctx context.Context, req CreateENI) (vpc.ENI, error) 
 		return vpc.ENI{}, garbage(o, err)
 	}
 	return e, nil
+}
+
+func (c *Client) createENI(ctx context.Context, o op, req CreateENI) (*ec2.CreateNetworkInterfaceOutput, error) {
+	in := &ec2.CreateNetworkInterfaceInput{
+		ClientToken: sdk.String(req.Token), SubnetId: sdk.String(string(req.Subnet)), Description: sdk.String(req.Description), Groups: groupIDs(req.Groups),
+		SecondaryPrivateIpAddressCount: count(req.Want.Count), Ipv4PrefixCount: count(req.Want.PrefixCount),
+	}
+	if req.Primary.IsValid() {
+		in.PrivateIpAddress = sdk.String(req.Primary.String())
+	}
+	for _, a := range req.Want.Addrs {
+		in.PrivateIpAddresses = append(in.PrivateIpAddresses, types.PrivateIpAddressSpecification{PrivateIpAddress: sdk.String(a.String()), Primary: sdk.Bool(false)})
+	}
+	for _, p := range req.Want.Prefixes {
+		in.Ipv4Prefixes = append(in.Ipv4Prefixes, types.Ipv4PrefixSpecificationRequest{Ipv4Prefix: sdk.String(p.String())})
+	}
+	if len(req.Tags) > 0 {
+		in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeNetworkInterface, Tags: fromTags(req.Tags)}}
+	}
+	return call(ctx, c, o, func(ctx context.Context) (*ec2.CreateNetworkInterfaceOutput, error) {
+		return c.ec2.CreateNetworkInterface(ctx, in)
+	})
 }
 
 // AttachENI is a request to attach an interface.
@@ -135,73 +158,6 @@ func (c *Client) TagENI(ctx context.Context, eni vpc.ENIID, tags vpc.Tags) error
 	o := op{action: "CreateTags", subject: string(eni)}
 	_, err := call(ctx, c, o, func(ctx context.Context) (*ec2.CreateTagsOutput, error) {
 		return c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{string(eni)}, Tags: fromTags(tags)})
-	})
-	return err
-}
-
-// AssignAddresses assigns count more secondary addresses, chosen by EC2. EC2 has no token for this call: it is made once.
-func (c *Client) AssignAddresses(ctx context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error) {
-	o := op{action: "AssignPrivateIpAddresses", subject: string(eni), once: true}
-	out, err := call(ctx, c, o, func(ctx context.Context) (*ec2.AssignPrivateIpAddressesOutput, error) {
-		return c.ec2.AssignPrivateIpAddresses(ctx, &ec2.AssignPrivateIpAddressesInput{
-			NetworkInterfaceId: sdk.String(string(eni)), SecondaryPrivateIpAddressCount: sdk.Int32(int32(count)), //nolint:gosec // at most an interface's slots
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	addrs := make([]netip.Addr, 0, len(out.AssignedPrivateIpAddresses))
-	for _, item := range out.AssignedPrivateIpAddresses {
-		a, err := netip.ParseAddr(sdk.ToString(item.PrivateIpAddress))
-		if err != nil {
-			return nil, garbage(o, fmt.Errorf("assigned address: %w", err))
-		}
-		addrs = append(addrs, a)
-	}
-	return addrs, nil
-}
-
-// UnassignAddresses gives secondary addresses back; addresses that are not assigned any more are success. EC2 refuses the
-// whole call for one such address, so what is left is read and asked for again.
-func (c *Client) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
-	err := c.unassign(ctx, eni, addrs)
-	switch vpc.CodeOf(err) {
-	case vpc.NotFound:
-		return nil // with its interface
-	case vpc.Invalid:
-	default:
-		return err
-	}
-	enis, readErr := c.ENIs(ctx, []vpc.ENIID{eni})
-	if readErr != nil {
-		return errors.Join(err, readErr)
-	}
-	if len(enis) == 0 {
-		return nil
-	}
-	if slices.Contains(addrs, enis[0].Primary) {
-		return err // it is assigned, and stays so as long as the interface is there
-	}
-	left := slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !slices.Contains(enis[0].Secondary, a) })
-	switch len(left) {
-	case 0:
-		return nil
-	case len(addrs):
-		return err // refused for another reason
-	}
-	return c.unassign(ctx, eni, left)
-}
-
-func (c *Client) unassign(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
-	o := op{action: "UnassignPrivateIpAddresses", subject: string(eni)}
-	names := make([]string, len(addrs))
-	for i, a := range addrs {
-		names[i] = a.String()
-	}
-	_, err := call(ctx, c, o, func(ctx context.Context) (*ec2.UnassignPrivateIpAddressesOutput, error) {
-		return c.ec2.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{
-			NetworkInterfaceId: sdk.String(string(eni)), PrivateIpAddresses: names,
-		})
 	})
 	return err
 }

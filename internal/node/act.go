@@ -100,7 +100,7 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 	case ipam.CreateENI:
 		r.ENI, r.Err = cloud.CreateENI(ctx, CreateENI{
 			Token: a.Create.Token, Subnet: a.Create.Subnet, Groups: a.Create.Groups, Description: a.Create.Description,
-			Tags: a.Create.Tags, Secondary: a.Create.Secondary,
+			Tags: a.Create.Tags, Want: vpc.Want{Count: a.Create.Secondary},
 		})
 	case ipam.AttachENI:
 		r.Attachment, r.Err = cloud.AttachENI(ctx, AttachENI{ENI: a.ENI, Instance: inst.ID, DeviceIndex: a.Device, NetworkCard: a.Card})
@@ -111,9 +111,11 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 	case ipam.SetGroups:
 		r.Err = cloud.SetGroups(ctx, a.ENI, a.Groups)
 	case ipam.AssignAddresses:
-		r.Addrs, r.Err = cloud.AssignAddresses(ctx, a.ENI, a.Count)
+		var blocks []vpc.Block
+		blocks, r.Err = cloud.Assign(ctx, a.ENI, vpc.Want{Count: a.Count})
+		r.Addrs, _ = vpc.Split(blocks)
 	case ipam.UnassignAddresses:
-		r.Err = cloud.UnassignAddresses(ctx, a.ENI, a.Addrs)
+		r.Err = cloud.Unassign(ctx, a.ENI, vpc.Blocks(a.Addrs, nil))
 	case ipam.DetachENI:
 		r.Err = cloud.DetachENI(ctx, a.ENI, a.Attachment)
 	case ipam.DeleteENI, ipam.DeleteLeaked:

@@ -58,11 +58,11 @@ func (c *slowCloud) AttachedENIs(ctx context.Context, id vpc.InstanceID) ([]vpc.
 	return c.Cloud.AttachedENIs(ctx, id)
 }
 
-func (c *slowCloud) AssignAddresses(ctx context.Context, eni vpc.ENIID, n int) ([]netip.Addr, error) {
+func (c *slowCloud) Assign(ctx context.Context, eni vpc.ENIID, want vpc.Want) ([]vpc.Block, error) {
 	if err := c.wait(ctx, "AssignPrivateIpAddresses"); err != nil {
 		return nil, err
 	}
-	return c.Cloud.AssignAddresses(ctx, eni, n)
+	return c.Cloud.Assign(ctx, eni, want)
 }
 
 // memoryHost is a host's network as a map.

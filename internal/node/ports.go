@@ -46,13 +46,25 @@ type ENIWriter interface {
 
 // AddressWriter changes what is assigned to an interface.
 type AddressWriter interface {
-	// AssignAddresses assigns count more secondary addresses, chosen by EC2. EC2 has no token for this call: after an error
-	// of unknown outcome the interface is read again before the next try.
-	AssignAddresses(ctx context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error)
-	// UnassignAddresses gives secondary addresses back; addresses that are not assigned any more are success.
-	UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error
+	// Assign assigns more secondary addresses or prefixes and returns which. EC2 has no token for this call: after an error
+	// of unknown outcome the interface is read again before the next try. A named block that is in use is vpc.AddressTaken.
+	Assign(ctx context.Context, eni vpc.ENIID, want vpc.Want) ([]vpc.Block, error)
+	// Unassign gives secondary addresses and prefixes back, in a call for each kind; what is not assigned any more is success.
+	Unassign(ctx context.Context, eni vpc.ENIID, blocks []vpc.Block) error
 	// SetGroups sets the security groups of an interface.
 	SetGroups(ctx context.Context, eni vpc.ENIID, groups []vpc.SecurityGroupID) error
+}
+
+// SubnetCloud is what EC2 tells of, and takes for, whole subnets.
+type SubnetCloud interface {
+	// Occupants returns every interface of the subnet that the account sees, of whatever kind and status, and the subnet's
+	// IPv4 reservations. In a subnet that another account shares, those of other accounts are missing.
+	Occupants(ctx context.Context, subnet vpc.SubnetID) ([]vpc.ENI, []vpc.Reservation, error)
+	// ReservePrefixes sets a part of a subnet aside for prefixes, with tags. A part that overlaps another reservation is
+	// vpc.AddressTaken.
+	ReservePrefixes(ctx context.Context, subnet vpc.SubnetID, cidr netip.Prefix, tags vpc.Tags) (vpc.Reservation, error)
+	// SecurityGroups returns the groups of the VPC that carry vpc.TagCNIRole, with the tags of the caller's account.
+	SecurityGroups(ctx context.Context, id vpc.ID) ([]vpc.SecurityGroup, error)
 }
 
 // Cloud is EC2 as a node uses it. internal/aws implements it over the wire; tests run it in process on vpcsim.
@@ -60,6 +72,7 @@ type Cloud interface {
 	CloudReader
 	ENIWriter
 	AddressWriter
+	SubnetCloud
 }
 
 // CreateENI is a request for a new interface.
@@ -69,7 +82,8 @@ type CreateENI struct {
 	Groups      []vpc.SecurityGroupID
 	Description string
 	Tags        vpc.Tags
-	Secondary   int // secondary addresses to assign at once, chosen by EC2
+	Primary     netip.Addr // its own address; not set when EC2 is to choose
+	Want        vpc.Want   // secondary addresses or prefixes to assign at once
 }
 
 // AttachENI is a request to attach an interface.

@@ -3,7 +3,6 @@
 package simcloud
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -102,18 +101,20 @@ func (c Cloud) CreateENI(_ context.Context, req node.CreateENI) (vpc.ENI, error)
 	for _, g := range req.Groups {
 		in.Groups = append(in.Groups, string(g))
 	}
-	if req.Secondary > 0 {
-		in.SecondaryPrivateIpAddressCount = &req.Secondary
+	if req.Primary.IsValid() {
+		in.PrivateIpAddress = req.Primary.String()
 	}
-	spec := ec2.TagSpecification{ResourceType: "network-interface"}
-	for k, v := range req.Tags {
-		spec.Tags = append(spec.Tags, ec2.Tag{Key: k, Value: v})
+	in.SecondaryPrivateIpAddressCount, in.Ipv4PrefixCount = count(req.Want.Count), count(req.Want.PrefixCount)
+	for _, a := range req.Want.Addrs {
+		in.PrivateIpAddresses = append(in.PrivateIpAddresses, ec2.PrivateIpAddressSpecification{PrivateIpAddress: a.String()})
 	}
-	slices.SortFunc(spec.Tags, func(a, b ec2.Tag) int { return cmp.Compare(a.Key, b.Key) })
-	in.TagSpecifications = []ec2.TagSpecification{spec}
+	for _, p := range req.Want.Prefixes {
+		in.Ipv4Prefixes = append(in.Ipv4Prefixes, ec2.Ipv4PrefixSpecification{Ipv4Prefix: p.String()})
+	}
+	in.TagSpecifications = specify("network-interface", req.Tags)
 	out, err := c.Sim.CreateNetworkInterface(c.Caller, in)
 	if err != nil {
-		return vpc.ENI{}, translate("CreateNetworkInterface", string(req.Subnet), err)
+		return vpc.ENI{}, exhausted(req.Want, translate("CreateNetworkInterface", string(req.Subnet), err))
 	}
 	return fromEC2(out.NetworkInterface), nil
 }
@@ -157,42 +158,6 @@ func (c Cloud) TagENI(_ context.Context, eni vpc.ENIID, add vpc.Tags) error {
 	return translate("CreateTags", string(eni), err)
 }
 
-// AssignAddresses implements node.AddressWriter.
-func (c Cloud) AssignAddresses(_ context.Context, eni vpc.ENIID, count int) ([]netip.Addr, error) {
-	out, err := c.Sim.AssignPrivateIpAddresses(c.Caller, ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: string(eni), SecondaryPrivateIpAddressCount: &count})
-	if err != nil {
-		return nil, translate("AssignPrivateIpAddresses", string(eni), err)
-	}
-	var addrs []netip.Addr
-	for _, a := range out.AssignedPrivateIpAddresses {
-		addrs = append(addrs, netip.MustParseAddr(a.PrivateIpAddress))
-	}
-	return addrs, nil
-}
-
-// UnassignAddresses implements node.AddressWriter.
-func (c Cloud) UnassignAddresses(ctx context.Context, eni vpc.ENIID, addrs []netip.Addr) error {
-	in := ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: string(eni)}
-	for _, a := range addrs {
-		in.PrivateIpAddresses = append(in.PrivateIpAddresses, a.String())
-	}
-	_, err := c.Sim.UnassignPrivateIpAddresses(c.Caller, in)
-	refused := translate("UnassignPrivateIpAddresses", string(eni), err)
-	if vpc.CodeOf(refused) != vpc.Invalid {
-		return refused
-	}
-	if enis, err := c.ENIs(ctx, []vpc.ENIID{eni}); err != nil || slices.ContainsFunc(enis, func(e vpc.ENI) bool { return slices.Contains(addrs, e.Primary) }) {
-		return errors.Join(refused, err)
-	}
-	for _, a := range addrs { // some are gone: the others one by one
-		one := ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: string(eni), PrivateIpAddresses: []string{a.String()}}
-		if _, err := c.Sim.UnassignPrivateIpAddresses(c.Caller, one); vpc.CodeOf(translate("", "", err)) != vpc.Invalid && err != nil {
-			return translate("UnassignPrivateIpAddresses", string(eni), err)
-		}
-	}
-	return nil
-}
-
 // SetGroups implements node.AddressWriter.
 func (c Cloud) SetGroups(_ context.Context, eni vpc.ENIID, groups []vpc.SecurityGroupID) error {
 	in := ec2.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceId: string(eni)}
@@ -228,6 +193,9 @@ func fromEC2(e ec2.NetworkInterface) vpc.ENI {
 			v.Secondary = append(v.Secondary, netip.MustParseAddr(a.PrivateIpAddress))
 		}
 	}
+	for _, p := range e.Ipv4Prefixes {
+		v.Prefixes = append(v.Prefixes, netip.MustParsePrefix(p.Ipv4Prefix))
+	}
 	for _, g := range e.Groups {
 		v.Groups = append(v.Groups, vpc.SecurityGroupID(g.GroupId))
 	}
@@ -252,8 +220,13 @@ func translate(op, subject string, err error) error {
 	return &vpc.Error{Code: code, Op: op, Subject: subject, Err: err}
 }
 
+// taken are the messages about a named address, prefix or range that somebody else has.
+var taken = []string{"addresses that are in use", "move is not allowed", "overlaps with another CIDR reservation"}
+
 func classify(e *vpcsim.APIError) vpc.Code {
 	switch c := e.Code; {
+	case c == "InvalidIPAddress.InUse", c == "InvalidParameterValue" && slices.ContainsFunc(taken, func(text string) bool { return strings.Contains(e.Message, text) }):
+		return vpc.AddressTaken
 	case c == "InsufficientFreeAddressesInSubnet", strings.Contains(e.Message, "aren't sufficient free"):
 		return vpc.SubnetFull
 	case c == "InsufficientCidrBlocks":
