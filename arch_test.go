@@ -118,6 +118,7 @@ var coreEdges = map[string][]string{
 	"internal/core/ledger":  {"internal/core/vpc"},
 	"internal/core/pace":    {"internal/core/vpc"},
 	"internal/core/target":  {},
+	"internal/core/profile": {"internal/core/vpc"},
 	"internal/core/ipam":    {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace", "internal/core/target"},
 	"internal/core/hostnet": {"internal/core/vpc"},
 	"internal/core/policy":  {"internal/core/vpc"},
@@ -147,7 +148,7 @@ func TestCoreIsPure(t *testing.T) {
 			switch {
 			case own(name) != "":
 				if !slices.Contains(coreEdges[f.dir()], own(name)) {
-					t.Errorf("%s imports %s: inside core the edges are vpc <- subnet, ledger, pace, target <- ipam, vpc <- hostnet, vpc <- policy <- proof", f.path, own(name))
+					t.Errorf("%s imports %s: inside core the edges are vpc <- subnet, ledger, pace, target <- ipam, vpc <- profile, vpc <- hostnet, vpc <- policy <- proof", f.path, own(name))
 				}
 			case name == "go4.org/netipx" || name == "github.com/gaissmai/bart" || slices.Contains(inCore, name):
 			case strings.Contains(strings.Split(name, "/")[0], "."):
