@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/berth-net/berth/deploy"
 )
@@ -91,7 +92,25 @@ func TestValues(t *testing.T) {
 		},
 		{"no node agent, no enforcing mode", []string{"--set", "nodeAgent.enabled=false"}, nil, []string{"NETWORK_POLICY_ENFORCING_MODE"}},
 		{"node agent enabled adds no container", []string{"--set", "nodeAgent.enabled=true"}, []string{"NETWORK_POLICY_ENFORCING_MODE"}, []string{"aws-eks-nodeagent"}},
-		{"no right that no feature uses", nil, nil, []string{"verbs: [patch]", "resources: [eniconfigs]"}},
+		{
+			"rights of every feature",
+			nil,
+			[]string{"resources: [nodes/status]\n  verbs: [patch]\n", "resources: [eniconfigs]\n  verbs: [get, list, watch]\n", "resources: [nodesettings]\n  verbs: [get, list, watch]\n"},
+			[]string{"resources: [\"*\"]", "verbs: [\"*\"]", "secrets", "verbs: [update", "delete"},
+		},
+		{
+			"ENIConfig per zone",
+			[]string{"--set", "eniConfig.create=true,eniConfig.region=eu-central-1,eniConfig.subnets.a.id=subnet-a,eniConfig.subnets.b.id=subnet-b,eniConfig.subnets.b.securityGroups={sg-1,sg-2}"},
+			[]string{
+				"kind: ENIConfig\nmetadata:\n  name: eu-central-1a\n", "kind: ENIConfig\nmetadata:\n  name: eu-central-1b\n",
+				"spec:\n  subnet: \"subnet-a\"\n---", "spec:\n  subnet: \"subnet-b\"\n  securityGroups:\n    - sg-1\n    - sg-2\n",
+			},
+			nil,
+		},
+		{
+			"ENIConfig by the zone's label", []string{"--set", "env.ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone"},
+			[]string{"name: ENI_CONFIG_LABEL_DEF\n          value: \"topology.kubernetes.io/zone\""}, []string{"kind: ENIConfig\nmetadata"},
+		},
 		{
 			"probes of a values file of the existing CNI",
 			[]string{"--set", "livenessProbe.exec.command={/app/grpc-health-probe,-addr=:50051}", "--set", "readinessProbe.exec.command={/app/grpc-health-probe,-addr=:50051}"},
@@ -136,7 +155,9 @@ func TestRefusedValues(t *testing.T) {
 	}{
 		{"unknown value", []string{"--set", "imge.tag=x"}, "additional properties 'imge' not allowed"},
 		{"wrong type", []string{"--set", "hostNetwork=sometimes"}, "hostNetwork"},
-		{"ENIConfig resources", []string{"--set", "eniConfig.create=true"}, "custom networking does not exist yet"},
+		{"ENIConfig resources without subnets", []string{"--set", "eniConfig.create=true"}, "eniConfig.subnets must name a subnet per zone"},
+		{"ENIConfig resources without a region", []string{"--set", "eniConfig.create=true,eniConfig.region=,eniConfig.subnets.a.id=subnet-a"}, "eniConfig.region must be set"},
+		{"ENIConfig resource without a subnet", []string{"--set", "eniConfig.create=true,eniConfig.subnets.a.securityGroups={sg-1}"}, "id"},
 		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
 		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
 		{"network policy", []string{"--set", "enableNetworkPolicy=true"}, "network policy is not enforced yet"},
@@ -194,5 +215,79 @@ func TestPoliciesStayWithinTheManagedOne(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBesideTheExistingCNI: a release under another name shares no object and no pod with the DaemonSet aws-node, whether EKS
+// made that or this chart did, and runs on the nodes that are given to it.
+func TestBesideTheExistingCNI(t *testing.T) {
+	type object struct {
+		APIVersion, Kind string
+		Metadata         struct{ Name, Namespace string }
+		Spec             struct {
+			Selector struct{ MatchLabels map[string]string }
+			Template struct {
+				Metadata struct{ Labels map[string]string }
+				Spec     struct {
+					ServiceAccountName string
+					NodeSelector       map[string]string
+				}
+			}
+		}
+	}
+	read := func(args ...string) (names []string, daemonSet object) {
+		t.Helper()
+		out, err := helm(t, append([]string{"template", "chart/berth", "--namespace", "kube-system", "--kube-version", "1.35.0"}, args...)...)
+		if err != nil {
+			t.Fatal(out)
+		}
+		for text := range strings.SplitSeq(out, "\n---\n") {
+			var o object
+			if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+				t.Fatal(err)
+			}
+			if o.Kind == "DaemonSet" {
+				daemonSet = o
+			}
+			if o.Kind != "" {
+				names = append(names, o.APIVersion+" "+o.Kind+" "+o.Metadata.Namespace+" "+o.Metadata.Name)
+			}
+		}
+		return names, daemonSet
+	}
+	theirs, _ := read("--name-template", "aws-vpc-cni")
+	ours, set := read("--name-template", "berth", "--set", "nameOverride=berth-node", "--set", "fullnameOverride=berth-node",
+		"--set", "serviceAccount.name=berth-node", "--set-string", `nodeSelector.berth-net\.github\.io/cni=berth`)
+	for _, name := range ours {
+		if slices.Contains(theirs, name) {
+			t.Errorf("both releases have %s", name)
+		}
+	}
+	if len(theirs) < 5 || len(ours) < 4 {
+		t.Errorf("objects: theirs %q, ours %q", theirs, ours)
+	}
+	labels := set.Spec.Template.Metadata.Labels
+	for key, value := range set.Spec.Selector.MatchLabels {
+		if labels[key] != value {
+			t.Errorf("the DaemonSet does not select its own pods: %v and %v", set.Spec.Selector.MatchLabels, labels)
+		}
+	}
+	for _, selector := range []map[string]string{
+		{"k8s-app": "aws-node"}, // of a DaemonSet that EKS made
+		{"app.kubernetes.io/name": "aws-node", "app.kubernetes.io/instance": "aws-vpc-cni"},
+	} {
+		selects := true
+		for key, value := range selector {
+			selects = selects && labels[key] == value
+		}
+		if selects {
+			t.Errorf("the other DaemonSet's selector %v selects pods with labels %v", selector, labels)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"berth-net.github.io/cni": "berth"}, set.Spec.Template.Spec.NodeSelector); diff != "" {
+		t.Errorf("node selector:\n%s", diff)
+	}
+	if name := set.Spec.Template.Spec.ServiceAccountName; name != "berth-node" {
+		t.Errorf("service account %q", name)
 	}
 }

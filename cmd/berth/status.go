@@ -28,7 +28,7 @@ import (
 // Where the agents are and where they tell their state: beside the metrics, so that the API server can ask for it.
 const (
 	agentNamespace = "kube-system"
-	agentSelector  = "k8s-app=aws-node"
+	agentSelector  = "app.kubernetes.io/component=berth-agent"
 	reportPort     = "61678"
 	reportPath     = "v1/status"
 	// askLimit is how long an agent may take to answer; askMany how many are asked at once.

@@ -21,12 +21,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-k8s-app: aws-node
+k8s-app: {{ include "berth.fullname" . }}
 {{- end -}}
 
+{{/* Pods under another name than aws-node do not carry its label: the selector of a DaemonSet made by EKS has no other. */}}
 {{- define "berth.selector" -}}
 {{- if .Values.originalMatchLabels -}}
-k8s-app: aws-node
+k8s-app: {{ include "berth.fullname" . }}
 {{- else -}}
 app.kubernetes.io/name: {{ include "berth.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -51,9 +52,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* What the values ask for and the product cannot do yet: refused by name, with what to do instead. */}}
 {{- define "berth.refuse" -}}
-{{- if .Values.eniConfig.create -}}
-{{- fail "eniConfig.create=true: custom networking does not exist yet; tag subnets with kubernetes.io/role/cni=1 instead" -}}
-{{- end -}}
 {{- if .Values.cniConfig.enabled -}}
 {{- fail "cniConfig.enabled=true: the agent writes the CNI configuration itself; set env.ENABLE_BANDWIDTH_PLUGIN, env.POD_MTU or env.AWS_VPC_K8S_CNI_VETHPREFIX instead" -}}
 {{- end -}}
