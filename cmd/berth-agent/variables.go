@@ -61,7 +61,7 @@ func poolVariables() []variable {
 		{"WARM_ENI_TARGET", "1", groupPool, wholeFrom0, warn, "Free interfaces' worth of addresses that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmENI })},
 		{"WARM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Free addresses that are kept ready.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmIP })},
 		{"MINIMUM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Least number of addresses on the node, used and free together.", integer(0, maxInt, func(c *config) *int { return &c.ipam.MinimumIP })},
-		{"WARM_PREFIX_TARGET", "1", groupPool, wholeFrom0, warn, "Free prefixes that are kept ready. Of no effect while ENABLE_PREFIX_DELEGATION is false.", integer(0, maxInt, func(*config) *int { return new(int) })},
+		{"WARM_PREFIX_TARGET", "1", groupPool, wholeFrom0, warn, "Free prefixes that are kept ready. Of no effect while ENABLE_PREFIX_DELEGATION is false.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmPrefix })},
 		{"MAX_ENI", "-1", groupPool, "a whole number; below 1: only the instance type limits", warn, "Most interfaces of the node, those that the agent does not manage included.", integer(-maxInt, maxInt, func(c *config) *int { return &c.ipam.MaxENI })},
 		{"IP_COOLDOWN_PERIOD", "30", groupPool, "seconds, a whole number from 0", stop, "How long the address of a deleted pod is not given to another one. It survives a restart of the agent.", seconds(0, maxInt, func(c *config) *time.Duration { return &c.ipam.Cooldown })},
 	}

@@ -96,11 +96,11 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 	case ipam.ReadMetadata:
 		r.Metadata, r.Err = metadata.ENIs(ctx)
 	case ipam.ReadVPC:
-		r.Blocks, r.Groups, r.Err = metadata.Refresh(ctx, inst.PrimaryMAC)
+		r.CIDRs, r.Groups, r.Err = metadata.Refresh(ctx, inst.PrimaryMAC)
 	case ipam.CreateENI:
 		r.ENI, r.Err = cloud.CreateENI(ctx, CreateENI{
 			Token: a.Create.Token, Subnet: a.Create.Subnet, Groups: a.Create.Groups, Description: a.Create.Description,
-			Tags: a.Create.Tags, Want: vpc.Want{Count: a.Create.Secondary},
+			Tags: a.Create.Tags, Primary: a.Create.Primary, Want: a.Create.Want,
 		})
 	case ipam.AttachENI:
 		r.Attachment, r.Err = cloud.AttachENI(ctx, AttachENI{ENI: a.ENI, Instance: inst.ID, DeviceIndex: a.Device, NetworkCard: a.Card})
@@ -111,11 +111,9 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 	case ipam.SetGroups:
 		r.Err = cloud.SetGroups(ctx, a.ENI, a.Groups)
 	case ipam.AssignAddresses:
-		var blocks []vpc.Block
-		blocks, r.Err = cloud.Assign(ctx, a.ENI, vpc.Want{Count: a.Count})
-		r.Addrs, _ = vpc.Split(blocks)
+		r.Assigned, r.Err = cloud.Assign(ctx, a.ENI, a.Want)
 	case ipam.UnassignAddresses:
-		r.Err = cloud.Unassign(ctx, a.ENI, vpc.Blocks(a.Addrs, nil))
+		r.Err = cloud.Unassign(ctx, a.ENI, a.Blocks)
 	case ipam.DetachENI:
 		r.Err = cloud.DetachENI(ctx, a.ENI, a.Attachment)
 	case ipam.DeleteENI, ipam.DeleteLeaked:

@@ -66,22 +66,25 @@ type Node struct {
 	work  sync.WaitGroup
 
 	// What follows belongs to the loop's goroutine.
-	ctx     context.Context //nolint:containedctx // the loop's own, for the workers that it starts
-	state   *ipam.State     // nil until the start is over
-	boot    string          // what the start waits for
-	adds    map[ipam.Key]*addCall
-	early   []*addCall // ADDs that came before the start was over
-	busy    map[ipam.Key][]func()
-	wiring  int
-	wireQ   []func()
-	host    hostState
-	plan    ipam.Plan
-	acting  int
-	said    map[ipam.Key]ipam.Why
-	lost    []ipam.Allocation      // whose address EC2 does not list any more
-	gone    map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
-	isReady bool
-	damage  string
+	ctx    context.Context //nolint:containedctx // the loop's own, for the workers that it starts
+	state  *ipam.State     // nil until the start is over
+	boot   string          // what the start waits for
+	adds   map[ipam.Key]*addCall
+	early  []*addCall // ADDs that came before the start was over
+	busy   map[ipam.Key][]func()
+	wiring int
+	wireQ  []func()
+	host   hostState
+	plan   ipam.Plan
+	acting int
+	said   map[ipam.Key]ipam.Why
+	toldOf []ipam.Problem // of which the cluster was told
+	// settingsTold: the cluster was told of settings, and hears also when they are gone.
+	settingsTold bool
+	lost         []ipam.Allocation      // whose address EC2 does not list any more
+	gone         map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
+	isReady      bool
+	damage       string
 }
 
 // New returns a node that Run starts.
@@ -251,8 +254,9 @@ func (n *Node) observeCluster() {
 		return
 	}
 	if facts, ok := n.ports.Cluster.Node(); ok {
-		n.state.MaxPods, n.state.Unschedulable = facts.MaxPods, !facts.Schedulable
+		n.follow(facts)
 	}
+	n.tellProblems()
 }
 
 // compact shortens the journal when it has grown.

@@ -50,13 +50,14 @@ type ReportENI struct {
 
 // ReportAddress is a secondary address.
 type ReportAddress struct {
-	IP         netip.Addr `json:"ip"`
-	Phase      ipam.Phase `json:"phase"`
-	Pod        *ipam.Pod  `json:"pod,omitempty"`
-	AssignedAt time.Time  `json:"assignedAt,omitzero"`
-	FreedAt    time.Time  `json:"freedAt,omitzero"`
-	Until      time.Time  `json:"until,omitzero"`
-	Missing    bool       `json:"missing,omitempty"` // EC2 does not list it
+	IP         netip.Addr   `json:"ip"`
+	Prefix     netip.Prefix `json:"prefix,omitzero"` // that it came in
+	Phase      ipam.Phase   `json:"phase"`
+	Pod        *ipam.Pod    `json:"pod,omitempty"`
+	AssignedAt time.Time    `json:"assignedAt,omitzero"`
+	FreedAt    time.Time    `json:"freedAt,omitzero"`
+	Until      time.Time    `json:"until,omitzero"`
+	Missing    bool         `json:"missing,omitempty"` // EC2 does not list it
 }
 
 // ReportSubnet is a subnet of the node's zone.
@@ -128,12 +129,17 @@ func (n *Node) reportENI(e *ipam.ENI) ReportENI {
 		ID: e.ID, MAC: e.MAC, Subnet: e.Subnet, SubnetCIDR: e.SubnetCIDR, Address: e.Primary, DeviceIndex: e.DeviceIndex, Card: e.Card,
 		Type: e.Type, Phase: e.Phase, Primary: e.IsPrimary(), Managed: e.Managed, Barred: e.Barred, Configured: e.Configured,
 	}
-	for _, a := range e.Sorted() {
-		ra := ReportAddress{IP: a.IP, Phase: a.Phase, FreedAt: a.FreedAt, Until: a.Until, Missing: !a.MissingSince.IsZero()}
-		if alloc, ok := n.state.Allocation(a.Owner); ok && a.Phase == ipam.InUse {
-			ra.Pod, ra.AssignedAt = &alloc.Pod, alloc.At
+	for _, b := range e.Sorted() {
+		for _, a := range b.Addresses() {
+			ra := ReportAddress{IP: a.IP, Phase: a.Phase, FreedAt: a.FreedAt, Until: a.Until, Missing: !b.MissingSince.IsZero()}
+			if b.IsPrefix() {
+				ra.Prefix = b.CIDR()
+			}
+			if alloc, ok := n.state.Allocation(a.Owner); ok && a.Phase == ipam.InUse {
+				ra.Pod, ra.AssignedAt = &alloc.Pod, alloc.At
+			}
+			r.Addresses = append(r.Addresses, ra)
 		}
-		r.Addresses = append(r.Addresses, ra)
 	}
 	return r
 }

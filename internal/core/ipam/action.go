@@ -43,13 +43,16 @@ const (
 	Starting        Why = "starting"
 	PodsWaiting     Why = "pods-waiting"
 	WarmTarget      Why = "warm-target"
+	PodsBound       Why = "pods-bound"          // pods are bound to the node and have not asked yet
+	AheadOfDemand   Why = "ahead-of-demand"     // as many more as came lately
+	OtherMode       Why = "other-mode"          // a single address where prefixes are asked for, or the other way round
 	Unfinished      Why = "unfinished"          // finishes what was begun
 	BeforeRelease   Why = "read-before-release" // nothing is given back on an old view
 	AfterDoubt      Why = "outcome-unknown"
 	Resync          Why = "resync"
 	Excess          Why = "excess"
 	InterfaceEmpty  Why = "interface-empty"
-	SubnetExcluded  Why = "subnet-excluded"
+	SubnetExcluded  Why = "subnet-excluded" // by its tags, or by custom networking
 	GroupsChanged   Why = "security-groups-changed"
 	LeakedInterface Why = "leaked-interface"
 	NoSlot          Why = "no-interface-slot"
@@ -65,8 +68,8 @@ type Action struct {
 	Attachment vpc.AttachmentID
 	Device     int
 	Card       int
-	Count      int
-	Addrs      []netip.Addr
+	Want       vpc.Want    // AssignAddresses
+	Blocks     []vpc.Block // UnassignAddresses
 	Tags       vpc.Tags
 	Groups     []vpc.SecurityGroupID
 	Create     *Pending
@@ -91,13 +94,13 @@ func (a Action) String() string {
 	}
 	switch a.Kind {
 	case CreateENI:
-		fmt.Fprintf(&b, " in %s with %d", a.Create.Subnet, a.Create.Secondary)
+		fmt.Fprintf(&b, " in %s with %s", a.Create.Subnet, a.Create.Want)
 	case AttachENI:
 		fmt.Fprintf(&b, " at %d", a.Device)
 	case AssignAddresses:
-		fmt.Fprintf(&b, " +%d", a.Count)
+		fmt.Fprintf(&b, " +%s", a.Want)
 	case UnassignAddresses:
-		fmt.Fprintf(&b, " %v", a.Addrs)
+		fmt.Fprintf(&b, " %v", a.Blocks)
 	default:
 	}
 	fmt.Fprintf(&b, ": %s", a.Why)
@@ -112,11 +115,11 @@ type Result struct {
 	ENIs       []vpc.ENI // reads of interfaces; ReadENI gives none when it does not exist
 	Subnets    []vpc.Subnet
 	Metadata   []vpc.MetadataENI
-	Blocks     []netip.Prefix        // ReadVPC
+	CIDRs      []netip.Prefix        // ReadVPC
 	Groups     []vpc.SecurityGroupID // ReadVPC
 	ENI        vpc.ENI               // CreateENI
 	Attachment vpc.AttachmentID
-	Addrs      []netip.Addr // AssignAddresses
+	Assigned   []vpc.Block // AssignAddresses
 }
 
 // Plan is what to do now, why pods wait, and when to look again.

@@ -20,7 +20,7 @@ func (s *State) observeLeaked(list []vpc.ENI, askedAt time.Time) []Record {
 		e := &ENI{
 			ENI: seen, Interface: s.book.Add(seen.ID, askedAt), Phase: Created, Managed: true, Tagged: s.hasTags(seen.Tags), SeenAt: askedAt,
 		}
-		s.book.Observe(e.Interface, seen.Secondary, askedAt)
+		s.book.Observe(e.Interface, seen.Assigned(), askedAt)
 		s.addENI(e)
 		s.applySubnet(e)
 		records = append(records, e.record())

@@ -29,6 +29,7 @@ func (s *State) Add(pod Pod, now time.Time) (Granted, bool) {
 	}
 	s.book.Thaw(now)
 	if !s.waits(pod.Key) {
+		s.demand.Came(now)
 		if len(s.waiting) == 0 {
 			if g, ok := s.grant(pod, now); ok {
 				return g, true
@@ -69,22 +70,26 @@ func (s *State) waits(k Key) bool {
 // Waiting returns the pods that wait, in order of arrival.
 func (s *State) Waiting() []Demand { return slices.Clone(s.waiting) }
 
-// grant takes the best free address: on the interface with most addresses in use, so that the others empty.
+// grant takes the best free address: of a block that suits the mode, on the interface with most addresses in use, so that
+// the others empty.
 func (s *State) grant(pod Pod, now time.Time) (Granted, bool) {
 	if !s.Ready() {
 		return Granted{}, false
 	}
 	var best *ledger.Address
 	var from *ENI
-	most := -1
+	most, suiting := -1, false
 	for _, e := range s.order {
 		if !e.serves() {
 			continue
 		}
-		if used := e.Count(InUse, Held); used > most {
-			if a := e.Best(); a != nil {
-				best, from, most = a, e, used
-			}
+		a := e.Best(func(b *ledger.Block) bool { return s.suits(e, b) })
+		if a == nil {
+			continue
+		}
+		suits, used := s.suits(e, a.Block), e.Count(InUse, Held)
+		if suits && !suiting || suits == suiting && used > most {
+			best, from, most, suiting = a, e, used, suits
 		}
 	}
 	if best == nil {
@@ -138,7 +143,7 @@ func (s *State) Lost() []Allocation {
 	gone := func(since time.Time) bool { return !since.IsZero() && s.enisRead.Sub(since) >= missingFor }
 	var lost []Allocation
 	for _, al := range s.Allocations() {
-		if e, a := s.enis[al.ENI], s.book.Find(al.Addr); (a != nil && gone(a.MissingSince)) || (e != nil && gone(e.MissingSince)) {
+		if e, b := s.enis[al.ENI], s.book.Block(al.Addr); (b != nil && gone(b.MissingSince)) || (e != nil && gone(e.MissingSince)) {
 			lost = append(lost, al)
 		}
 	}

@@ -4,17 +4,25 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
-	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // Config is what the operator set. Zero values are meaningful as documented; Defaults gives the manifest's.
 type Config struct {
-	// WarmENI is WARM_ENI_TARGET: that many interfaces' worth of addresses are kept free. Ignored when WarmIP or MinimumIP is set.
+	// WarmENI is WARM_ENI_TARGET: that many interfaces' worth of addresses are kept free. Ignored when WarmIP or MinimumIP is
+	// set, and in prefix mode. target.NotSet: the pool follows the demand.
 	WarmENI int
 	// WarmIP is WARM_IP_TARGET, MinimumIP is MINIMUM_IP_TARGET; 0 is unset.
 	WarmIP    int
 	MinimumIP int
+	// WarmPrefix is WARM_PREFIX_TARGET: in prefix mode that many prefixes' worth of addresses are kept free. Ignored when
+	// WarmIP or MinimumIP is set. target.NotSet: the pool follows the demand.
+	WarmPrefix int
+	// Prefixes is ENABLE_PREFIX_DELEGATION: interfaces get /28 prefixes, if the instance type takes them.
+	Prefixes bool
+	// CustomNetworking is AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: interfaces lie where an ENIConfig says, and the primary one
+	// gives no addresses to pods.
+	CustomNetworking bool
 	// MaxENI is MAX_ENI; below 1 only the instance type limits.
 	MaxENI int
 	// Cooldown is IP_COOLDOWN_PERIOD.
@@ -29,13 +37,8 @@ type Config struct {
 	ReadEC2 bool
 	// Discovery is ENABLE_SUBNET_DISCOVERY.
 	Discovery bool
-	// Prefixes is ENABLE_PREFIX_DELEGATION: interfaces get /28 prefixes in place of single addresses.
-	Prefixes   bool
-	WarmPrefix int // WARM_PREFIX_TARGET: that many prefixes' worth of addresses are kept free. Ignored when WarmIP or MinimumIP is set.
 	// ReservePrefixes: parts of subnets are set aside for prefixes. It comes from resources only, no variable sets it.
 	ReservePrefixes bool
-	// CustomNetworking is AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: secondary interfaces are made where the node's ENIConfig says.
-	CustomNetworking bool
 	// CleanLeaked is DISABLE_LEAKED_ENI_CLEANUP=false.
 	CleanLeaked bool
 	// Cluster is CLUSTER_NAME.
@@ -47,13 +50,9 @@ type Config struct {
 // Defaults returns the configuration that the manifest gives.
 func Defaults() Config {
 	return Config{
-		WarmENI: 1, MaxENI: -1, Cooldown: 30 * time.Second,
+		WarmENI: 1, WarmPrefix: 1, MaxENI: -1, Cooldown: 30 * time.Second,
 		ManageUntagged: true, Provision: true, ReadEC2: true, Discovery: true, CleanLeaked: true,
 	}
-}
-
-func (c Config) targets() target.Warm {
-	return target.Warm{ENIs: c.WarmENI, IPs: c.WarmIP, Minimum: c.MinimumIP}
 }
 
 // Times that are not settings.

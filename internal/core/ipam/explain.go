@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -16,6 +17,8 @@ const (
 	LastSlotKept     Why = "last-slot-kept"        // no usable subnet can fill the node's last interface
 	Unschedulable    Why = "node-unschedulable"    // and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false
 	ProvisioningOff  Why = "provisioning-disabled" // DISABLE_NETWORK_RESOURCE_PROVISIONING
+	NoENIConfig      Why = "no-eniconfig"          // custom networking is on, and the node's ENIConfig does not exist or names no subnet
+	ENIConfigSubnet  Why = "eniconfig-subnet"      // it names a subnet that interfaces of this node cannot lie in
 	EC2Throttled     Why = "ec2-throttled"
 	EC2Denied        Why = "ec2-not-authorized"
 	EC2Failing       Why = "ec2-failing"
@@ -54,6 +57,8 @@ func (s *State) blocked(t Tally, promised int, now time.Time) Why {
 		return ProvisioningOff
 	case s.holdsGrowth():
 		return Unschedulable
+	case s.Config.CustomNetworking && s.custom.Subnet == "":
+		return NoENIConfig
 	case t.Coming+promised >= t.Waiting:
 		why = Coming
 	default:
@@ -91,10 +96,19 @@ func (s *State) noRoom(t Tally) Why {
 		return NodeFull
 	case !s.zone.Told():
 		return Starting
+	case s.Config.CustomNetworking && !s.customUsable():
+		return ENIConfigSubnet
 	case slots == 1 && s.zone.Best() > 1:
 		return LastSlotKept
 	}
 	return SubnetsFull
+}
+
+// customUsable tells whether the subnet that custom networking names is one that interfaces of this node can lie in.
+func (s *State) customUsable() bool {
+	sn, ok := s.zone.Find(s.custom.Subnet)
+	usable, _ := subnet.Judge(s.zone.Rules(), sn)
+	return ok && usable
 }
 
 // doubtful is how many addresses are held because the journal was lost.
@@ -111,7 +125,7 @@ func (s *State) doubtful() (n int) {
 func (s *State) Explain(p Plan) Blocked {
 	b := Blocked{Why: p.Blocked}
 	t := s.Tally()
-	capacity := max(s.MaxENIs()-s.unmanaged(), 0) * s.perENI()
+	capacity := s.Capacity()
 	switch p.Blocked {
 	case Starting:
 		b.Detail = "EC2 has not answered for the node's interfaces and subnets yet"
@@ -132,6 +146,10 @@ func (s *State) Explain(p Plan) Blocked {
 	case NodeFull:
 		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
 		b.Hint = "lower the kubelet's max-pods or use a larger instance type"
+	case NoENIConfig:
+		b.Detail, b.Hint = s.explainENIConfig()
+	case ENIConfigSubnet:
+		b.Detail, b.Hint = s.explainCustomSubnet(), s.editENIConfig()
 	case LastSlotKept:
 		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.zone)
 		b.Hint = s.subnetHint()
@@ -149,16 +167,39 @@ func (s *State) Explain(p Plan) Blocked {
 	return b
 }
 
+// explainENIConfig says what is wrong with the node's ENIConfig.
+func (s *State) explainENIConfig() (detail, hint string) {
+	switch {
+	case s.custom.Name == "":
+		return "the Node object is not known yet, which says which ENIConfig counts", "check the agent's access to the API server"
+	case !s.custom.Found:
+		return fmt.Sprintf("there is no ENIConfig %s", s.custom.Name),
+			"create it, or label the node with vpc.amazonaws.com/externalEniConfig=<name of one>; kubectl get eniconfigs lists them"
+	}
+	return fmt.Sprintf("ENIConfig %s names no subnet", s.custom.Name), s.editENIConfig()
+}
+
+func (s *State) explainCustomSubnet() string {
+	return fmt.Sprintf("ENIConfig %s names %s, which is no available subnet of %s in %s that this account sees", s.custom.Name, s.custom.Subnet, s.Instance.VPC, s.Instance.Zone)
+}
+
+func (s *State) editENIConfig() string {
+	return fmt.Sprintf("kubectl edit eniconfig %s: spec.subnet", s.custom.Name)
+}
+
 func (s *State) subnetHint() string {
+	if s.Config.CustomNetworking {
+		return fmt.Sprintf("point spec.subnet of ENIConfig %s to a subnet in %s that has room", s.custom.Name, s.Instance.Zone)
+	}
 	return fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", s.Instance.Zone, s.Instance.VPC, vpc.TagCNIRole)
 }
 
-// addressSlots is how many addresses the attached interfaces could still take by the type's limit.
+// addressSlots is how many blocks the attached interfaces could still take by the type's limit.
 func (s *State) addressSlots() int {
 	n := 0
 	for _, e := range s.order {
 		if e.Managed && e.Phase == Attached && !e.Barred {
-			n += max(s.perENI()-len(e.Addresses), 0)
+			n += max(s.slots()-len(e.Blocks), 0)
 		}
 	}
 	return n

@@ -12,17 +12,18 @@ import (
 // Begin marks an action as in flight and returns what must be durable before it starts.
 func (s *State) Begin(a Action, now time.Time) []Record {
 	s.inflight[a.Key] = a
+	s.begun[a.Key] = now
 	e := s.enis[a.ENI]
 	if e != nil && a.Kind.Mutates() {
 		e.WroteAt = now
 	}
 	switch a.Kind {
 	case AssignAddresses:
-		s.zone.Take(e.Subnet, a.Count)
+		s.zone.Take(e.Subnet, a.Want.Size())
 		return nil
 	case CreateENI:
 		if s.pending[a.Create.Token] == nil {
-			s.zone.Take(a.Create.Subnet, a.Create.Secondary+1)
+			s.zone.Take(a.Create.Subnet, a.Create.Want.Size()+1)
 			s.pending[a.Create.Token] = a.Create
 			s.seq++
 		} // a repetition is recorded again: the first record may not have become durable
@@ -32,7 +33,7 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 		s.resort()
 		return []Record{e.record()}
 	case UnassignAddresses:
-		e.Leave(a.Addrs)
+		e.Leave(a.Blocks)
 		s.shrunkAt = now
 		return []Record{e.record()}
 	case DetachENI:
@@ -50,6 +51,8 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 // durable a crash leads back to before the result, from where reads find it again.
 func (s *State) Finish(a Action, r Result, now time.Time) []Record {
 	delete(s.inflight, a.Key)
+	took := now.Sub(s.begun[a.Key])
+	delete(s.begun, a.Key)
 	e := s.enis[a.ENI]
 	if e != nil && a.Kind.Mutates() {
 		e.WroteAt = now
@@ -58,6 +61,9 @@ func (s *State) Finish(a Action, r Result, now time.Time) []Record {
 		return s.failed(a, e, r.Err, now)
 	}
 	s.tries.Done(a.Key)
+	if a.Kind == AssignAddresses {
+		s.assignLead.Took(took)
+	}
 	if !a.Kind.Mutates() {
 		return s.finishRead(a, e, r, now)
 	}
@@ -76,7 +82,7 @@ func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 	case ReadLeaked:
 		return s.observeLeaked(r.ENIs, r.AskedAt)
 	case ReadVPC:
-		s.observeVPC(r.Blocks, r.Groups, r.AskedAt)
+		s.observeVPC(r.CIDRs, r.Groups, r.AskedAt)
 		return nil
 	default:
 		return s.observeMetadata(r.Metadata, r.AskedAt)
@@ -116,10 +122,10 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 	case SetGroups:
 		e.Groups, e.finishedAt = a.Groups, now
 	case AssignAddresses:
-		s.book.Gain(e.Interface, r.Addrs)
+		s.book.Gain(e.Interface, r.Assigned)
 	case UnassignAddresses:
-		s.book.Left(e.Interface, a.Addrs, now)
-		return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Addrs: a.Addrs, At: now}}}
+		s.book.Left(e.Interface, a.Blocks, now)
+		return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Blocks: a.Blocks, At: now}}}
 	case DetachENI: // EC2 answers before it is detached; a read tells
 		e.Dirty = false
 		s.tries.Postpone(a.Key, now.Add(5*time.Second))
@@ -139,7 +145,7 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	if e == nil {
 		e = &ENI{
 			ENI: seen, Interface: s.book.Add(seen.ID, now), Phase: Created, SubnetCIDR: p.SubnetCIDR, Managed: true, Tagged: true,
-			SeenAt: now, finishedAt: now,
+			SeenAt: now, finishedAt: now, begunAt: p.At,
 		}
 		if len(e.Tags) == 0 {
 			e.Tags = p.Tags
@@ -147,8 +153,9 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 		if e.Type == "" {
 			e.Type = vpc.ENITypeInterface
 		}
-		s.book.Gain(e.Interface, seen.Secondary)
+		s.book.Gain(e.Interface, seen.Assigned())
 		s.addENI(e)
+		s.applySubnet(e)
 	}
 	return []Record{e.record(), {Closed: &ClosedRecord{Token: p.Token, ENI: e.ID}}}
 }
@@ -169,7 +176,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	if e != nil && a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized {
 		e.Dirty = true
 	}
-	if a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized && code != vpc.SubnetFull && now.After(s.wantRead) {
+	if a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized && !lacks(code) && now.After(s.wantRead) {
 		s.wantRead = now
 	}
 	switch a.Kind {
@@ -211,29 +218,44 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	return nil
 }
 
+// lacks tells whether EC2 refused because the subnet does not have what was asked for.
+func lacks(code vpc.Code) bool {
+	return code == vpc.SubnetFull || code == vpc.PrefixFragmented || code == vpc.AddressTaken
+}
+
+// refused notes what a refusal tells of a subnet, and whether it does.
+func (s *State) refused(id vpc.SubnetID, want vpc.Want, code vpc.Code, now time.Time) bool {
+	switch {
+	case code == vpc.PrefixFragmented, code == vpc.SubnetFull && want.InPrefixes(): // single addresses may be there
+		s.zone.NoPrefix(id, now)
+	case code == vpc.SubnetFull:
+		s.zone.Refused(id, now)
+	}
+	return lacks(code)
+}
+
 func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 	if e == nil {
 		return
 	}
-	s.zone.Take(e.Subnet, -a.Count)
-	if code == vpc.SubnetFull {
-		s.zone.Refused(e.Subnet, now)
+	s.zone.Take(e.Subnet, -a.Want.Size())
+	if s.refused(e.Subnet, a.Want, code, now) {
 		e.Dirty = false
+		s.tries.Done(a.Key) // what is asked for next is another thing
 	}
 }
 
 // createFailed closes a refused creation, so that another subnet can be tried; an unknown outcome keeps its token.
 func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) []Record {
-	if code == vpc.SubnetFull {
-		s.zone.Refused(a.Create.Subnet, now)
+	if s.refused(a.Create.Subnet, a.Create.Want, code, now) {
 		s.tries.Done(a.Key)
 	}
 	if keep {
 		return nil
 	}
 	delete(s.pending, a.Create.Token)
-	s.zone.Take(a.Create.Subnet, -a.Create.Secondary-1)
-	if code != vpc.SubnetFull {
+	s.zone.Take(a.Create.Subnet, -a.Create.Want.Size()-1)
+	if !lacks(code) {
 		s.tries.Fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
 		s.lastKey = keyGrow
 	}

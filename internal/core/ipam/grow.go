@@ -11,13 +11,10 @@ import (
 
 // grow adds addresses: first on interfaces that have slots, then with new interfaces, side by side.
 func (p *planner) grow() {
-	if p.holdsGrowth() {
+	if p.holdsGrowth() || !p.told() {
 		return
 	}
-	if !p.restored && p.zone.ReadAt().IsZero() && !p.tries.Failed(keyReadSubnets) {
-		return // a first start waits for the tags once; an error lets it go on
-	}
-	need := p.Config.targets().Short(p.tally, p.perENI(), p.maxPods())
+	need := p.short
 	if need.Count <= 0 {
 		return
 	}
@@ -27,45 +24,103 @@ func (p *planner) grow() {
 	}
 }
 
+// told tells whether all is known that growth needs. A first start waits for the subnets' tags once, and an error lets it go
+// on; custom networking waits for an ENIConfig.
+func (p *planner) told() bool {
+	if p.Config.CustomNetworking && p.custom.Subnet == "" {
+		return false
+	}
+	return p.restored || !p.zone.ReadAt().IsZero() || p.tries.Failed(keyReadSubnets)
+}
+
 // holdsGrowth tells whether the node's pool is left as it is: no new pod will come.
 func (s *State) holdsGrowth() bool { return s.Unschedulable && !s.Config.ManageUnschedulable }
 
 // why says what growth is for.
-func why(need target.Short) Why {
-	if need.Demand > 0 {
+func (p *planner) why(need target.Short) Why {
+	switch {
+	case need.Demand > 0:
 		return PodsWaiting
+	case !p.warm.Follows():
+		return WarmTarget
+	case p.expected() > 0:
+		return PodsBound
 	}
-	return WarmTarget
+	return AheadOfDemand
 }
 
-// growExisting assigns addresses on interfaces that have room and returns what is still short.
+// growExisting assigns blocks on interfaces that have room and returns how many addresses are still short. In prefix mode
+// single addresses are for pods that wait, unless no subnet has a prefix left.
 func (p *planner) growExisting(need target.Short) int {
 	rest := need.Count
 	for _, e := range p.order {
-		room := p.assignable(e)
-		if rest <= 0 || room <= 0 {
-			continue
-		}
-		n := room
-		if !need.Fill {
-			n = min(room, rest)
-		}
-		refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
-		if e.Dirty {
-			p.needRead = AfterDoubt
-			if !refused {
-				rest -= n
-			}
-			continue
-		}
-		if p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: why(need), ENI: e.ID, Count: n}) {
-			p.planned[e.Subnet] += n
-		}
-		if !refused {
-			rest -= n // also when it waits for its turn: the slot is there
+		if !p.broken[e.Subnet] || !p.prefixes() || !p.warm.InPrefixes {
+			rest = p.growOn(e, need, rest)
 		}
 	}
-	return max(rest-p.comingRoom(), 0)
+	if spared := need.Count - need.Demand; rest > spared && p.warm.InPrefixes {
+		waiting := rest - spared
+		for _, e := range p.order {
+			if p.broken[e.Subnet] {
+				waiting = p.growOn(e, need, waiting)
+			}
+		}
+		rest = spared + waiting
+	}
+	return max(rest-p.comingRoom()-p.reclaimable(need), 0)
+}
+
+// growOn assigns blocks on one interface and returns what is left of rest.
+func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
+	if rest <= 0 || !p.assignable(e) {
+		return rest
+	}
+	n := rest
+	if need.Fill {
+		n = p.perENI()
+	}
+	want := p.fit(e.Subnet, n, p.slots()-len(e.Blocks))
+	if want.Slots() == 0 {
+		return rest
+	}
+	refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
+	switch {
+	case e.Dirty:
+		p.needRead = AfterDoubt
+	case p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: p.why(need), ENI: e.ID, Want: want}):
+		p.planned[e.Subnet] += want.Size()
+	}
+	if refused {
+		return rest
+	}
+	return rest - want.Size() // also when it waits for its turn: the slot is there
+}
+
+// fit is the request that brings n addresses, or as many as there are, to an interface with free slots in a subnet.
+func (p *planner) fit(id vpc.SubnetID, n, slots int) vpc.Want {
+	free, known := p.room(id)
+	if p.prefixes() && !p.broken[id] {
+		k := min(slots, (n+vpc.PrefixSize-1)/vpc.PrefixSize)
+		if known {
+			k = min(k, free/vpc.PrefixSize)
+		}
+		if k > 0 {
+			return vpc.Want{PrefixCount: k}
+		}
+	}
+	k := min(slots, n)
+	if known {
+		k = min(k, free)
+	}
+	return vpc.Want{Count: max(k, 0)}
+}
+
+// holds is how many addresses slots of an interface in a subnet hold.
+func (p *planner) holds(id vpc.SubnetID, slots int) int {
+	if p.broken[id] {
+		return slots
+	}
+	return slots * p.unit()
 }
 
 // comingRoom is how many more addresses interfaces can take once the call about them that is under way has ended: those
@@ -74,14 +129,15 @@ func (p *planner) growExisting(need target.Short) int {
 func (p *planner) comingRoom() int {
 	room := 0
 	add := func(sn vpc.SubnetID, slots int) {
+		n := p.holds(sn, slots)
 		if free, known := p.room(sn); known {
-			slots = min(slots, free)
+			n = min(n, free)
 		}
-		room += max(slots, 0)
+		room += max(n, 0)
 	}
 	for token, c := range p.pending {
 		if !p.tries.Failed("create/" + token) {
-			add(c.Subnet, p.perENI()-c.Secondary)
+			add(c.Subnet, p.slots()-c.Want.Slots())
 		}
 	}
 	for _, e := range p.order {
@@ -92,25 +148,45 @@ func (p *planner) comingRoom() int {
 		switch {
 		case e.Phase == Attached && flying,
 			(e.Phase == Created || e.Phase == Attaching) && !p.tries.Failed("attach/"+string(e.ID)):
-			add(e.Subnet, p.perENI()-len(e.Addresses)-assign.Count)
+			add(e.Subnet, p.slots()-len(e.Blocks)-assign.Want.Slots())
 		}
 	}
 	return room
 }
 
-// assignable is how many addresses can be added to an interface, by its slots and its subnet's room.
-func (p *planner) assignable(e *ENI) int {
-	if !e.Managed || e.Phase != Attached || e.Barred || !e.MissingSince.IsZero() || e.Type == vpc.ENITypeTrunk || e.Type == vpc.ENITypeEFAOnly {
+// reclaimable is how many addresses fit where blocks of the other kind are about to leave; a pod does not wait for that.
+func (p *planner) reclaimable(need target.Short) int {
+	n := 0
+	if need.Demand > 0 {
 		return 0
 	}
-	if _, flying := p.inflight["assign/"+string(e.ID)]; flying {
-		return 0 // what it adds is counted as coming
+	for _, e := range p.order {
+		if e.serves() {
+			n += p.holds(e.Subnet, len(p.others(e)))
+		}
 	}
-	slots := p.perENI() - len(e.Addresses)
-	if free, known := p.room(e.Subnet); known {
-		slots = min(slots, free)
+	return n
+}
+
+// assignable tells whether blocks can be added to an interface.
+func (p *planner) assignable(e *ENI) bool {
+	if !e.Managed || e.Phase != Attached || e.Barred || !e.MissingSince.IsZero() || e.Type == vpc.ENITypeTrunk || e.Type == vpc.ENITypeEFAOnly {
+		return false
 	}
-	return max(slots, 0)
+	_, flying := p.inflight["assign/"+string(e.ID)]
+	return !flying // what it adds is counted as coming
+}
+
+// roomOn is how many addresses can be added to an interface, by its slots and its subnet's room.
+func (p *planner) roomOn(e *ENI) int {
+	if !p.assignable(e) {
+		return 0
+	}
+	n := p.holds(e.Subnet, p.slots()-len(e.Blocks))
+	if free, listed := p.zone.Room(e.Subnet, p.now); listed {
+		n = min(n, free)
+	}
+	return max(n, 0)
 }
 
 // room is how many addresses a subnet has left for growth; known is false when nothing is known that would forbid it.
@@ -146,13 +222,13 @@ func (p *planner) growNew(need target.Short, rest int) {
 		return
 	}
 	for i := 0; rest > 0 && slots > 0; i++ {
-		sn, n, ok := p.place(need, rest, slots)
+		sn, want, ok := p.place(need, rest, slots)
 		if !ok {
 			p.wantSubnets()
 			return
 		}
-		p.create(sn, n, why(need), i)
-		rest -= n
+		p.create(sn, want, p.why(need), i)
+		rest -= want.Size()
 		slots--
 	}
 }
@@ -168,60 +244,77 @@ func (s *State) freeSlots() int {
 	return s.MaxENIs() - used
 }
 
-// place chooses the subnet of a new interface and how many addresses it brings.
+// place chooses the subnet of a new interface and what it brings.
 //
-// The fullest choice wins: the subnet with most room. For a warm target an interface is only spent on a subnet that can
-// fill it. For pods that wait a partly filled one will do, except in the node's last slot: that one is kept for a subnet
-// that can fill it, since the node could never grow again.
-func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, int, bool) {
-	per := p.perENI()
-	if per == 0 {
-		return vpc.Subnet{}, 0, false
+// The fullest choice wins: the subnet with most room, in prefix mode one that has prefixes. For a warm target an interface is
+// only spent on a subnet that can fill it. For pods that wait a partly filled one will do, except in the node's last slot:
+// that one is kept for a subnet that can fill it, since the node could never grow again.
+func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Want, bool) {
+	if p.slots() == 0 {
+		return vpc.Subnet{}, vpc.Want{}, false
 	}
-	want := per
-	if !need.Fill {
-		want = min(per, rest)
-	}
-	whole := p.wholeENI(rest)
-	for _, sn := range p.zone.Candidates(p.now) {
-		if sn.Free == subnet.Unknown { // EC2 will tell
-			sn.CIDR = p.primaryCIDR()
-			return sn, want, true
+	candidates := p.zone.Candidates(p.now)
+	for _, broken := range []bool{false, true} {
+		if broken && p.warm.InPrefixes && need.Demand == 0 {
+			break
 		}
-		free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
-		switch {
-		case free < 1:
-			continue
-		case (slots == 1 || need.Demand == 0) && free < whole:
-			continue
+		for _, sn := range candidates {
+			if p.broken[sn.ID] != broken {
+				continue
+			}
+			if want, ok := p.fitNew(sn, need, rest, slots); ok {
+				if sn.Free == subnet.Unknown {
+					sn.CIDR = p.primaryCIDR()
+				}
+				return sn, want, true
+			}
 		}
-		return sn, min(want, free), true
 	}
-	return vpc.Subnet{}, 0, false
+	return vpc.Subnet{}, vpc.Want{}, false
+}
+
+// fitNew is what a new interface in a subnet brings; ok is false when it is not worth it there.
+func (p *planner) fitNew(sn vpc.Subnet, need target.Short, rest, slots int) (want vpc.Want, ok bool) {
+	n := rest
+	if need.Fill {
+		n = p.perENI()
+	}
+	if sn.Free == subnet.Unknown { // EC2 will tell
+		return p.fit(sn.ID, n, p.slots()), true
+	}
+	free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
+	whole := min(p.wholeENI(rest), p.holds(sn.ID, p.slots()))
+	if free < 1 || (slots == 1 || need.Demand == 0) && free < whole {
+		return vpc.Want{}, false
+	}
+	p.planned[sn.ID]++
+	want = p.fit(sn.ID, n, p.slots())
+	p.planned[sn.ID]--
+	return want, want.Slots() > 0
 }
 
 // wholeENI is how many addresses fill an interface as far as this node can ever use them.
 func (s *State) wholeENI(rest int) int {
 	t := s.Tally()
-	still := max(s.maxPods()-t.InUse-t.Held-t.Free-t.Coming, rest)
+	still := max(s.maxPods()-t.InUse-t.Held-t.Free-t.Other-t.Coming, rest)
 	return min(s.perENI(), still)
 }
 
 // primaryCIDR is the block of the primary subnet, zero while unknown.
 func (s *State) primaryCIDR() netip.Prefix {
-	if e := s.enis[s.Instance.PrimaryENI]; e != nil {
+	if e := s.enis[s.Instance.PrimaryENI]; e != nil && !s.Config.CustomNetworking {
 		return e.SubnetCIDR
 	}
 	return netip.Prefix{}
 }
 
-func (p *planner) create(sn vpc.Subnet, n int, why Why, i int) {
+func (p *planner) create(sn vpc.Subnet, want vpc.Want, why Why, i int) {
 	tags := p.eniTags()
 	tags[vpc.TagENICreatedAt] = p.now.UTC().Format(time.RFC3339)
 	pending := &Pending{
-		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Secondary: n, Groups: p.Instance.Groups,
+		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Want: want, Groups: p.groups(sn.ID),
 		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now,
 	}
-	p.planned[sn.ID] += n + 1
+	p.planned[sn.ID] += want.Size() + 1
 	p.do(Action{Kind: CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
 }

@@ -84,7 +84,7 @@ func (s *State) observeENI(seen vpc.ENI, askedAt time.Time) (*ENI, bool) {
 	e.Tagged = s.hasTags(seen.Tags) || (lagging && e.Tagged)
 	e.DeleteOnTermination = e.DeleteOnTermination || (lagging && kept)
 	s.applySubnet(e)
-	return e, s.book.Observe(e.Interface, seen.Secondary, askedAt) || changed
+	return e, s.book.Observe(e.Interface, seen.Assigned(), askedAt) || changed
 }
 
 func (s *State) observeAttachment(e *ENI, a *vpc.Attachment, askedAt time.Time) bool {
@@ -231,24 +231,24 @@ func (s *State) underWay() map[vpc.SubnetID]int {
 	n := make(map[vpc.SubnetID]int)
 	for _, a := range s.inflight {
 		if e := s.enis[a.ENI]; a.Kind == AssignAddresses && e != nil {
-			n[e.Subnet] += a.Count
+			n[e.Subnet] += a.Want.Size()
 		}
 	}
 	for _, p := range s.pending {
-		n[p.Subnet] += p.Secondary + 1
+		n[p.Subnet] += p.Want.Size() + 1
 	}
 	return n
 }
 
 // applySubnet takes over what the subnet says of its interface: its block and whether it is barred.
 func (s *State) applySubnet(e *ENI) bool {
-	sn, ok := s.zone.Find(e.Subnet)
-	if !ok {
-		return false
+	barred, cidr := e.Barred, e.SubnetCIDR
+	if sn, ok := s.zone.Find(e.Subnet); ok {
+		barred, cidr = subnet.Barred(s.zone.Rules(), sn), sn.CIDR
 	}
-	barred := subnet.Barred(s.zone.Rules(), sn)
-	changed := barred != e.Barred || sn.CIDR != e.SubnetCIDR
-	e.Barred, e.SubnetCIDR = barred, sn.CIDR
+	barred = barred || s.Config.CustomNetworking && e.primary
+	changed := barred != e.Barred || cidr != e.SubnetCIDR
+	e.Barred, e.SubnetCIDR = barred, cidr
 	return changed
 }
 
@@ -277,7 +277,7 @@ func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) (reco
 	}
 	if s.Config.ReadEC2 && s.restored && !s.Ready() { // a pool of the journal's interfaces while EC2 does not answer
 		for _, e := range s.order { // what metadata does not confirm waits; nothing is taken from it alone, or given back on it
-			e.Confirm(shown[e.ID].Addresses, s.startedAt)
+			e.Confirm(shown[e.ID].Assigned(), s.startedAt)
 		}
 		s.provisional = true
 	}
@@ -293,7 +293,7 @@ func (s *State) asEC2(list []vpc.MetadataENI) []vpc.ENI {
 		}
 		seen = append(seen, vpc.ENI{
 			ID: m.ID, MAC: m.MAC, Subnet: m.Subnet, VPC: s.Instance.VPC, Zone: s.Instance.Zone, Type: vpc.ENITypeInterface,
-			Primary: m.Addresses[0], Secondary: m.Addresses[1:],
+			Primary: m.Addresses[0], Secondary: m.Addresses[1:], Prefixes: m.Prefixes,
 			Attachment: &vpc.Attachment{Instance: s.Instance.ID, DeviceIndex: m.DeviceIndex, NetworkCard: m.NetworkCard, State: vpc.Attached, DeleteOnTermination: true},
 		})
 	}
@@ -306,14 +306,15 @@ func (s *State) differs(e *ENI, m vpc.MetadataENI, askedAt time.Time) bool {
 		_, dead := s.gone[m.ID]
 		return !dead
 	}
-	for _, ip := range m.Addresses {
-		if ip != e.Primary && e.Addresses[ip] == nil && !s.book.Removed(m.ID, ip) {
+	blocks := m.Assigned()
+	for _, id := range blocks {
+		if e.Blocks[id] == nil && !s.book.Removed(m.ID, id) {
 			return true
 		}
 	}
-	for ip, a := range e.Addresses { // one that EC2 left out is back, or somebody took one away
-		shown := slices.Contains(m.Addresses, ip)
-		if missing := a.Doubt == ledger.NotListed; shown && missing || !shown && !missing && e.settled(askedAt) {
+	for id, b := range e.Blocks { // one that EC2 left out is back, or somebody took one away
+		shown := slices.Contains(blocks, id)
+		if missing := b.Doubt == ledger.NotListed; shown && missing || !shown && !missing && e.settled(askedAt) {
 			return true
 		}
 	}

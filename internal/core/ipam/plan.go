@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -30,14 +31,23 @@ type planner struct {
 	needRead    Why
 	needSubnets time.Duration
 	tally       Tally
+	warm        target.Warm
+	short       target.Short
 	// planned is what this plan takes from each subnet.
 	planned map[vpc.SubnetID]int
 }
 
-// Plan computes what to do now. It changes nothing but cooling periods that are over.
+// Plan computes what to do now. It changes nothing but what time alone changes: cooling periods that are over, measurements
+// that are complete, words of EC2 that have grown old.
 func (s *State) Plan(now time.Time) Plan {
 	s.book.Thaw(now)
-	p := &planner{State: s, now: now, tally: s.Tally(), planned: make(map[vpc.SubnetID]int)}
+	s.measure(now)
+	s.breakSubnets(now)
+	p := &planner{State: s, now: now, tally: s.Tally(), warm: s.targets(now), planned: make(map[vpc.SubnetID]int)}
+	for _, e := range s.order {
+		p.tally.Assignable += p.roomOn(e)
+	}
+	p.short = p.warm.Short(p.tally, s.perENI(), s.maxPods())
 	p.readMetadata(p.metadataInterval())
 	p.readVPC()
 	if s.Config.ReadEC2 {
@@ -188,12 +198,12 @@ func (p *planner) complete(e *ENI) {
 	if !e.Tagged {
 		p.do(Action{Kind: TagENI, Key: "tag/" + id, Why: Unfinished, ENI: e.ID, Tags: p.eniTags()})
 	}
-	groups := p.Instance.Groups
+	groups := p.groups(e.Subnet)
 	if !e.primary && len(groups) > 0 && len(e.Groups) > 0 && !sameGroups(e.Groups, groups) {
 		p.do(Action{Kind: SetGroups, Key: "groups/" + id, Why: GroupsChanged, ENI: e.ID, Groups: groups})
 	}
 	if leaving := e.Leaving(); len(leaving) > 0 && p.tally.Waiting == 0 {
-		p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + id, Why: Unfinished, ENI: e.ID, Addrs: leaving})
+		p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + id, Why: Unfinished, ENI: e.ID, Blocks: leaving})
 	}
 }
 
@@ -306,9 +316,9 @@ func (p *planner) decided(f func(time.Time)) {
 		if !e.MissingSince.IsZero() {
 			f(e.MissingSince.Add(missingFor))
 		}
-		for _, a := range e.Addresses {
-			if a.Doubt == ledger.NotListed {
-				f(a.MissingSince.Add(missingFor))
+		for _, b := range e.Blocks {
+			if b.Doubt == ledger.NotListed {
+				f(b.MissingSince.Add(missingFor))
 			}
 		}
 	}
@@ -318,9 +328,9 @@ func (p *planner) decided(f func(time.Time)) {
 func (p *planner) promised() int {
 	n := 0
 	for _, a := range p.plan.Actions {
-		n += a.Count
+		n += a.Want.Size()
 		if a.Create != nil && p.pending[a.Create.Token] == nil {
-			n += a.Create.Secondary
+			n += a.Create.Want.Size()
 		}
 	}
 	if short := p.tally.Waiting - p.tally.Coming - n; short > 0 { // what interfaces that are being made can still take

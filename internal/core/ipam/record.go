@@ -37,7 +37,7 @@ type FreedRecord struct {
 	Until time.Time  `json:"until"`
 }
 
-// ENIRecord is an interface as last known. Addresses are all that it holds, the leaving ones included.
+// ENIRecord is an interface as last known. Addresses are all blocks that it holds, the leaving ones included.
 type ENIRecord struct {
 	ID           vpc.ENIID        `json:"id"`
 	MAC          string           `json:"mac"`
@@ -54,9 +54,9 @@ type ENIRecord struct {
 	Barred       bool             `json:"barred,omitempty"`
 	Tagged       bool             `json:"tagged,omitempty"`
 	KeptWithNode bool             `json:"deleteOnTermination,omitempty"`
-	Addresses    []netip.Addr     `json:"addresses,omitempty"`
-	Leaving      []netip.Addr     `json:"leaving,omitempty"`
-	Doubtful     []netip.Addr     `json:"doubtful,omitempty"`
+	Addresses    []vpc.Block      `json:"addresses,omitempty"` // prefixes among them
+	Leaving      []vpc.Block      `json:"leaving,omitempty"`
+	Doubtful     []vpc.Block      `json:"doubtful,omitempty"`
 }
 
 // GoneRecord says that an interface is no more.
@@ -71,11 +71,11 @@ type ClosedRecord struct {
 	ENI   vpc.ENIID `json:"eni,omitempty"`
 }
 
-// UnassignRecord says that addresses were given back to EC2 at At.
+// UnassignRecord says that blocks were given back to EC2 at At.
 type UnassignRecord struct {
-	ENI   vpc.ENIID    `json:"eni"`
-	Addrs []netip.Addr `json:"addrs"`
-	At    time.Time    `json:"at"`
+	ENI    vpc.ENIID   `json:"eni"`
+	Blocks []vpc.Block `json:"addrs"`
+	At     time.Time   `json:"at"`
 }
 
 // record is the interface's present record.
@@ -88,15 +88,13 @@ func (e *ENI) record() Record {
 	if e.Attachment != nil {
 		r.Attachment = e.Attachment.ID
 	}
-	for _, a := range e.Sorted() {
-		r.Addresses = append(r.Addresses, a.IP)
-		if a.Phase == Leaving {
-			r.Leaving = append(r.Leaving, a.IP)
-		}
-		if a.Doubt != "" {
-			r.Doubtful = append(r.Doubtful, a.IP)
+	for _, b := range e.Sorted() {
+		r.Addresses = append(r.Addresses, b.Block)
+		if b.Doubt != "" {
+			r.Doubtful = append(r.Doubtful, b.Block)
 		}
 	}
+	r.Leaving = e.Leaving()
 	return Record{ENI: r}
 }
 
@@ -123,14 +121,12 @@ func (s *State) Snapshot(now time.Time) []Record {
 		records = append(records, podRecord(a))
 	}
 	for _, e := range s.order {
-		for _, a := range e.Sorted() {
-			if a.Phase == Cooling {
-				records = append(records, Record{Freed: &FreedRecord{Addr: a.IP, At: a.FreedAt, Until: a.Until}})
-			}
+		for _, a := range e.Cooling() {
+			records = append(records, Record{Freed: &FreedRecord{Addr: a.IP, At: a.FreedAt, Until: a.Until}})
 		}
 	}
-	s.book.EachRemoved(func(eni vpc.ENIID, ip netip.Addr, at time.Time) {
-		records = append(records, Record{Unassign: &UnassignRecord{ENI: eni, Addrs: []netip.Addr{ip}, At: at}})
+	s.book.EachRemoved(func(eni vpc.ENIID, id vpc.Block, at time.Time) {
+		records = append(records, Record{Unassign: &UnassignRecord{ENI: eni, Blocks: []vpc.Block{id}, At: at}})
 	})
 	return records
 }
@@ -158,7 +154,7 @@ func (s *State) Restore(records []Record) {
 		case r.Doubt != nil:
 			s.book.RestoreDoubt(*r.Doubt, s.startedAt)
 		case r.Unassign != nil:
-			s.book.RestoreRemoved(r.Unassign.ENI, r.Unassign.Addrs, r.Unassign.At)
+			s.book.RestoreRemoved(r.Unassign.ENI, r.Unassign.Blocks, r.Unassign.At)
 		}
 	}
 	s.resort()

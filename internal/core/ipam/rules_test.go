@@ -200,14 +200,14 @@ func TestRule2AddressThatLeavesByADamagedJournalIsNotTakenFromALivePod(t *testin
 	records := w.state.Snapshot(w.now)
 
 	w.begin(records...)
-	w.state.SetLive(unassign.Addrs[:1], w.now)
+	w.state.SetLive([]netip.Addr{unassign.Blocks[0].First()}, w.now)
 	w.state.Doubt(w.now)
 	w.settleFor(3 * time.Minute)
-	if !contains(w.enis[0].Secondary, unassign.Addrs[0]) {
-		t.Errorf("%s was taken from a live pod", unassign.Addrs[0])
+	if !contains(w.enis[0].Secondary, unassign.Blocks[0].First()) {
+		t.Errorf("%s was taken from a live pod", unassign.Blocks[0].First())
 	}
-	if contains(w.enis[0].Secondary, unassign.Addrs[1]) {
-		t.Errorf("%s was not given back", unassign.Addrs[1])
+	if contains(w.enis[0].Secondary, unassign.Blocks[1].First()) {
+		t.Errorf("%s was not given back", unassign.Blocks[1].First())
 	}
 }
 

@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// shrink gives back what the targets do not ask for: single addresses above the address targets, and interfaces that are
-// empty. Never while a pod waits or addresses are coming, never on a read older than our last write, never what cools.
+// shrink gives back what the mode and the targets do not ask for: blocks of the other kind, blocks above the targets, and
+// interfaces that are empty. Never while a pod waits or addresses are coming, never on a read older than our last write, never what cools.
 func (p *planner) shrink() {
 	if p.tally.Waiting > 0 || p.holdsGrowth() {
 		return
@@ -19,7 +20,10 @@ func (p *planner) shrink() {
 	if p.releaseBarred() {
 		return
 	}
-	over := p.Config.targets().Excess(p.tally)
+	if p.releaseOthers() {
+		return
+	}
+	over := p.warm.Excess(p.tally)
 	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.shrunkAt) < shrinkEvery {
 		return
 	}
@@ -27,31 +31,64 @@ func (p *planner) shrink() {
 		if over <= 0 {
 			return
 		}
-		over -= p.release(e, over, Excess)
+		idle := slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return !p.suits(e, b) })
+		over -= p.release(e, idle, over, Excess)
 	}
 }
 
 // releaseBarred gives back the free addresses of interfaces whose subnet was excluded.
 func (p *planner) releaseBarred() bool {
 	for _, e := range p.order {
-		if e.Managed && e.Barred && e.Phase == Attached && e.MissingSince.IsZero() && p.release(e, len(e.Addresses), SubnetExcluded) > 0 {
+		if e.Managed && e.Barred && e.Phase == Attached && e.MissingSince.IsZero() && p.release(e, e.Idle(), len(e.Blocks), SubnetExcluded) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// release unassigns up to n free addresses of an interface and returns how many it counts as released.
-func (p *planner) release(e *ENI, n int, why Why) int {
-	addrs := e.Releasable(n)
-	if len(addrs) == 0 {
+// others are the idle blocks of an interface that are not of the mode's kind.
+func (p *planner) others(e *ENI) []*ledger.Block {
+	return slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return p.suits(e, b) })
+}
+
+// releaseOthers gives back what an earlier mode, or a time without prefixes, left: all that is idle once the targets hold
+// without it, and before that as much as the targets need slots for.
+func (p *planner) releaseOthers() bool {
+	room := 0
+	for _, e := range p.order {
+		room += p.roomOn(e)
+	}
+	for _, e := range p.order {
+		if !e.serves() {
+			continue
+		}
+		others := p.others(e)
+		n := len(others)
+		if p.short.Count > 0 {
+			n = min(n, (p.short.Count-room+p.unit()-1)/p.unit())
+		}
+		if n > 0 && p.release(e, others, n, OtherMode) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// release unassigns up to n idle blocks of an interface and returns how many it counts as released.
+func (p *planner) release(e *ENI, idle []*ledger.Block, n int, why Why) int {
+	var blocks []vpc.Block
+	for _, b := range idle[:min(n, len(idle))] {
+		blocks = append(blocks, b.Block)
+	}
+	if len(blocks) == 0 {
 		return 0
 	}
 	if !p.freshFor(e) {
-		return len(addrs)
+		return len(blocks)
 	}
-	p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Addrs: addrs})
-	return len(addrs)
+	slices.SortFunc(blocks, vpc.Block.Compare)
+	p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Blocks: blocks})
+	return len(blocks)
 }
 
 // freshFor tells whether EC2 was read after our last write to the interface, and asks for that read if not.
@@ -119,7 +156,13 @@ func (p *planner) freeable(e *ENI) (Why, bool) {
 	if e.Barred {
 		return SubnetExcluded, true
 	}
-	return InterfaceEmpty, p.Config.targets().Spare(p.tally, e.Count(Free), p.perENI())
+	free := 0
+	for _, a := range e.Addresses {
+		if a.Usable() && p.suits(e, a.Block) {
+			free++
+		}
+	}
+	return InterfaceEmpty, p.warm.Spare(p.tally, free, p.roomOn(e), p.perENI())
 }
 
 // busy tells whether an action on the interface is in flight.

@@ -60,10 +60,12 @@ type ENI struct {
 	primary bool
 	// Configured is set once the host's network serves it.
 	Configured bool
-	// Barred: its subnet was excluded; it gives no address and is emptied.
+	// Barred: its subnet was excluded, or custom networking wants interfaces elsewhere; it gives no address and is emptied.
 	Barred bool
-	SeenAt time.Time // first seen or attached, this run
-	ReadAt time.Time // when the last read that listed it was asked
+	// begunAt is when its creation began, until it serves.
+	begunAt time.Time
+	SeenAt  time.Time // first seen or attached, this run
+	ReadAt  time.Time // when the last read that listed it was asked
 	// finishedAt is when tags, groups or the termination flag were last written.
 	finishedAt time.Time
 	// Dirty: a write ended without a known outcome; nothing more is assigned before a read.
@@ -81,7 +83,8 @@ type Pending struct {
 	Token       string                `json:"token"`
 	Subnet      vpc.SubnetID          `json:"subnet"`
 	SubnetCIDR  netip.Prefix          `json:"subnetCidr"`
-	Secondary   int                   `json:"secondary"`
+	Primary     netip.Addr            `json:"primary,omitzero"` // its own address; not set when EC2 is to choose
+	Want        vpc.Want              `json:"want"`
 	Groups      []vpc.SecurityGroupID `json:"groups,omitempty"`
 	Description string                `json:"description"`
 	Tags        vpc.Tags              `json:"tags,omitempty"`
@@ -108,6 +111,17 @@ type State struct {
 	book    *ledger.Ledger // whose the addresses are
 	waiting []Demand
 
+	custom      Custom
+	demand      target.Demand
+	assignLead  target.Lead
+	attachLead  target.Lead
+	bound       []Bound
+	unscheduled int
+	// broken are the subnets that have no prefix left, as of the last plan.
+	broken map[vpc.SubnetID]bool
+	// begun is when an action in flight began.
+	begun map[string]time.Time
+
 	zone         *subnet.Zone
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
@@ -133,16 +147,15 @@ type State struct {
 
 // New returns the state of a node that knows nothing yet.
 func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
-	zone := subnet.NewZone(subnet.Rules{VPC: inst.VPC, Zone: inst.Zone, Primary: inst.Subnet, Cluster: cfg.Cluster, Discovery: cfg.Discovery})
-	return &State{
-		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now, zone: zone,
+	s := &State{
+		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now, zone: subnet.NewZone(subnet.Rules{}),
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), gone: make(map[vpc.ENIID]time.Time), book: ledger.New(cfg.Cooldown),
 		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), tries: pace.New(string(inst.ID)),
+		broken: make(map[vpc.SubnetID]bool), begun: make(map[string]time.Time),
 	}
+	s.rule()
+	return s
 }
-
-// perENI is how many pod addresses an interface holds.
-func (s *State) perENI() int { return max(s.Limits.IPv4PerENI-1, 0) }
 
 // MaxENIs is how many interfaces the node may have by its type and MAX_ENI. The unmanaged ones count, as they always did.
 func (s *State) MaxENIs() int {
@@ -192,11 +205,11 @@ func (s *State) Tally() Tally {
 	}
 	for _, a := range s.inflight {
 		if a.Kind == AssignAddresses {
-			t.Coming += a.Count
+			t.Coming += a.Want.Size()
 		}
 	}
 	for _, p := range s.pending {
-		t.Coming += p.Secondary
+		t.Coming += p.Want.Size()
 	}
 	return t
 }
@@ -214,13 +227,23 @@ func (s *State) tallyENI(e *ENI, t *Tally) {
 			t.Leaving++
 		case Free:
 			switch {
-			case a.Doubt == ledger.MaybeGone:
+			case a.Block.Doubt == ledger.MaybeGone:
 				t.Held++
-			case e.serves() && a.Usable():
+			case e.serves() && a.Usable() && s.suits(e, a.Block):
 				t.Free++
+			case e.serves() && a.Usable():
+				t.Other++
 			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()):
 				t.Coming++
 			}
+		}
+	}
+	if !e.serves() {
+		return
+	}
+	for _, b := range e.Blocks {
+		if b.Idle() && s.suits(e, b) {
+			t.Idle++
 		}
 	}
 }

@@ -27,6 +27,11 @@ type world struct {
 	// leaked is what a search for unattached interfaces finds.
 	leaked []vpc.ENI
 	next   byte
+	// prefixes is how many prefixes have been given out.
+	prefixes byte
+	// refusePrefixes, or in one subnet noPrefixIn: EC2 finds no prefix.
+	refusePrefixes bool
+	noPrefixIn     vpc.SubnetID
 	// refuse gives an error for an action, by kind.
 	refuse map[ipam.Kind]vpc.Code
 }
@@ -124,6 +129,10 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
 		return r
 	}
+	if w.fragmented(a) {
+		r.Err = &vpc.Error{Code: vpc.PrefixFragmented, Op: string(a.Kind), Err: errors.New("fragmented")}
+		return r
+	}
 	switch a.Kind {
 	case ipam.ReadENIs:
 		r.ENIs = w.attached()
@@ -138,28 +147,24 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 	case ipam.ReadSubnets:
 		r.Subnets = append([]vpc.Subnet{}, w.subs...)
 	case ipam.ReadVPC:
-		r.Blocks = w.blocks
+		r.CIDRs = w.blocks
 	case ipam.ReadMetadata:
 		for _, e := range w.attached() {
-			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...)})
+			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...), Prefixes: e.Prefixes})
 		}
 	case ipam.CreateENI:
 		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
-		for range a.Create.Secondary {
-			e.Secondary = append(e.Secondary, w.addr())
-		}
-		w.take(a.Create.Subnet, a.Create.Secondary+1)
+		w.assign(&e, a.Create.Want)
+		w.take(a.Create.Subnet, 1)
 		w.enis = append(w.enis, e)
 		r.ENI = e
 	case ipam.AttachENI:
 		r.Attachment = vpc.AttachmentID("attach-" + string(a.ENI))
 		w.eni(a.ENI).Attachment = &vpc.Attachment{ID: r.Attachment, Instance: "i-1", DeviceIndex: a.Device, State: vpc.Attached}
 	case ipam.AssignAddresses:
-		for range a.Count {
-			r.Addrs = append(r.Addrs, w.addr())
-		}
-		w.take(w.eni(a.ENI).Subnet, a.Count)
-		w.eni(a.ENI).Secondary = append(w.eni(a.ENI).Secondary, r.Addrs...)
+		r.Assigned = w.assign(w.eni(a.ENI), a.Want)
+	case ipam.SetGroups:
+		w.eni(a.ENI).Groups = a.Groups
 	case ipam.TagENI:
 		w.eni(a.ENI).Tags = a.Tags
 	case ipam.KeepENI:
@@ -170,17 +175,23 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 	return r
 }
 
+// fragmented tells whether EC2 refuses an action for lack of prefixes.
+func (w *world) fragmented(a ipam.Action) bool {
+	switch a.Kind {
+	case ipam.CreateENI:
+		return a.Create.Want.InPrefixes() && (w.refusePrefixes || a.Create.Subnet == w.noPrefixIn)
+	case ipam.AssignAddresses:
+		return a.Want.InPrefixes() && (w.refusePrefixes || w.eni(a.ENI).Subnet == w.noPrefixIn)
+	default:
+		return false
+	}
+}
+
 func (w *world) remove(a ipam.Action) {
 	switch a.Kind {
 	case ipam.UnassignAddresses:
 		e := w.eni(a.ENI)
-		var kept []netip.Addr
-		for _, ip := range e.Secondary {
-			if !contains(a.Addrs, ip) {
-				kept = append(kept, ip)
-			}
-		}
-		e.Secondary = kept
+		e.Secondary, e.Prefixes = vpc.Split(slices.DeleteFunc(e.Assigned(), func(b vpc.Block) bool { return slices.Contains(a.Blocks, b) }))
 	case ipam.DetachENI:
 		w.eni(a.ENI).Attachment = nil
 	default:
@@ -243,6 +254,21 @@ func (w *world) take(id vpc.SubnetID, n int) {
 			w.subs[i].Free -= n
 		}
 	}
+}
+
+// assign gives an interface what was asked for.
+func (w *world) assign(e *vpc.ENI, want vpc.Want) []vpc.Block {
+	addrs, prefixes := want.Addrs, want.Prefixes
+	for range want.Count {
+		addrs = append(addrs, w.addr())
+	}
+	for range want.PrefixCount {
+		w.prefixes++
+		prefixes = append(prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1 + w.prefixes/16, w.prefixes % 16 * 16}), vpc.PrefixBits))
+	}
+	e.Secondary, e.Prefixes = append(e.Secondary, addrs...), append(e.Prefixes, prefixes...)
+	w.take(e.Subnet, want.Size())
+	return vpc.Blocks(addrs, prefixes)
 }
 
 func (w *world) addr() netip.Addr {

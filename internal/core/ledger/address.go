@@ -46,7 +46,7 @@ const (
 	Leaving Phase = "leaving"
 )
 
-// Doubt says why EC2's word does not vouch for an address, empty when it does.
+// Doubt says why EC2's word does not vouch for a block, empty when it does.
 type Doubt string
 
 // The doubts.
@@ -57,40 +57,65 @@ const (
 	MaybeGone Doubt = "maybe-gone"
 )
 
-// Address is a secondary address of an interface.
+// Block is a block that EC2 assigned to an interface.
+type Block struct {
+	vpc.Block
+	Doubt        Doubt
+	MissingSince time.Time // when EC2 first left it out, while it does
+	addrs        []*Address
+}
+
+// Address is an address of a block.
 type Address struct {
 	IP    netip.Addr
 	Phase Phase
 	Owner Key       // while in use
 	Until time.Time // end of cooling
 	// FreedAt is when a pod last gave it back; zero when none had it.
-	FreedAt      time.Time
-	Doubt        Doubt
-	MissingSince time.Time // when EC2 first left it out, while it does
+	FreedAt time.Time
+	Block   *Block
 }
 
-// Usable tells whether an address may be given to a pod, or back.
-func (a *Address) Usable() bool { return a.Phase == Free && a.Doubt == "" }
+// Usable tells whether an address may be given to a pod.
+func (a *Address) Usable() bool { return a.Phase == Free && a.Block.Doubt == "" }
+
+// Count returns how many of the block's addresses are in one of the phases.
+func (b *Block) Count(phases ...Phase) int {
+	n := 0
+	for _, a := range b.addrs {
+		if slices.Contains(phases, a.Phase) {
+			n++
+		}
+	}
+	return n
+}
+
+// Addresses are the block's, in numerical order.
+func (b *Block) Addresses() []*Address { return b.addrs }
+
+// Idle tells whether the block may be given back: nothing of it is in use, held or cooling, and nothing is in doubt.
+func (b *Block) Idle() bool { return b.Doubt == "" && b.Count(Free) == len(b.addrs) }
 
 func (a *Address) cool(now, until time.Time) {
 	a.Phase, a.Owner, a.Until, a.FreedAt = Cooling, Key{}, until, now
 }
 
-// Interface holds the addresses of one interface. They may be read, and only the ledger changes them.
+// Interface holds the blocks of one interface. They may be read, and only the ledger changes them.
 type Interface struct {
-	Addresses map[netip.Addr]*Address
+	Blocks    map[vpc.Block]*Block
+	Addresses map[netip.Addr]*Address // of all blocks
 	// WroteAt is the start or end of our last write to the interface: what EC2 shows of it was read before, or counts.
 	WroteAt time.Time
 	id      vpc.ENIID
 }
 
-// Sorted returns the addresses in numerical order.
-func (i *Interface) Sorted() []*Address {
-	all := make([]*Address, 0, len(i.Addresses))
-	for _, a := range i.Addresses {
-		all = append(all, a)
+// Sorted returns the blocks in numerical order.
+func (i *Interface) Sorted() []*Block {
+	all := make([]*Block, 0, len(i.Blocks))
+	for _, b := range i.Blocks {
+		all = append(all, b)
 	}
-	slices.SortFunc(all, func(a, b *Address) int { return a.IP.Compare(b.IP) })
+	slices.SortFunc(all, func(a, b *Block) int { return a.Compare(b.Block) })
 	return all
 }
 
@@ -109,53 +134,124 @@ func (i *Interface) Count(phases ...Phase) int {
 func (i *Interface) Doubted(why Doubt) int {
 	n := 0
 	for _, a := range i.Addresses {
-		if a.Phase == Free && a.Doubt == why {
+		if a.Phase == Free && a.Block.Doubt == why {
 			n++
 		}
 	}
 	return n
 }
 
-// Best is the address to give next, nil when none is usable: the one that was given back longest ago, the never used ones
-// first.
-func (i *Interface) Best() *Address {
-	var best *Address
-	for _, a := range i.Addresses {
-		if a.Usable() && (best == nil || cmp.Or(a.FreedAt.Compare(best.FreedAt), a.IP.Compare(best.IP)) < 0) {
-			best = a
+// Cooling are the addresses that cool, in numerical order.
+func (i *Interface) Cooling() []*Address {
+	var list []*Address
+	for _, b := range i.Sorted() {
+		for _, a := range b.addrs {
+			if a.Phase == Cooling {
+				list = append(list, a)
+			}
 		}
+	}
+	return list
+}
+
+// Best is the address to give next, nil when none is usable: of the preferred blocks if they have any; there of the block
+// that pods use most, so that others empty; there the one that was given back longest ago, the never used ones first.
+func (i *Interface) Best(preferred func(*Block) bool) *Address {
+	var best *Address
+	rank := func(a *Address) (second bool, used int) { return !preferred(a.Block), a.Block.Count(InUse, Held) }
+	var bestSecond bool
+	var bestUsed int
+	for _, a := range i.Addresses {
+		if !a.Usable() {
+			continue
+		}
+		second, used := rank(a)
+		switch {
+		case best == nil, bestSecond && !second:
+		case second != bestSecond:
+			continue
+		case cmp.Or(cmp.Compare(bestUsed, used), a.FreedAt.Compare(best.FreedAt), a.IP.Compare(best.IP)) >= 0:
+			continue
+		}
+		best, bestSecond, bestUsed = a, second, used
 	}
 	return best
 }
 
-// Releasable are up to n addresses that may be given back to EC2: the highest, so that what stays is the low end.
-func (i *Interface) Releasable(n int) []netip.Addr {
-	var list []netip.Addr
-	for _, a := range slices.Backward(i.Sorted()) {
-		if a.Usable() && len(list) < n {
-			list = append(list, a.IP)
+// Idle are the blocks that may be given back to EC2: the highest first, so that what stays is the low end.
+func (i *Interface) Idle() []*Block {
+	return slices.DeleteFunc(slices.Collect(backward(i.Sorted())), func(b *Block) bool { return !b.Idle() })
+}
+
+func backward[T any](list []T) func(func(T) bool) {
+	return func(yield func(T) bool) {
+		for _, v := range slices.Backward(list) {
+			if !yield(v) {
+				return
+			}
 		}
 	}
-	slices.SortFunc(list, netip.Addr.Compare)
+}
+
+// Leaving are the blocks that are being given back.
+func (i *Interface) Leaving() []vpc.Block {
+	var list []vpc.Block
+	for _, b := range i.Sorted() {
+		if b.Count(Leaving) > 0 {
+			list = append(list, b.Block)
+		}
+	}
 	return list
 }
 
-// Leaving are the addresses that are being given back.
-func (i *Interface) Leaving() []netip.Addr {
-	var list []netip.Addr
-	for _, a := range i.Sorted() {
-		if a.Phase == Leaving {
-			list = append(list, a.IP)
+// Leave marks blocks as being given back, of which pods have nothing.
+func (i *Interface) Leave(blocks []vpc.Block) {
+	for _, id := range blocks {
+		b := i.Blocks[id]
+		if b == nil || b.Count(Free) < len(b.addrs) {
+			continue
 		}
-	}
-	return list
-}
-
-// Leave marks free addresses as being given back.
-func (i *Interface) Leave(addrs []netip.Addr) {
-	for _, ip := range addrs {
-		if a := i.Addresses[ip]; a != nil && a.Phase == Free {
+		for _, a := range b.addrs {
 			a.Phase = Leaving
 		}
+	}
+}
+
+// add adds a block whose addresses are new.
+func (i *Interface) add(id vpc.Block) *Block {
+	b := &Block{Block: id}
+	for _, ip := range id.Addrs() {
+		a := &Address{IP: ip, Phase: Free, Block: b}
+		b.addrs = append(b.addrs, a)
+		i.Addresses[ip] = a
+	}
+	i.Blocks[id] = b
+	return b
+}
+
+// drop forgets the block with an address, if there is one.
+func (i *Interface) drop(ip netip.Addr) {
+	a := i.Addresses[ip]
+	if a == nil {
+		return
+	}
+	delete(i.Blocks, a.Block.Block)
+	for _, other := range a.Block.addrs {
+		delete(i.Addresses, other.IP)
+	}
+}
+
+// overlaps tells whether an interface has something of a block.
+func (i *Interface) overlaps(id vpc.Block) bool {
+	if i.Blocks[id] != nil {
+		return true
+	}
+	return slices.ContainsFunc(id.Addrs(), func(ip netip.Addr) bool { return i.Addresses[ip] != nil })
+}
+
+// dropOverlaps forgets what an interface has of a block.
+func (i *Interface) dropOverlaps(id vpc.Block) {
+	for _, ip := range id.Addrs() {
+		i.drop(ip)
 	}
 }

@@ -11,8 +11,9 @@
 //	  │        ▼                                         │ the link is gone
 //	  └──── leaving          held: the kernel shows a live link that no record names
 //
-// Beside its phase an address may be in doubt: EC2 left it out, or shows it by a read that may be older than an unassignment
-// of a run whose journal is lost. A later read ends the doubt, or the address.
+// EC2 gives and takes blocks: single addresses, and prefixes of sixteen. An address comes and goes with its block, and only a
+// block of which no pod has anything leaves. A block may be in doubt, and its addresses with it: EC2 left it out, or shows it
+// by a read that may be older than an unassignment of a run whose journal is lost. A later read ends the doubt, or the block.
 //
 // What holds always: an address is in use by one pod at most; one that is held, in doubt, cooling or leaving is given to no
 // pod; one that the kernel shows on a live link, or that a pod has, is neither given back nor forgotten.

@@ -23,18 +23,21 @@ type Ledger struct {
 	cooldown   time.Duration
 	interfaces map[vpc.ENIID]*Interface
 	pods       map[Key]*Allocation
-	// removed are the addresses that we gave back: a read asked within Settle of that may still show them.
+	// removed are the blocks that we gave back: a read asked within Settle of that may still show them.
 	removed map[place]time.Time
 	// live are the addresses that the kernel shows on a live link. None of them is free.
 	live       map[netip.Addr]bool
-	doubtUntil time.Time // addresses that reads from before then bring are in doubt
+	doubtUntil time.Time // blocks that reads from before then bring are in doubt
 }
 
-// place is an address on an interface: EC2 may have given the address to another one meanwhile.
+// place is a block on an interface: EC2 may have given it to another one meanwhile.
 type place struct {
-	eni vpc.ENIID
-	ip  netip.Addr
+	eni   vpc.ENIID
+	block vpc.Block
 }
+
+// SetCooldown sets how long addresses cool that pods give back from now on.
+func (l *Ledger) SetCooldown(d time.Duration) { l.cooldown = d }
 
 // New returns an empty ledger whose addresses cool down for so long.
 func New(cooldown time.Duration) *Ledger {
@@ -46,7 +49,7 @@ func New(cooldown time.Duration) *Ledger {
 
 // Add returns a new interface without addresses.
 func (l *Ledger) Add(id vpc.ENIID, wroteAt time.Time) *Interface {
-	i := &Interface{id: id, WroteAt: wroteAt, Addresses: make(map[netip.Addr]*Address)}
+	i := &Interface{id: id, WroteAt: wroteAt, Blocks: make(map[vpc.Block]*Block), Addresses: make(map[netip.Addr]*Address)}
 	l.interfaces[id] = i
 	return i
 }
@@ -157,10 +160,20 @@ func (l *Ledger) SetLive(live []netip.Addr, now time.Time) {
 		for _, a := range i.Addresses {
 			switch {
 			case l.live[a.IP] && a.Phase != InUse:
+				l.stay(a.Block)
 				a.Phase, a.Until = Held, time.Time{}
 			case !l.live[a.IP] && a.Phase == Held:
 				a.cool(now, now.Add(l.cooldown))
 			}
+		}
+	}
+}
+
+// stay ends the leaving of a block of which a pod turned out to have something.
+func (l *Ledger) stay(b *Block) {
+	for _, a := range b.addrs {
+		if a.Phase == Leaving {
+			l.idle(a)
 		}
 	}
 }
@@ -179,18 +192,19 @@ func (l *Ledger) Doubt(now time.Time) (until time.Time) {
 	return l.doubtUntil
 }
 
-// doubtAll doubts what no record gives to a pod. What is held is among it: it may have moved to another interface.
+// doubtAll doubts the blocks of which no record gives anything to a pod. What is held is among it: it may have moved to
+// another interface.
 func (l *Ledger) doubtAll() {
 	for _, i := range l.interfaces {
-		for _, a := range i.Addresses {
-			if a.Phase != InUse {
-				a.Doubt = MaybeGone
+		for _, b := range i.Blocks {
+			if b.Count(InUse) == 0 {
+				b.Doubt = MaybeGone
 			}
 		}
 	}
 }
 
-// DoubtUntil is until when reads bring addresses that are in doubt, zero when the journal was never lost.
+// DoubtUntil is until when reads bring blocks that are in doubt, zero when the journal was never lost.
 func (l *Ledger) DoubtUntil() time.Time { return l.doubtUntil }
 
 // Forget drops what was given back before a time: an agent lives for months, and each record of its journal counts.

@@ -20,30 +20,38 @@ type machine struct {
 	now    time.Time
 	book   *ledger.Ledger
 	enis   []*ledger.Interface
-	ec2    map[netip.Addr]int // address to interface; absent when not ours
+	ec2    map[vpc.Block]int // block to interface; absent when not ours
 	past   []view
 	kernel map[netip.Addr]ledger.Key
 	pods   int
 	// held are addresses that the ledger held when it was last told what lives.
 	held map[netip.Addr]bool
-	// leaving are the addresses of the unassignment under way on an interface.
-	leaving [2][]netip.Addr
+	// leaving are the blocks of the unassignment under way on an interface.
+	leaving [2][]vpc.Block
 }
 
 type view struct {
 	at  time.Time
-	ec2 map[netip.Addr]int
+	ec2 map[vpc.Block]int
 }
 
-const addrs = 6
+// universe are the blocks that there are: EC2 gives the addresses of a prefix singly, too, while nobody has the prefix.
+var universe = vpc.Blocks(
+	[]netip.Addr{ip(0), ip(1), ip(2), ip(8), ip(9)},
+	[]netip.Prefix{netip.MustParsePrefix("10.0.0.16/28"), netip.MustParsePrefix("10.0.0.32/28")},
+)
 
 func ip(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + n)}) }
 
+func single(n int) vpc.Block { return vpc.Single(ip(n)) }
+
 func newMachine() *machine {
-	m := &machine{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ec2: map[netip.Addr]int{}, kernel: map[netip.Addr]ledger.Key{}}
+	m := &machine{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ec2: map[vpc.Block]int{}, kernel: map[netip.Addr]ledger.Key{}}
 	m.begin()
-	for n := range addrs {
-		m.ec2[ip(n)] = n % 2
+	for n, b := range universe {
+		if m.free(b) {
+			m.ec2[b] = n % 2
+		}
 	}
 	for i := range m.enis {
 		m.book.Observe(m.enis[i], m.shown(m.ec2, i), m.now)
@@ -59,13 +67,33 @@ func (m *machine) begin() {
 
 func (m *machine) remember() { m.past = append(m.past, view{m.now, maps.Clone(m.ec2)}) }
 
-func (m *machine) shown(ec2 map[netip.Addr]int, eni int) (list []netip.Addr) {
-	for n := range addrs {
-		if on, ok := ec2[ip(n)]; ok && on == eni {
-			list = append(list, ip(n))
+// free tells whether EC2 has given nothing of a block to anybody.
+func (m *machine) free(b vpc.Block) bool {
+	for other := range m.ec2 {
+		if other.CIDR().Overlaps(b.CIDR()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *machine) shown(ec2 map[vpc.Block]int, eni int) (list []vpc.Block) {
+	for _, b := range universe {
+		if on, ok := ec2[b]; ok && on == eni {
+			list = append(list, b)
 		}
 	}
 	return list
+}
+
+// where tells on which interface EC2 has an address.
+func (m *machine) where(a netip.Addr) (eni int, ok bool) {
+	for b, on := range m.ec2 {
+		if b.Contains(a) {
+			return on, true
+		}
+	}
+	return 0, false
 }
 
 // actions are what may happen, by name.
@@ -92,20 +120,23 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 func (m *machine) compare() {
 	m.book.SetLive(slices.Collect(maps.Keys(m.kernel)), m.now)
 	m.held = map[netip.Addr]bool{}
-	for n := range addrs {
-		if a := m.book.Find(ip(n)); a != nil && a.Phase == ledger.Held {
-			m.held[a.IP] = true
+	for _, i := range m.enis {
+		for _, a := range i.Addresses {
+			if a.Phase == ledger.Held {
+				m.held[a.IP] = true
+			}
 		}
 	}
 }
 
 func (m *machine) give(t *rapid.T) {
 	i := m.enis[rapid.IntRange(0, 1).Draw(t, "eni")]
-	a := i.Best()
+	prefixes := rapid.Bool().Draw(t, "prefixes first")
+	a := i.Best(func(b *ledger.Block) bool { return b.IsPrefix() == prefixes })
 	if a == nil {
 		return
 	}
-	if on, ok := m.ec2[a.IP]; !ok || m.enis[on] != i {
+	if on, ok := m.where(a.IP); !ok || m.enis[on] != i {
 		t.Fatalf("%s is given out, and EC2 has it on %d, ours %t", a.IP, on, ok)
 	}
 	if k, taken := m.kernel[a.IP]; taken {
@@ -143,7 +174,11 @@ func (m *machine) unassign(t *rapid.T) {
 	if len(m.leaving[i]) > 0 {
 		return
 	}
-	m.leaving[i] = m.enis[i].Releasable(rapid.IntRange(1, 3).Draw(t, "n"))
+	for _, b := range m.enis[i].Idle() {
+		if rapid.Bool().Draw(t, "goes") {
+			m.leaving[i] = append(m.leaving[i], b.Block)
+		}
+	}
 	m.enis[i].Leave(m.leaving[i])
 	m.enis[i].WroteAt = m.now
 }
@@ -155,11 +190,13 @@ func (m *machine) answered(t *rapid.T) {
 	if rapid.Bool().Draw(t, "denied") {
 		m.book.Keep(m.enis[i])
 	} else {
-		for _, a := range m.leaving[i] {
-			if k, taken := m.kernel[a]; taken {
-				t.Fatalf("%s is given back while %s lives on it", a, k.ContainerID)
+		for _, b := range m.leaving[i] {
+			for a, k := range m.kernel {
+				if b.Contains(a) {
+					t.Fatalf("%s is given back while %s lives on %s", b, k.ContainerID, a)
+				}
 			}
-			delete(m.ec2, a)
+			delete(m.ec2, b)
 		}
 		m.book.Left(m.enis[i], m.leaving[i], m.now)
 	}
@@ -170,12 +207,11 @@ func (m *machine) answered(t *rapid.T) {
 func (m *machine) assign(t *rapid.T) {
 	i := rapid.IntRange(0, 1).Draw(t, "eni")
 	m.remember()
-	for n := range addrs {
-		if _, ours := m.ec2[ip(n)]; !ours {
-			m.ec2[ip(n)] = i
-			m.book.Gain(m.enis[i], []netip.Addr{ip(n)})
-			break
-		}
+	free := slices.DeleteFunc(slices.Clone(universe), func(b vpc.Block) bool { return !m.free(b) })
+	if len(free) > 0 {
+		b := free[rapid.IntRange(0, len(free)-1).Draw(t, "block")]
+		m.ec2[b] = i
+		m.book.Gain(m.enis[i], []vpc.Block{b})
 	}
 	m.enis[i].WroteAt = m.now
 	m.now = m.now.Add(time.Millisecond)
@@ -199,11 +235,11 @@ func (m *machine) damaged(t *rapid.T) {
 	m.begin()
 	for n, i := range old {
 		leaving := i.Leaving()
-		var had []netip.Addr
-		for _, a := range i.Sorted() { // begun and taken back, or begun, ended and assigned again
-			had = append(had, a.IP)
+		var had []vpc.Block
+		for _, b := range i.Sorted() { // begun and taken back, or begun, ended and assigned again
+			had = append(had, b.Block)
 			if rapid.IntRange(0, 3).Draw(t, "was leaving") == 0 {
-				leaving = append(leaving, a.IP)
+				leaving = append(leaving, b.Block)
 			}
 		}
 		m.enis[n] = m.book.RestoreInterface(vpc.ENIID(fmt.Sprint("eni-", n)), had, leaving, nil, m.now)
@@ -257,7 +293,7 @@ func (m *machine) check(t *rapid.T) {
 		}
 	}
 	for addr, k := range m.kernel {
-		if on, ok := m.ec2[addr]; !ok {
+		if on, ok := m.where(addr); !ok {
 			t.Fatalf("pod %s lives on %s, which is not ours, %d", k.ContainerID, addr, on)
 		}
 	}
@@ -273,10 +309,56 @@ func TestNoAddressIsGivenTwiceOrTakenFromAPod(t *testing.T) {
 func TestRestoredAddressThatMovedLiesOnItsLastInterface(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	book, k := ledger.New(0), ledger.Key{ContainerID: "c1"}
-	first := book.RestoreInterface("eni-0", []netip.Addr{ip(0), ip(1)}, nil, nil, now)
-	second := book.RestoreInterface("eni-1", []netip.Addr{ip(0)}, nil, nil, now)
+	first := book.RestoreInterface("eni-0", []vpc.Block{single(0), single(1)}, nil, nil, now)
+	second := book.RestoreInterface("eni-1", []vpc.Block{single(0)}, nil, nil, now)
 	book.RestorePod(ledger.Allocation{Pod: ledger.Pod{Key: k}, Addr: ip(0), ENI: "eni-1", At: now})
 	if len(first.Addresses) != 1 || first.Count(ledger.InUse) != 0 || second.Count(ledger.InUse) != 1 {
 		t.Errorf("%d addresses on the first interface, %d on the second", len(first.Addresses), len(second.Addresses))
+	}
+}
+
+// A pod's record comes after that of an unassignment that was begun: nothing of its prefix may leave.
+func TestPrefixOfAPodDoesNotLeave(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	prefix := universe[5]
+	pod := ledger.Allocation{Pod: ledger.Pod{Key: ledger.Key{ContainerID: "c1"}}, Addr: prefix.First(), ENI: "eni-0", At: now}
+	t.Run("by its record", func(t *testing.T) {
+		book := ledger.New(0)
+		i := book.RestoreInterface("eni-0", []vpc.Block{prefix}, []vpc.Block{prefix}, nil, now)
+		book.RestorePod(pod)
+		if left := i.Leaving(); len(left) > 0 || i.Count(ledger.Free) != 15 {
+			t.Errorf("%v leaves, %d free", left, i.Count(ledger.Free))
+		}
+	})
+	t.Run("by the kernel's word", func(t *testing.T) {
+		book := ledger.New(0)
+		i := book.RestoreInterface("eni-0", []vpc.Block{prefix}, []vpc.Block{prefix}, nil, now)
+		book.SetLive([]netip.Addr{prefix.First()}, now)
+		if left := i.Leaving(); len(left) > 0 || i.Count(ledger.Held) != 1 {
+			t.Errorf("%v leaves, %d held", left, i.Count(ledger.Held))
+		}
+	})
+}
+
+// Pods are packed: the prefix with most of them fills first, so that the others empty.
+func TestFullestPrefixFillsFirst(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	book := ledger.New(0)
+	i := book.Add("eni-0", now)
+	book.Gain(i, universe[3:])
+	prefixes := func(b *ledger.Block) bool { return b.IsPrefix() }
+	for n := range 16 {
+		a := i.Best(prefixes)
+		if a == nil || !a.Block.IsPrefix() {
+			t.Fatalf("pod %d gets %v", n, a)
+		}
+		book.Give(i, a, ledger.Pod{Key: ledger.Key{ContainerID: fmt.Sprint(n)}}, now)
+	}
+	var used []int
+	for _, b := range i.Sorted() {
+		used = append(used, b.Count(ledger.InUse))
+	}
+	if slices.Max(used) != 16 {
+		t.Errorf("pods per block: %v", used)
 	}
 }

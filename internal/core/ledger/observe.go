@@ -8,136 +8,145 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// Observe folds the secondary addresses that a read of EC2, asked at askedAt, shows of an interface. It tells whether the
-// interface's record changed.
-func (l *Ledger) Observe(i *Interface, secondary []netip.Addr, askedAt time.Time) (changed bool) {
-	for _, ip := range secondary {
-		if a := i.Addresses[ip]; a != nil {
-			changed = l.listed(a, askedAt) || changed
+// Observe folds the blocks that a read of EC2, asked at askedAt, shows of an interface. It tells whether the interface's
+// record changed.
+func (l *Ledger) Observe(i *Interface, shown []vpc.Block, askedAt time.Time) (changed bool) {
+	listed := make(map[vpc.Block]bool, len(shown))
+	for _, id := range shown {
+		listed[id] = true
+		if b := i.Blocks[id]; b != nil {
+			changed = l.listed(b, askedAt) || changed
 			continue
 		}
-		if at, ok := l.removed[place{i.id, ip}]; ok && askedAt.Before(at.Add(Settle)) {
+		if at, ok := l.removed[place{i.id, id}]; ok && askedAt.Before(at.Add(Settle)) {
 			continue
 		}
-		if l.elsewhere(i, ip, askedAt) {
+		if l.elsewhere(i, id, askedAt) {
 			continue
 		}
-		l.take(i, ip, askedAt)
+		l.take(i, id, askedAt)
 		changed = true
 	}
 	if !askedAt.After(i.WroteAt) {
 		return changed
 	}
-	for ip, a := range i.Addresses {
-		if !slices.Contains(secondary, ip) && l.omitted(a, askedAt) {
-			delete(i.Addresses, ip)
+	for id, b := range i.Blocks {
+		if !listed[id] && l.omitted(b, askedAt) {
+			i.drop(id.First())
 			changed = true
 		}
 	}
 	return changed
 }
 
-// listed ends the doubt about an address that EC2 lists, if the read is late enough to tell.
-func (l *Ledger) listed(a *Address, askedAt time.Time) (changed bool) {
-	before := a.Doubt
-	a.MissingSince = time.Time{}
-	if a.Doubt != "" {
-		a.Doubt = l.doubt(a, askedAt)
+// listed ends the doubt about a block that EC2 lists, if the read is late enough to tell.
+func (l *Ledger) listed(b *Block, askedAt time.Time) (changed bool) {
+	before := b.Doubt
+	b.MissingSince = time.Time{}
+	if b.Doubt != "" {
+		b.Doubt = l.doubt(b, askedAt)
 	}
-	return before == MaybeGone && a.Doubt == ""
+	return before == MaybeGone && b.Doubt == ""
 }
 
-// doubt is what is to be thought of an address that a read shows and that nobody vouches for.
-func (l *Ledger) doubt(a *Address, askedAt time.Time) Doubt {
-	if askedAt.Before(l.doubtUntil) && a.Phase != InUse {
+// doubt is what is to be thought of a block that a read shows and that nobody vouches for.
+func (l *Ledger) doubt(b *Block, askedAt time.Time) Doubt {
+	if askedAt.Before(l.doubtUntil) && b.Count(InUse) == 0 {
 		return MaybeGone
 	}
 	return ""
 }
 
-// omitted notes that EC2 leaves an address out, and tells whether it is believed gone: after two reads far enough apart,
-// and never while a pod may live on it.
-func (l *Ledger) omitted(a *Address, askedAt time.Time) (gone bool) {
-	if a.Doubt != NotListed {
-		a.Doubt, a.MissingSince = NotListed, askedAt
+// omitted notes that EC2 leaves a block out, and tells whether it is believed gone: after two reads far enough apart, and
+// never while a pod may live on it.
+func (l *Ledger) omitted(b *Block, askedAt time.Time) (gone bool) {
+	if b.Doubt != NotListed {
+		b.Doubt, b.MissingSince = NotListed, askedAt
 	}
-	return a.Phase != InUse && a.Phase != Held && askedAt.Sub(a.MissingSince) >= MissingFor
+	return b.Count(InUse, Held) == 0 && askedAt.Sub(b.MissingSince) >= MissingFor
 }
 
-// elsewhere tells whether an address lies on another interface of ours by a word that is younger than what this read may
-// show. That the same read leaves it out there proves as little.
-func (l *Ledger) elsewhere(i *Interface, ip netip.Addr, askedAt time.Time) bool {
+// elsewhere tells whether a block lies on another interface of ours by a word that is younger than what this read may show.
+// That the same read leaves it out there proves as little.
+func (l *Ledger) elsewhere(i *Interface, id vpc.Block, askedAt time.Time) bool {
 	for _, other := range l.interfaces {
-		if other != i && other.Addresses[ip] != nil && askedAt.Before(other.WroteAt.Add(Settle)) {
+		if other != i && askedAt.Before(other.WroteAt.Add(Settle)) && other.overlaps(id) {
 			return true
 		}
 	}
 	return false
 }
 
-// Gain adds addresses that EC2 has just assigned to an interface.
-func (l *Ledger) Gain(i *Interface, addrs []netip.Addr) {
-	for _, ip := range addrs {
-		if i.Addresses[ip] == nil {
-			l.take(i, ip, l.doubtUntil) // our own call vouches for them
+// Gain adds blocks that EC2 has just assigned to an interface.
+func (l *Ledger) Gain(i *Interface, blocks []vpc.Block) {
+	for _, id := range blocks {
+		if i.Blocks[id] == nil {
+			l.take(i, id, l.doubtUntil) // our own call vouches for them
 		}
 	}
 }
 
-// take adds an address that EC2 shows and the ledger did not know there.
-func (l *Ledger) take(i *Interface, ip netip.Addr, askedAt time.Time) {
-	delete(l.removed, place{i.id, ip})
-	for _, other := range l.interfaces { // EC2 moved it between our interfaces
-		delete(other.Addresses, ip)
+// take adds a block that EC2 shows and the ledger did not know there.
+func (l *Ledger) take(i *Interface, id vpc.Block, askedAt time.Time) {
+	delete(l.removed, place{i.id, id})
+	for _, other := range l.interfaces { // EC2 moved it between our interfaces, or gave it anew in another form
+		other.dropOverlaps(id)
 	}
-	a := &Address{IP: ip}
-	l.idle(a)
-	i.Addresses[ip] = a
+	b := i.add(id)
+	for _, a := range b.addrs {
+		l.idle(a)
+	}
 	for k, p := range l.pods {
-		if p.Addr == ip {
-			a.Phase, a.Owner, p.ENI = InUse, k, i.id
+		if id.Contains(p.Addr) {
+			i.Addresses[p.Addr].Phase, i.Addresses[p.Addr].Owner, p.ENI = InUse, k, i.id
 		}
 	}
-	a.Doubt = l.doubt(a, askedAt)
+	b.Doubt = l.doubt(b, askedAt)
 }
 
-// Confirm doubts what pods do not have of an interface and a hint does not show either, while EC2 itself cannot be asked.
-func (i *Interface) Confirm(hint []netip.Addr, since time.Time) {
-	for ip, a := range i.Addresses {
-		if (a.Phase == Free || a.Phase == Cooling) && !slices.Contains(hint, ip) {
-			a.Doubt, a.MissingSince = NotListed, since
+// Confirm doubts the blocks of which pods have nothing and that a hint does not show either, while EC2 itself cannot be asked.
+func (i *Interface) Confirm(hint []vpc.Block, since time.Time) {
+	for id, b := range i.Blocks {
+		if b.Count(InUse, Held, Leaving) == 0 && !slices.Contains(hint, id) {
+			b.Doubt, b.MissingSince = NotListed, since
 		}
 	}
 }
 
-// Left ends what Leave began: EC2 has the addresses back.
-func (l *Ledger) Left(i *Interface, addrs []netip.Addr, now time.Time) {
-	for _, ip := range addrs {
-		if a := i.Addresses[ip]; a != nil && a.Phase == Leaving {
-			delete(i.Addresses, ip)
-			l.removed[place{i.id, ip}] = now
+// Left ends what Leave began: EC2 has the blocks back.
+func (l *Ledger) Left(i *Interface, blocks []vpc.Block, now time.Time) {
+	for _, id := range blocks {
+		if b := i.Blocks[id]; b != nil && b.Count(Leaving) == len(b.addrs) {
+			i.drop(id.First())
+			l.removed[place{i.id, id}] = now
 		}
 	}
 }
 
 // Keep takes back what Leave began and EC2 refused: the addresses serve pods again.
 func (l *Ledger) Keep(i *Interface) {
-	for _, a := range i.Addresses {
-		if a.Phase == Leaving {
-			l.idle(a)
-		}
+	for _, b := range i.Blocks {
+		l.stay(b)
 	}
 }
 
-// Removed tells whether an address was given back a while ago.
-func (l *Ledger) Removed(eni vpc.ENIID, ip netip.Addr) bool {
-	_, ok := l.removed[place{eni, ip}]
+// Removed tells whether a block was given back a while ago.
+func (l *Ledger) Removed(eni vpc.ENIID, id vpc.Block) bool {
+	_, ok := l.removed[place{eni, id}]
 	return ok
 }
 
-// EachRemoved calls f with the addresses that were given back a while ago.
-func (l *Ledger) EachRemoved(f func(eni vpc.ENIID, ip netip.Addr, at time.Time)) {
+// EachRemoved calls f with the blocks that were given back a while ago.
+func (l *Ledger) EachRemoved(f func(eni vpc.ENIID, id vpc.Block, at time.Time)) {
 	for p, at := range l.removed {
-		f(p.eni, p.ip, at)
+		f(p.eni, p.block, at)
 	}
+}
+
+// Block returns the block of an address on any interface, nil when unknown.
+func (l *Ledger) Block(ip netip.Addr) *Block {
+	if a := l.Find(ip); a != nil {
+		return a.Block
+	}
+	return nil
 }

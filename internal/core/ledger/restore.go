@@ -10,34 +10,43 @@ import (
 
 // What follows replays a journal into a new ledger. Records bear repetition, and the last one about an object wins.
 
-// RestoreInterface replays what an interface had: all its addresses, of which some were leaving or in doubt.
-func (l *Ledger) RestoreInterface(id vpc.ENIID, addrs, leaving, doubted []netip.Addr, wroteAt time.Time) *Interface {
+// RestoreInterface replays what an interface had: all its blocks, of which some were leaving or in doubt.
+func (l *Ledger) RestoreInterface(id vpc.ENIID, blocks, leaving, doubted []vpc.Block, wroteAt time.Time) *Interface {
 	old := l.interfaces[id]
 	i := l.Add(id, wroteAt)
-	for _, ip := range addrs {
-		a := &Address{IP: ip, Phase: Free}
-		switch {
-		case slices.Contains(leaving, ip):
-			a.Phase = Leaving
-		case old != nil && old.Addresses[ip] != nil && old.Addresses[ip].Phase != Leaving:
-			a = old.Addresses[ip]
-		}
-		a.Doubt = ""
-		if slices.Contains(doubted, ip) {
-			a.Doubt = MaybeGone
-		}
+	for _, block := range blocks {
 		for _, other := range l.interfaces { // it has moved since the other's record
-			delete(other.Addresses, ip)
+			other.dropOverlaps(block)
 		}
-		i.Addresses[ip] = a
+		b := i.add(block)
+		for _, a := range b.addrs {
+			if old != nil && old.Addresses[a.IP] != nil && old.Addresses[a.IP].Phase != Leaving {
+				was := old.Addresses[a.IP]
+				a.Phase, a.Owner, a.Until, a.FreedAt = was.Phase, was.Owner, was.Until, was.FreedAt
+			}
+		}
+		if slices.Contains(leaving, block) {
+			for _, a := range b.addrs {
+				*a = Address{IP: a.IP, Phase: Leaving, Block: b}
+			}
+		}
+		if slices.Contains(doubted, block) {
+			b.Doubt = MaybeGone
+		}
 	}
 	for k, p := range l.pods { // their records may have come before the interface's
 		if a := i.Addresses[p.Addr]; a != nil {
-			*a = Address{IP: p.Addr, Phase: InUse, Owner: k}
+			l.own(a, k)
 			p.ENI = id
 		}
 	}
 	return i
+}
+
+// own replays that a pod has an address: nothing of its block leaves.
+func (l *Ledger) own(a *Address, k Key) {
+	l.stay(a.Block)
+	*a = Address{IP: a.IP, Phase: InUse, Owner: k, Block: a.Block}
 }
 
 // RestorePod replays that a pod was given an address.
@@ -55,7 +64,7 @@ func (l *Ledger) RestorePod(p Allocation) {
 	}
 	l.pods[k] = &p
 	if a := l.Find(p.Addr); a != nil {
-		*a = Address{IP: p.Addr, Phase: InUse, Owner: k}
+		l.own(a, k)
 	}
 }
 
@@ -69,17 +78,17 @@ func (l *Ledger) RestoreReleased(k Key, ip netip.Addr, at, until time.Time) {
 	}
 }
 
-// RestoreRemoved replays that addresses were given back to EC2.
-func (l *Ledger) RestoreRemoved(eni vpc.ENIID, addrs []netip.Addr, at time.Time) {
-	for _, ip := range addrs {
-		l.removed[place{eni, ip}] = at
-		if i := l.interfaces[eni]; i != nil && i.Addresses[ip] != nil && i.Addresses[ip].Phase != InUse {
-			delete(i.Addresses, ip)
+// RestoreRemoved replays that blocks were given back to EC2.
+func (l *Ledger) RestoreRemoved(eni vpc.ENIID, blocks []vpc.Block, at time.Time) {
+	for _, id := range blocks {
+		l.removed[place{eni, id}] = at
+		if i := l.interfaces[eni]; i != nil && i.Blocks[id] != nil && i.Blocks[id].Count(InUse) == 0 {
+			i.drop(id.First())
 		}
 	}
 }
 
-// RestoreDoubt replays that an earlier journal was lost: until then, what is known of addresses so far is in doubt.
+// RestoreDoubt replays that an earlier journal was lost: until then, what is known of blocks so far is in doubt.
 func (l *Ledger) RestoreDoubt(until, now time.Time) {
 	l.doubtUntil = until
 	if now.Before(until) {

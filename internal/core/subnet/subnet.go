@@ -20,12 +20,15 @@ type Rules struct {
 	Cluster string       // CLUSTER_NAME, may be empty
 	// Discovery is ENABLE_SUBNET_DISCOVERY; without it only the primary subnet is used.
 	Discovery bool
+	// Custom: custom networking names the one subnet, and tags do not count. CustomSubnet is empty while it is not known.
+	Custom       bool
+	CustomSubnet vpc.SubnetID
 }
 
 // Why says how a subnet was judged. The same words go to logs, events, metrics and the CLI.
 type Why string
 
-// The judgements. Usable subnets are Tagged or Primary.
+// The judgements. Usable subnets are Tagged, Primary or Configured.
 const (
 	Tagged       Why = "tagged"        // tagged kubernetes.io/role/cni for this cluster
 	Primary      Why = "primary"       // the node's own subnet
@@ -35,6 +38,8 @@ const (
 	Elsewhere    Why = "elsewhere"     // another VPC or zone
 	Unavailable  Why = "unavailable"   // pending or failed
 	DiscoveryOff Why = "discovery-off" // not the node's own, and discovery is off
+	Configured   Why = "configured"    // the one that custom networking names
+	Unconfigured Why = "unconfigured"  // custom networking names another one
 )
 
 // Judge tells whether new interfaces and addresses may come from s, and why.
@@ -49,6 +54,10 @@ func Judge(r Rules, s vpc.Subnet) (usable bool, why Why) {
 		return false, Elsewhere
 	case !s.Available:
 		return false, Unavailable
+	case r.Custom && s.ID != r.CustomSubnet:
+		return false, Unconfigured
+	case r.Custom:
+		return true, Configured
 	case !r.Discovery && !primary:
 		return false, DiscoveryOff
 	case !r.Discovery:
@@ -67,11 +76,12 @@ func Judge(r Rules, s vpc.Subnet) (usable bool, why Why) {
 	return true, Tagged
 }
 
-// Barred tells whether interfaces that already lie in s must give no address to another pod: the subnet was excluded or
-// given to other clusters. A subnet that merely lost its tag is not barred: its interfaces serve on, and do not grow.
+// Barred tells whether interfaces that already lie in s must give no address to another pod: the subnet was excluded, given to
+// other clusters, or custom networking names another one. A subnet that merely lost its tag is not barred: its interfaces
+// serve on, and do not grow.
 func Barred(r Rules, s vpc.Subnet) bool {
 	_, why := Judge(r, s)
-	return why == Excluded || why == OtherCluster
+	return why == Excluded || why == OtherCluster || why == Unconfigured && r.CustomSubnet != ""
 }
 
 func forCluster(tags vpc.Tags, cluster string) bool {

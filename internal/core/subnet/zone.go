@@ -15,6 +15,9 @@ import (
 // fullFor is how long EC2's word that a subnet is full outweighs a count that says otherwise.
 const fullFor = 30 * time.Second
 
+// brokenFor is how long EC2's word that a subnet has no prefix left stands, unless its map says otherwise before.
+const brokenFor = 5 * time.Minute
+
 // Unknown is the room of a subnet that nobody may count.
 const Unknown = -1
 
@@ -27,6 +30,8 @@ type Zone struct {
 	denied bool      // IAM refuses the read, so that room stays unknown
 	full   map[vpc.SubnetID]refusal
 	taken  map[vpc.SubnetID]int // since the read, or still under way then
+	// broken are the subnets that EC2 found no prefix in, and when.
+	broken map[vpc.SubnetID]time.Time
 }
 
 // refusal is EC2's word that a subnet is full, and the count at that time.
@@ -37,7 +42,22 @@ type refusal struct {
 
 // NewZone returns the zone of a node that has read nothing yet.
 func NewZone(r Rules) *Zone {
-	return &Zone{rules: r, full: make(map[vpc.SubnetID]refusal), taken: make(map[vpc.SubnetID]int)}
+	return &Zone{
+		rules: r, full: make(map[vpc.SubnetID]refusal), taken: make(map[vpc.SubnetID]int), broken: make(map[vpc.SubnetID]time.Time),
+	}
+}
+
+// SetRules changes what decides about a subnet.
+func (z *Zone) SetRules(r Rules) { z.rules = r }
+
+// NoPrefix tells that EC2 found no prefix in a subnet.
+func (z *Zone) NoPrefix(id vpc.SubnetID, now time.Time) { z.broken[id] = now }
+
+// Broken tells whether a subnet has no prefix left by EC2's last word, and since when that stands. After brokenFor it is worth
+// another try: addresses come and go.
+func (z *Zone) Broken(id vpc.SubnetID, now time.Time) bool {
+	at, broken := z.broken[id]
+	return broken && now.Sub(at) < brokenFor
 }
 
 // Rules returns what decides about a subnet on this node.
@@ -110,6 +130,9 @@ func (z *Zone) Judged(f func(time.Time)) {
 	for _, r := range z.full {
 		f(r.at.Add(fullFor))
 	}
+	for _, at := range z.broken {
+		f(at.Add(brokenFor))
+	}
 }
 
 // left is a subnet's count less what was taken since.
@@ -130,7 +153,10 @@ func (z *Zone) Room(id vpc.SubnetID, now time.Time) (free int, known bool) {
 // Unknown.
 func (z *Zone) Candidates(now time.Time) []vpc.Subnet {
 	own := z.rules.Primary
-	if z.readAt.IsZero() && (z.denied || !z.rules.Discovery) && !z.isFull(own, now) {
+	if z.rules.Custom {
+		own = z.rules.CustomSubnet
+	}
+	if own != "" && z.readAt.IsZero() && (z.denied || !z.rules.Discovery && !z.rules.Custom) && !z.isFull(own, now) {
 		return []vpc.Subnet{{ID: own, VPC: z.rules.VPC, Zone: z.rules.Zone, Free: Unknown}}
 	}
 	list := slices.Clone(z.list)

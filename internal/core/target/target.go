@@ -1,25 +1,49 @@
 // Package target knows how many addresses a node's pool should have: what pods that wait need, what the warm targets ask for
-// beyond that, and what is more than both. It counts; which addresses and interfaces these are is not its business.
+// beyond that, and what is more than both. Where the operator sets no target, it follows the demand: what is known of pods
+// that will come, and how many came before within the time that it takes to get addresses. It counts; which addresses and
+// interfaces these are is not its business.
 package target
 
-// Warm are the operator's targets. Without IPs and Minimum they are in whole interfaces, else in addresses.
+// NotSet is a target that the operator left open.
+const NotSet = -1
+
+// Warm are the targets. IPs and Minimum come first; without them ENIs counts, or Prefixes where InPrefixes; where that is
+// NotSet, Ahead.
 type Warm struct {
-	ENIs    int // WARM_ENI_TARGET: that many interfaces' worth of addresses are kept free
-	IPs     int // WARM_IP_TARGET free addresses; 0 is unset
-	Minimum int // MINIMUM_IP_TARGET addresses in all; 0 is unset
+	ENIs     int // WARM_ENI_TARGET: that many interfaces' worth of addresses are kept free
+	Prefixes int // WARM_PREFIX_TARGET: that many prefixes' worth
+	IPs      int // WARM_IP_TARGET free addresses; 0 is unset
+	Minimum  int // MINIMUM_IP_TARGET addresses in all; 0 is unset
+	// InPrefixes: interfaces get prefixes, of Unit addresses each.
+	InPrefixes bool
+	Unit       int
+	Ahead      Ahead
+}
+
+// Ahead is a target that follows the demand, in addresses.
+type Ahead struct {
+	Free  int // free now: for the pods that come before an assignment is done
+	Reach int // free, or assignable to interfaces that are there: for those that come before another interface is
+	Slack int // free above Free before anything is given back
 }
 
 // Tally counts addresses of managed interfaces.
 type Tally struct {
 	Free, InUse, Cooling, Held, Leaving int
+	// Other are free addresses in blocks of the kind that the mode does not ask for: a waiting pod gets one, no target counts it.
+	Other int
 	// Coming are addresses that are being added, or that lie on interfaces which do not serve yet.
 	Coming int
 	// Waiting are pods without an address.
 	Waiting int
+	// Idle are whole blocks of the mode's kind of which pods have nothing.
+	Idle int
+	// Assignable is how many addresses the interfaces that are there can still take.
+	Assignable int
 }
 
 // Total is the number of addresses that pods may have now or soon: what MINIMUM_IP_TARGET counts.
-func (t Tally) Total() int { return t.Free + t.InUse + t.Cooling + t.Held + t.Coming }
+func (t Tally) Total() int { return t.Free + t.Other + t.InUse + t.Cooling + t.Held + t.Coming }
 
 // Short is how many more addresses the pool needs.
 type Short struct {
@@ -29,45 +53,70 @@ type Short struct {
 	Fill bool
 }
 
-// inAddresses tells whether addresses rather than interfaces are the unit of the targets.
+// inAddresses tells whether addresses rather than blocks or interfaces are the unit of the targets.
 func (w Warm) inAddresses() bool { return w.IPs > 0 || w.Minimum > 0 }
+
+// Follows tells whether the target follows the demand.
+func (w Warm) Follows() bool {
+	return !w.inAddresses() && (w.InPrefixes && w.Prefixes < 0 || !w.InPrefixes && w.ENIs < 0)
+}
+
+// whole is how many addresses the target in prefixes or interfaces keeps free. One stays in any case: else the next pod would
+// bring back what was given back.
+func (w Warm) whole(perENI int) int {
+	if w.InPrefixes {
+		return max(w.Prefixes*w.Unit, 1)
+	}
+	return max(w.ENIs*perENI, 1)
+}
 
 // Short computes what is short, from the counts alone.
 //
-// Pods that wait come first. Cooling addresses are not free: a pod cannot have them. Only the target in whole interfaces
-// counts them as soon free, since an interface is too much to spend on half a minute.
+// Pods that wait come first. Cooling addresses are not free: a pod cannot have them. Only the targets in whole interfaces and
+// prefixes count them as soon free, since these are too much to spend on half a minute.
 func (w Warm) Short(t Tally, perENI, maxPods int) Short {
 	after := t.Free + t.Coming - t.Waiting // free once all pods have theirs; negative when they will not
-	demand := max(-after, 0)
+	demand := max(-after-t.Other, 0)
+	after = max(after, -demand)
 	s := Short{Count: demand, Demand: demand}
-	if w.inAddresses() {
+	switch {
+	case w.inAddresses():
 		s.Count = max(w.IPs-after, w.Minimum-t.Total(), demand)
-	} else {
-		s.Fill = true
-		soon := after + t.Cooling
-		switch {
-		case w.ENIs > 0 && soon < w.ENIs*perENI:
-			s.Count = w.ENIs*perENI - after
-		case w.ENIs <= 0 && soon <= 0:
-			s.Count = 1 - after
+	case w.Follows():
+		s.Count = max(w.Ahead.Free-after, demand)
+		if after+t.Assignable < w.Ahead.Reach {
+			s.Count = max(s.Count, w.Ahead.Reach-after)
+		}
+	default:
+		s.Fill = !w.InPrefixes
+		if after+t.Cooling < w.whole(perENI) {
+			s.Count = w.whole(perENI) - after
 		}
 	}
 	// No more than the kubelet will ever ask for: pods that have an address, and those still possible.
-	room := maxPods - t.InUse - t.Held - t.Free - t.Coming
+	room := maxPods - t.InUse - t.Held - t.Free - t.Other - t.Coming
 	s.Count = max(min(s.Count, room), demand)
 	return s
 }
 
-// Excess is how many free addresses are above the targets. Only targets in addresses give single ones back.
+// Excess is how many idle blocks are above the targets. A target in interfaces gives single ones not back.
 func (w Warm) Excess(t Tally) int {
-	if !w.inAddresses() || t.Waiting > 0 {
-		return 0
+	over := 0
+	switch {
+	case t.Waiting > 0:
+	case w.inAddresses():
+		over = min(t.Free-w.IPs, t.Total()-w.Minimum)
+	case w.Follows():
+		over = t.Free - w.Ahead.Free - w.Ahead.Slack
+	case w.InPrefixes:
+		over = t.Free - w.whole(0)
 	}
-	return max(min(t.Free-w.IPs, t.Total()-w.Minimum), 0)
+	return max(min(over/max(w.Unit, 1), t.Idle), 0)
 }
 
-// Spare tells whether the targets hold without an interface that has free addresses and none of another kind.
-func (w Warm) Spare(t Tally, free, perENI int) bool {
+// Spare tells whether the targets hold without an interface that has free addresses and none of another kind, and could take
+// some more.
+func (w Warm) Spare(t Tally, free, assignable, perENI int) bool {
 	left := t
 	left.Free -= free
 	switch {
@@ -75,8 +124,8 @@ func (w Warm) Spare(t Tally, free, perENI int) bool {
 		return false
 	case w.inAddresses():
 		return left.Free >= w.IPs && left.Total() >= w.Minimum
-	case w.ENIs <= 0:
-		return left.Free > 0 // one address stays, else the next pod would bring the interface back
+	case w.Follows():
+		return left.Free >= w.Ahead.Free && left.Free+t.Assignable-assignable >= w.Ahead.Reach+w.Ahead.Slack
 	}
-	return left.Free >= w.ENIs*perENI
+	return left.Free >= w.whole(perENI)
 }

@@ -1,6 +1,10 @@
 package vpc
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+)
 
 // ReservationType says what a reservation of a part of a subnet is for.
 type ReservationType string
@@ -53,3 +57,14 @@ func (w Want) InPrefixes() bool { return w.PrefixCount+len(w.Prefixes) > 0 }
 
 // Named tells whether the caller chose.
 func (w Want) Named() bool { return len(w.Addrs)+len(w.Prefixes) > 0 }
+
+// String says what is asked for: a number of addresses, of prefixes, or the names.
+func (w Want) String() string {
+	switch {
+	case w.Named():
+		return fmt.Sprint(Blocks(w.Addrs, w.Prefixes))
+	case w.PrefixCount > 0:
+		return strconv.Itoa(w.PrefixCount) + " prefixes"
+	}
+	return strconv.Itoa(w.Count)
+}

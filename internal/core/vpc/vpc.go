@@ -75,6 +75,17 @@ type ENI struct {
 	Attachment *Attachment
 }
 
+// Assigned is what EC2 assigned to the interface beside its own address.
+func (e ENI) Assigned() []Block { return Blocks(e.Secondary, e.Prefixes) }
+
+// Assigned is what metadata shows beside the interface's own address.
+func (m MetadataENI) Assigned() []Block {
+	if len(m.Addresses) == 0 {
+		return nil
+	}
+	return Blocks(m.Addresses[1:], m.Prefixes)
+}
+
 // ENI types that the agent tells apart.
 const (
 	ENITypeInterface = "interface"

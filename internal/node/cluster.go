@@ -1,0 +1,84 @@
+package node
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// follow takes over what the cluster tells of the node.
+func (n *Node) follow(f Facts) {
+	n.state.MaxPods, n.state.Unschedulable = f.MaxPods, !f.Schedulable
+	cfg, contradictions := n.cfg.IPAM.With(f.Overrides)
+	if !reflect.DeepEqual(cfg, n.state.Config) {
+		n.log.Info("settings changed", "settings", namesOf(f.Overrides), "prefixes", cfg.Prefixes, "discovery", cfg.Discovery)
+		n.state.SetConfig(cfg)
+	}
+	if len(f.Overrides)+len(f.Refused) > 0 || n.settingsTold {
+		n.settingsTold = true
+		n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused))
+	}
+	if cfg.CustomNetworking {
+		n.state.SetCustom(ipam.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups})
+	}
+	bound := make([]ipam.Bound, 0, len(f.Bound))
+	for _, b := range f.Bound {
+		bound = append(bound, ipam.Bound{Namespace: b.Namespace, Name: b.Name, UID: b.UID, Leaving: b.Leaving})
+	}
+	n.state.Expect(bound, share(f.Unscheduled, f.Nodes))
+}
+
+// share is this node's part of the pods that wait for a node, rounded up.
+func share(pods, nodes int) int {
+	if nodes <= 0 {
+		return 0
+	}
+	return (pods + nodes - 1) / nodes
+}
+
+func namesOf(overrides []ipam.Overrides) []string {
+	var names []string
+	for _, o := range overrides {
+		names = append(names, o.Name)
+	}
+	return names
+}
+
+// tellProblems tells the cluster what is wrong with the node's settings: a condition, and an event for each that is new.
+func (n *Node) tellProblems() {
+	problems := n.state.Problems()
+	for _, p := range problems {
+		if slices.Contains(n.toldOf, p) {
+			continue
+		}
+		n.log.Error("a person has to look at this node", run.KeyWhy, p.Why, "detail", p.Message)
+		n.ports.Cluster.Event(Event{Node: true, Warning: true, Reason: reasonOf(p.Why), Message: p.Message, Action: "Addressing"})
+	}
+	if !slices.Equal(problems, n.toldOf) || len(problems) > 0 || n.toldOf == nil {
+		n.ports.Cluster.Condition(addressingCondition(problems))
+	}
+	n.toldOf = append([]ipam.Problem{}, problems...)
+}
+
+func addressingCondition(problems []ipam.Problem) Condition {
+	if len(problems) == 0 {
+		return Condition{Type: ConditionAddressing, Status: true, Reason: "AddressesAvailable", Message: "nothing in the node's settings keeps pods from addresses"}
+	}
+	var lines []string
+	for _, p := range problems {
+		lines = append(lines, p.Message)
+	}
+	return Condition{Type: ConditionAddressing, Status: false, Reason: reasonOf(problems[0].Why), Message: strings.Join(lines, "; ")}
+}
+
+// reasonOf spells a reason as Kubernetes does: max-pods-too-high is MaxPodsTooHigh.
+func reasonOf(why ipam.Why) string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(string(why), "-") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}
