@@ -20,6 +20,7 @@ import (
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/node"
+	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/node/journal"
 	"github.com/berth-net/berth/internal/run"
 	"github.com/berth-net/berth/internal/run/telemetry"
@@ -72,6 +73,7 @@ type agent struct {
 	host    *linux.Host
 	kube    *kube.Client // nil without a node name
 	journal *journal.Journal
+	legacy  *checkpoint.File // the Amazon VPC CNI's
 	meter   *metrics
 	node    *node.Node
 	handler handler
@@ -102,7 +104,8 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 		Endpoint: c.ec2Endpoint, Version: c.version, HTTPTimeout: c.httpTimeout, Observe: a.observe,
 	}}
 	a.journal = journal.Open(journalPath(c.backingStore))
-	ports.Journal = a.journal
+	a.legacy = checkpoint.New(c.backingStore, log)
+	ports.Journal, ports.Checkpoint = a.journal, a.legacy
 	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: bootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
 	q := queue.New(o.queue)
 	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q}
@@ -151,6 +154,7 @@ func (a *agent) run(ctx context.Context) error {
 		g.Go("kube", a.kube.Run)
 	}
 	g.Go("node", a.node.Run)
+	g.Go("checkpoint", a.legacy.Run)
 	g.Go("plugin socket", a.servePlugin)
 	g.Go("queued deletes", a.handler.drain(a.serving, a.node.Ready()))
 	g.Go("network configuration", installConf(a.cfg, a.opts.plugin, a.node.Ready(), a.log))
@@ -189,6 +193,9 @@ func (a *agent) noteReady(ctx context.Context) error {
 // close lets go of files. The kernel's state stays as it is: pods go on.
 func (a *agent) close() error {
 	var errs []error
+	if a.legacy != nil { // before another agent gets the journal
+		errs = append(errs, a.legacy.Close())
+	}
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}

@@ -207,7 +207,7 @@ func (n *Node) hostConfig() hostnet.Config {
 		})
 	}
 	for _, a := range n.state.Allocations() {
-		if !a.Releasing {
+		if !a.Releasing && a.ENI != "" { // without a known interface its rules stay as they are
 			cfg.Pods = append(cfg.Pods, n.hostPod(a))
 		}
 	}

@@ -24,16 +24,18 @@ type Config struct {
 	Nonce string
 }
 
-// Ports are the adapters that the loop works with. Meter and Cluster may be nil.
+// Ports are the adapters that the loop works with. Meter, Cluster and Checkpoint may be nil.
 type Ports struct {
 	Cloud    Cloud
 	Metadata Metadata
 	Host     Host
 	Cluster  Cluster
 	Journal  Journal
-	Meter    Meter
-	Clock    Clock
-	Log      *slog.Logger
+	// Checkpoint is what the Amazon VPC CNI reads and writes on this node before and after us.
+	Checkpoint Checkpoint
+	Meter      Meter
+	Clock      Clock
+	Log        *slog.Logger
 }
 
 // Limits of work that is under way at once.
@@ -85,6 +87,7 @@ type Node struct {
 	gone         map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
 	isReady      bool
 	damage       string
+	legacy       legacy // the Amazon VPC CNI's file
 }
 
 // New returns a node that Run starts.
@@ -92,11 +95,15 @@ func New(cfg Config, ports Ports) *Node {
 	if cfg.AddTimeout == 0 {
 		cfg.AddTimeout = 10 * time.Second
 	}
-	return &Node{
+	n := &Node{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 64), done: make(chan struct{}), ready: make(chan struct{}),
 		adds: make(map[ipam.Key]*addCall), busy: make(map[ipam.Key][]func()), said: make(map[ipam.Key]ipam.Why),
 		boot: journalStep,
 	}
+	if ports.Checkpoint != nil {
+		n.ports.Journal = notingJournal{ports.Journal, &n.legacy.changed}
+	}
+	return n
 }
 
 // Ready is closed once pods can be answered: the primary interface's addresses are known.
@@ -113,6 +120,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.failWaiting()
 	cancel()
 	n.awaitWork()
+	n.saveCheckpoint()
 	return err
 }
 
@@ -189,6 +197,7 @@ func (n *Node) step() time.Duration {
 	if n.state.Ready() {
 		wake = min(wake, n.host.wake(now))
 	}
+	wake = n.keepCheckpoint(now, wake)
 	return n.untilDeadline(now, max(n.untilEvent(now, wake), time.Millisecond))
 }
 

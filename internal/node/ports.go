@@ -11,6 +11,7 @@ import (
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/node/checkpoint"
 )
 
 // CloudReader reads EC2. Errors are *vpc.Error.
@@ -229,6 +230,17 @@ type Journal interface {
 	Compact(snapshot []ipam.Record) (wait func() error)
 	// Due tells whether the journal has grown enough to be compacted.
 	Due() bool
+}
+
+// Checkpoint is the file in which the Amazon VPC CNI keeps which pod has which address. internal/node/checkpoint implements
+// it.
+type Checkpoint interface {
+	// Load reads it. It fails while the Amazon VPC CNI runs on this node.
+	Load() (checkpoint.Found, error)
+	// KeepAside makes the next Save leave a copy of the present file beside it.
+	KeepAside()
+	// Save has the file written with these pods, soon. It never waits.
+	Save(pods []ipam.Allocation)
 }
 
 // Meter is told what happened, for metrics. Its methods are called from many goroutines.

@@ -93,6 +93,9 @@ func (n *Node) report() Report {
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
 	}
+	if n.legacy.trouble != "" {
+		r.Degraded = append(r.Degraded, "checkpoint: "+n.legacy.trouble)
+	}
 	for _, a := range s.Lost() {
 		r.Lost = append(r.Lost, fmt.Sprintf("EC2 does not list %s of pod %s/%s: delete the pod", a.Addr, a.Pod.Namespace, a.Pod.Name))
 	}

@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -17,7 +19,9 @@ type started struct {
 	limits   vpc.InstanceLimits
 	records  []ipam.Record
 	damage   string
+	found    checkpoint.Found
 	seen     []hostnet.Seen
+	links    []hostnet.Link
 }
 
 // freshBoot is how soon after the host's boot an agent without a journal is taken for the first of that boot.
@@ -40,13 +44,21 @@ func (n *Node) start() {
 				s.records, s.damage, err = n.ports.Journal.Load()
 				return err
 			}},
+			{"the Amazon VPC CNI's checkpoint", func(context.Context) (err error) {
+				if n.ports.Checkpoint != nil {
+					s.found, err = n.ports.Checkpoint.Load()
+				}
+				return err
+			}},
 			{"the instance metadata service", func(ctx context.Context) (err error) {
 				s.instance, err = n.ports.Metadata.Instance(ctx)
 				return err
 			}},
 			{"the limits of the instance type", func(ctx context.Context) error { return n.findLimits(ctx, &s) }},
 			{"the host's network", func(ctx context.Context) (err error) {
-				s.seen, err = n.ports.Host.Seen(ctx, n.cfg.Settings)
+				if s.links, err = n.ports.Host.Links(ctx); err == nil {
+					s.seen, err = n.ports.Host.Seen(ctx, n.cfg.Settings)
+				}
 				return err
 			}},
 		}
@@ -88,15 +100,17 @@ func (n *Node) findLimits(ctx context.Context, s *started) (err error) {
 	return err
 }
 
-// begin makes the state out of what the start found: the journal's word, held against what the kernel shows.
+// begin makes the state out of what the start found: the word of the journal, and of the Amazon VPC CNI's file where that is
+// newer, held against what the kernel shows.
 func (n *Node) begin(s started) {
 	now := n.now()
 	st := ipam.New(n.cfg.IPAM, s.instance, s.limits, n.cfg.Nonce, now)
 	st.Restore(s.records)
-	st.SetLive(liveAddrs(s.seen), now)
+	v, records := n.adopt(st, s, now)
+	st.SetLive(slices.Concat(liveAddrs(s.seen), v.Live), now)
 	n.state, n.damage = st, s.damage
-	var records []ipam.Record
-	if s.damage != "" || (len(s.records) == 0 && now.Sub(n.cfg.BootedAt) > freshBoot) {
+	elder := len(s.records) == 0 || v.Taken // somebody else may have given addresses back a moment ago
+	if s.damage != "" || len(v.Adopt) > 0 || (elder && now.Sub(n.cfg.BootedAt) > freshBoot) {
 		records = append(records, st.Doubt(now))
 	}
 	if s.damage != "" {

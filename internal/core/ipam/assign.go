@@ -138,12 +138,12 @@ func (s *State) Allocation(k Key) (Allocation, bool) { return s.book.Allocation(
 // Allocations returns all addresses of pods, by address.
 func (s *State) Allocations() []Allocation { return s.book.Allocations() }
 
-// Lost returns the addresses of pods that EC2 left out of two reads far enough apart, alone or with their interface.
+// Lost returns the addresses of pods that EC2 left out of two reads far enough apart, alone or with their interface, or never listed.
 func (s *State) Lost() []Allocation {
 	gone := func(since time.Time) bool { return !since.IsZero() && s.enisRead.Sub(since) >= missingFor }
 	var lost []Allocation
 	for _, al := range s.Allocations() {
-		if e, b := s.enis[al.ENI], s.book.Block(al.Addr); (b != nil && gone(b.MissingSince)) || (e != nil && gone(e.MissingSince)) {
+		if e, b := s.enis[al.ENI], s.book.Block(al.Addr); (b != nil && gone(b.MissingSince)) || (e != nil && gone(e.MissingSince)) || (al.ENI == "" && gone(s.startedAt)) {
 			lost = append(lost, al)
 		}
 	}
