@@ -1,4 +1,6 @@
-// Package subnet knows which subnets a node may take pod addresses from, in which order, and why another is refused.
+// Package subnet knows which subnets a node may take pod addresses from, in which order, and why another is refused; which
+// security groups interfaces there get; and, where somebody reads a subnet's interfaces, which of its addresses and prefixes
+// are free and which to name.
 //
 // It decides on values: the subnets as EC2 describes them with the tags of the caller's account. Free addresses are
 // counted in addresses; a subnet that EC2 called full stays full here until a later read says otherwise.
