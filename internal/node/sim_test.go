@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/testkit/simcloud"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -72,7 +73,9 @@ type simulation struct {
 	meta   simcloud.Metadata
 	caller vpcsim.Caller
 	vpcID  string
+	podNet vpc.SubnetID // the subnet of ENIConfigs
 	cfg    ipam.Config
+	custom ipam.Custom // the node's ENIConfig
 	inst   vpc.Instance
 	state  *ipam.State
 	life   int // which run of the agent this is; answers of an earlier one are lost
@@ -123,8 +126,9 @@ func (e *events) Pop() any {
 // newSimulation makes a world whose every detail comes from the seed.
 func newSimulation(seed uint64, loud bool) *simulation {
 	s := emptySimulation(seed, loud)
-	s.build([]string{"t3.medium", "m5.large", "m5.large", "c5.4xlarge"}[s.rng.IntN(4)], []int{26, 27, 24}[s.rng.IntN(3)])
+	s.build([]string{"t3.medium", "m5.large", "m5.large", "c5.4xlarge"}[s.rng.IntN(4)], []int{26, 27, 24, 22}[s.rng.IntN(4)])
 	s.cfg = s.randomConfig()
+	s.randomMode()
 	s.boot(true)
 	return s
 }
@@ -164,6 +168,11 @@ func (s *simulation) build(kind string, size int) {
 	s.vpcID = v.Vpc.VpcId
 	sn, err := s.sim.CreateSubnet(s.caller, ec2.CreateSubnetInput{VpcId: s.vpcID, CidrBlock: fmt.Sprintf("10.0.0.0/%d", size), AvailabilityZone: "us-west-2a"})
 	s.must(err)
+	_, err = s.sim.AssociateVpcCidrBlock(s.caller, ec2.AssociateVpcCidrBlockInput{VpcId: s.vpcID, CidrBlock: "100.64.0.0/16"})
+	s.must(err)
+	pods, err := s.sim.CreateSubnet(s.caller, ec2.CreateSubnetInput{VpcId: s.vpcID, CidrBlock: fmt.Sprintf("100.64.0.0/%d", 20+s.rng.IntN(8)), AvailabilityZone: "us-west-2a"})
+	s.must(err)
+	s.podNet = vpc.SubnetID(pods.Subnet.SubnetId)
 	one := 1
 	run, err := s.sim.RunInstances(s.caller, ec2.RunInstancesInput{ImageId: "ami-0123456789abcdef0", InstanceType: kind, SubnetId: sn.Subnet.SubnetId, MinCount: &one, MaxCount: &one})
 	s.must(err)
@@ -193,7 +202,27 @@ func (s *simulation) randomConfig() ipam.Config {
 	if s.rng.IntN(4) == 0 {
 		c.MaxENI = 1 + s.rng.IntN(3)
 	}
+	if s.rng.IntN(3) == 0 {
+		c.WarmENI, c.WarmPrefix = target.NotSet, target.NotSet
+	}
 	return c
+}
+
+// randomMode chooses how addresses are asked for: singly or in prefixes, from the subnets that discovery finds or from that
+// of an ENIConfig.
+func (s *simulation) randomMode() {
+	s.cfg.Prefixes = s.rng.IntN(2) == 0
+	s.cfg.WarmPrefix = s.rng.IntN(3) - 1
+	s.cfg.CustomNetworking = s.rng.IntN(5) == 0
+	s.custom = ipam.Custom{Name: "default", Found: true, Subnet: s.podNet}
+	if s.rng.IntN(8) == 0 {
+		s.custom = ipam.Custom{Name: "default"}
+	}
+	s.say("prefixes %t, custom networking %t in %q", s.cfg.Prefixes, s.cfg.CustomNetworking, s.custom.Subnet)
+	if s.state != nil {
+		s.state.SetConfig(s.cfg)
+		s.state.SetCustom(s.custom)
+	}
 }
 
 func (s *simulation) say(format string, args ...any) {
@@ -246,7 +275,11 @@ func (s *simulation) event() {
 	case p < 96:
 		s.crash()
 	case p < 97:
-		s.changeSubnets()
+		if s.rng.IntN(4) == 0 {
+			s.randomMode()
+		} else {
+			s.changeSubnets()
+		}
 	default:
 		s.advance(s.between(0, 50*time.Millisecond))
 	}
@@ -406,6 +439,7 @@ func (s *simulation) advanceDead(d time.Duration) {
 func (s *simulation) boot(fresh bool) {
 	limits, _ := vpc.Limits(s.inst.Type)
 	s.state = ipam.New(s.cfg, s.inst, limits, fmt.Sprint(s.life), s.now)
+	s.state.SetCustom(s.custom)
 	s.state.Restore(s.durable)
 	s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
 	for _, a := range s.state.Stale() {

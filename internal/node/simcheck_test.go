@@ -119,6 +119,7 @@ func (s *simulation) dies(point string) bool {
 type truth struct {
 	status string
 	addrs  map[netip.Addr]bool
+	blocks []vpc.Block // the prefixes
 	ours   bool
 }
 
@@ -132,6 +133,12 @@ func (s *simulation) truth() map[vpc.ENIID]truth {
 		}
 		for _, a := range i.Addresses {
 			e.addrs[a] = true
+		}
+		e.blocks = vpc.Blocks(nil, i.Prefixes)
+		for _, b := range e.blocks {
+			for _, a := range b.Addrs() {
+				e.addrs[a] = true
+			}
 		}
 		t[i.ID] = e
 	}
@@ -172,7 +179,7 @@ func (s *simulation) quiet() {
 	}
 	plan := s.state.Plan(s.now)
 	switch plan.Blocked {
-	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept:
+	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.NoENIConfig:
 	default:
 		s.fail("pods still wait: %s", s.state.Explain(plan))
 	}
@@ -217,12 +224,31 @@ func (s *simulation) checkLeaks() {
 
 func (s *simulation) checkTargets(plan ipam.Plan) {
 	t := s.state.Tally()
+	if s.cfg.Prefixes || s.cfg.CustomNetworking {
+		s.checkMode(t)
+		return
+	}
 	full := len(s.state.ENIs()) >= s.state.MaxENIs() || plan.Blocked != ""
-	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Free < s.state.Limits.MaxPods() && s.roomy() {
+	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Free+t.Other < s.state.Limits.MaxPods() && s.roomy() {
 		s.fail("fewer than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
 	}
 	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-1 && t.Free > s.cfg.WarmIP {
 		s.fail("more than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
+	}
+}
+
+// checkMode holds the pool against the targets in prefix mode, and where an ENIConfig says.
+func (s *simulation) checkMode(t ipam.Tally) {
+	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-vpc.PrefixSize && t.Free-s.cfg.WarmIP >= vpc.PrefixSize && t.Idle > 0 && t.Waiting == 0 {
+		s.fail("a prefix more than WARM_IP_TARGET=%d asks for: %+v", s.cfg.WarmIP, t)
+	}
+	if !s.cfg.CustomNetworking || s.custom.Subnet == "" || t.Waiting > 0 {
+		return
+	}
+	for _, e := range s.state.ENIs() {
+		if (e.IsPrimary() || e.Subnet != s.custom.Subnet) && len(e.Idle()) > 0 {
+			s.fail("%s in %s keeps free addresses under custom networking", e.ID, e.Subnet)
+		}
 	}
 }
 

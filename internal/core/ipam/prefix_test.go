@@ -265,3 +265,22 @@ func TestPoolFollowsDemand(t *testing.T) {
 		t.Errorf("nothing came for long: %+v", tally)
 	}
 }
+
+// All slots are taken by interfaces of which custom networking wants none: an empty one goes although pods wait, since they
+// would wait for ever.
+func TestBarredInterfaceMakesRoomForWaitingPods(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-pods", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("100.64.0.0/19"), Free: 8000, Available: true})
+	w.add(0, 20)
+	w.settle()
+	cfg := w.state.Config
+	cfg.CustomNetworking = true
+	w.state.SetConfig(cfg)
+	w.state.SetCustom(ipam.Custom{Name: "default", Found: true, Subnet: "subnet-pods"})
+	w.del(0, 20)
+	w.add(20, 30)
+	w.settleFor(3 * time.Minute)
+	if tally := w.state.Tally(); tally.Waiting > 0 {
+		t.Errorf("%+v, %d interfaces", tally, len(w.state.ENIs()))
+	}
+}

@@ -11,10 +11,16 @@ import (
 // shrink gives back what the mode and the targets do not ask for: blocks of the other kind, blocks above the targets, and
 // interfaces that are empty. Never while a pod waits or addresses are coming, never on a read older than our last write, never what cools.
 func (p *planner) shrink() {
-	if p.tally.Waiting > 0 || p.holdsGrowth() {
+	if p.holdsGrowth() {
 		return
 	}
-	if p.freeENI() {
+	if p.tally.Waiting > 0 {
+		if p.freeSlots() <= 0 { // what is barred helps no pod, and takes the slot of what would
+			p.freeENI(func(e *ENI) bool { return e.Barred })
+		}
+		return
+	}
+	if p.freeENI(func(*ENI) bool { return true }) {
 		return
 	}
 	if p.releaseBarred() {
@@ -120,8 +126,9 @@ func (p *planner) emptiestFirst() []*ENI {
 	return list
 }
 
-// freeENI detaches one interface that nothing needs. It reports whether one is being freed, so that it stays one at a time.
-func (p *planner) freeENI() bool {
+// freeENI detaches one interface among some that nothing needs. It reports whether one is being freed, so that it stays one at
+// a time.
+func (p *planner) freeENI(among func(*ENI) bool) bool {
 	for _, e := range p.order {
 		if e.Managed && (e.Phase == Detaching || e.Phase == Detached) {
 			return true
@@ -132,7 +139,7 @@ func (p *planner) freeENI() bool {
 	}
 	for _, e := range slices.Backward(p.order) {
 		why, ok := p.freeable(e)
-		if !ok {
+		if !ok || !among(e) {
 			continue
 		}
 		if p.freshFor(e) && e.Attachment != nil {

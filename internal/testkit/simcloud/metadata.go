@@ -70,6 +70,7 @@ func (m Metadata) ENIs(context.Context) ([]vpc.MetadataENI, error) {
 		for a := range strings.FieldsSeq(t[mac+"/local-ipv4s"]) {
 			e.Addresses = append(e.Addresses, netip.MustParseAddr(a))
 		}
+		e.Prefixes = prefixes(t[mac+"/ipv4-prefix"])
 		list = append(list, e)
 	}
 	return list, nil
