@@ -114,6 +114,7 @@ var (
 // coreEdges are the imports inside core.
 var coreEdges = map[string][]string{
 	"internal/core/vpc":     {},
+	"internal/core/budget":  {},
 	"internal/core/subnet":  {"internal/core/vpc"},
 	"internal/core/ledger":  {"internal/core/vpc"},
 	"internal/core/pace":    {"internal/core/vpc"},

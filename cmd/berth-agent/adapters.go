@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/aws"
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
@@ -26,7 +27,7 @@ func (m metadata) Instance(ctx context.Context) (vpc.Instance, error) {
 		return in, err
 	}
 	config := m.config
-	config.Region = in.Region
+	config.Region, config.Node = in.Region, string(in.ID)
 	client, err := aws.New(ctx, config)
 	if err != nil {
 		return in, err
@@ -46,6 +47,14 @@ func (c *cloud) ec2() (*aws.Client, error) {
 		return client, nil
 	}
 	return nil, &vpc.Error{Code: vpc.Internal, Op: "EC2", Hint: "the instance metadata service has not said which region this is"}
+}
+
+// budgets is the state of the request budgets, none before the region is known.
+func (c *cloud) budgets() []budget.Status {
+	if client := c.client.Load(); client != nil {
+		return client.Budgets()
+	}
+	return nil
 }
 
 func ask[T any](c *cloud, f func(*aws.Client) (T, error)) (T, error) {

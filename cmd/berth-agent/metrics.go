@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-net/berth/internal/aws"
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -176,7 +177,8 @@ func (m *metrics) ready(elapsed time.Duration, withAPIServer bool) {
 
 // gauges computes what the node's state says at the moment it is asked for.
 type gauges struct {
-	report func(context.Context) (agentReport, error)
+	report  func(context.Context) (agentReport, error)
+	budgets func() []budget.Status
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -200,13 +202,17 @@ var (
 	descReady      = desc("berth_ready", "1 once pods are served.")
 	descDegraded   = desc("berth_degraded", "Number of things that are not as they should be; introspection names them.")
 	descQueued     = desc("berth_queued_deletes", "Deletes on disk that were not applied yet.")
+
+	descBudgetRate      = desc("berth_ec2_budget_rate", "Calls per second of an EC2 action that the node may make now.", "action")
+	descBudgetThrottled = desc("berth_ec2_budget_throttled_seconds", "For how long EC2 has throttled an action on this node without a success; 0 when it does not.", "action")
+	descBudgetWaiting   = desc("berth_ec2_budget_waiting", "Calls of an EC2 action that wait for their turn, by urgency.", "action", "lane")
 )
 
 // Describe implements prometheus.Collector.
 func (gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descENIMax, descIPMax, descENIs, descTotal, descAssigned, descPrefixes, descPerCIDR, descPerENI, descInProgress, descAddresses,
-		descWaiting, descBlocked, descSubnetFree, descReady, descDegraded, descQueued,
+		descWaiting, descBlocked, descSubnetFree, descReady, descDegraded, descQueued, descBudgetRate, descBudgetThrottled, descBudgetWaiting,
 	} {
 		out <- d
 	}
@@ -214,6 +220,7 @@ func (gauges) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (g gauges) Collect(out chan<- prometheus.Metric) {
+	collectBudgets(g.budgets(), out)
 	r, err := g.report(context.Background())
 	if err != nil {
 		return // the loop is stopping
@@ -242,6 +249,23 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	emit(descInProgress, number(!n.Ready), "nodeInit")
 	collectActions(n.Acting, emit)
+}
+
+func collectBudgets(list []budget.Status, out chan<- prometheus.Metric) {
+	emit := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, s := range list {
+		throttled := 0.0
+		if !s.Since.IsZero() {
+			throttled = time.Since(s.Since).Seconds()
+		}
+		emit(descBudgetRate, s.Rate, s.Action)
+		emit(descBudgetThrottled, throttled, s.Action)
+		for _, lane := range budget.Lanes() {
+			emit(descBudgetWaiting, float64(s.Waiting[lane]), s.Action, lane.String())
+		}
+	}
 }
 
 func number(b bool) int {

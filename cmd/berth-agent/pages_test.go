@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/aws"
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
@@ -103,7 +104,9 @@ func TestIntrospection(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	p := newPages("v1")
 	m := newMetrics("v1", p.registry)
-	p.registry.MustRegister(gauges{report: sample})
+	p.registry.MustRegister(gauges{report: sample, budgets: func() []budget.Status {
+		return []budget.Status{{Action: "DescribeSubnets", Rate: 2.5, Full: 5, Waiting: [4]int{budget.Waiting: 3, budget.Warm: 1}}}
+	}})
 	m.Added(3*time.Millisecond, "")
 	m.Added(10*time.Second, string(ipam.SubnetsFull))
 	m.Added(time.Second, string(node.WiringError))
@@ -121,6 +124,16 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	golden(t, "metrics.txt", strings.Join(lines, ""))
+}
+
+func TestThrottledForHowLong(t *testing.T) {
+	p := newPages("v1")
+	p.registry.MustRegister(gauges{report: sample, budgets: func() []budget.Status {
+		return []budget.Status{{Action: "CreateTags", Since: time.Now().Add(-90 * time.Second)}}
+	}})
+	if _, body := get(t, p.metrics(nil), "/metrics"); !strings.Contains(body, "berth_ec2_budget_throttled_seconds{action=\"CreateTags\"} 9") {
+		t.Error(body)
+	}
 }
 
 func TestStatusPageNamesNoPod(t *testing.T) {

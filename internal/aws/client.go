@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -27,6 +29,8 @@ type Config struct {
 	Endpoint string
 	// Version ends the user agent (VPC_CNI_VERSION).
 	Version string
+	// Node spreads the attempts of nodes that are throttled together; another one on each. A random one when it is empty.
+	Node string
 	// HTTPTimeout bounds one attempt of a call (HTTP_TIMEOUT).
 	HTTPTimeout time.Duration
 	// Observe, unless it is nil, is told of every attempt, from any goroutine.
@@ -75,7 +79,10 @@ func New(ctx context.Context, c Config) (*Client, error) {
 }
 
 func newClient(client *ec2.Client, c Config) *Client {
-	out := &Client{ec2: client, limits: newLimits(rand.Float64), timeout: c.HTTPTimeout, pause: 200 * time.Millisecond, observe: c.Observe}
+	if c.Node == "" {
+		c.Node = crand.Text()
+	}
+	out := &Client{ec2: client, limits: newLimits(c.Node), timeout: c.HTTPTimeout, pause: 200 * time.Millisecond, observe: c.Observe}
 	if out.timeout <= 0 {
 		out.timeout = defaultHTTPTimeout
 	}
@@ -129,14 +136,12 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 	throttled, transient := 0, 0
 	var last *vpc.Error
 	for {
-		if err := c.limits.wait(ctx, o.action); err != nil {
+		turn, refused := c.limits.wait(ctx, o.action)
+		if refused != nil {
 			var none T
-			if last == nil {
-				last = waitError(o, err, c.limits.throttled(o.action))
-			}
-			return none, inDoubt(last, transient > 0)
+			return none, inDoubt(notMade(o, refused, last, c.limits.throttled(o.action)), transient > 0)
 		}
-		out, err := try(ctx, c, o, attempt)
+		out, err := try(ctx, c, o, turn, attempt)
 		if err == nil {
 			return out, nil
 		}
@@ -169,9 +174,18 @@ func inDoubt(err *vpc.Error, unknown bool) *vpc.Error {
 	return &doubt
 }
 
-// waitError is the error of a call that never left because the action's budget is used up.
-func waitError(o op, err error, throttled bool) *vpc.Error {
-	if !throttled {
+// notMade is the error of a call whose next attempt does not leave, after the error of the last one that did, if any.
+func notMade(o op, err error, last *vpc.Error, throttled bool) *vpc.Error {
+	held, isHeld := errors.AsType[*budget.HeldError](err)
+	switch {
+	case isHeld && (last == nil || last.Code == vpc.Throttled):
+		err = held
+		if last != nil {
+			err = errors.Join(last.Err, held)
+		}
+	case last != nil:
+		return last
+	case !throttled:
 		return &vpc.Error{Code: vpc.Internal, Op: o.action, Subject: o.subject, Err: err}
 	}
 	return &vpc.Error{
@@ -180,14 +194,14 @@ func waitError(o op, err error, throttled bool) *vpc.Error {
 	}
 }
 
-func try[T any](ctx context.Context, c *Client, o op, attempt func(context.Context) (T, error)) (T, *vpc.Error) {
+func try[T any](ctx context.Context, c *Client, o op, turn *budget.Call, attempt func(context.Context) (T, error)) (T, *vpc.Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	start := time.Now()
 	out, err := attempt(ctx)
 	observed := Call{Action: o.action, Elapsed: time.Since(start), Status: http.StatusOK}
 	if err == nil {
-		c.limits.succeed(o.action)
+		c.limits.done(turn, budget.Succeeded)
 		c.observe(observed)
 		return out, nil
 	}
@@ -196,9 +210,11 @@ func try[T any](ctx context.Context, c *Client, o op, attempt func(context.Conte
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		observed.Status = response.HTTPStatusCode()
 	}
+	answer := budget.Unknown
 	if observed.Err.Code == vpc.Throttled {
-		c.limits.throttle(o.action)
+		answer = budget.Throttled
 	}
+	c.limits.done(turn, answer)
 	c.observe(observed)
 	return out, observed.Err
 }

@@ -2,132 +2,137 @@ package aws
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/berth-net/berth/internal/core/budget"
 )
 
-// Request budgets of one node. EC2's own are per account and region; these keep a node that goes wrong from using them
-// up, and are far above what a healthy node needs.
+// patience is how long a call waits here for its turn while EC2 throttles its action. Beyond that the caller is told, which
+// may have learnt meanwhile that the call is more urgent, or that something else helps.
 const (
-	readRate, readBurst   = 10.0, 20.0 // requests per second, requests
-	writeRate, writeBurst = 5.0, 20.0
-	minRate               = 0.2
-	firstBackoff          = 500 * time.Millisecond
-	maxBackoff            = 10 * time.Second
+	patience    = 10 * time.Second // of calls that pods wait for
+	lowPatience = 2 * time.Second  // of others
 )
 
-// limits holds one budget per action.
+// limits lets calls wait for the node's budget, from any goroutine.
 type limits struct {
-	mu      sync.Mutex
-	actions map[string]*budget
-	random  func() float64 // in [0,1)
+	mu     sync.Mutex
+	budget *budget.Budget
+	queue  map[*budget.Call]place
+	timer  *time.Timer
 }
 
-// budget is a token bucket whose rate halves with every throttled answer and grows back with every success. After a
-// throttled answer nothing leaves before a pause that doubles each time.
-type budget struct {
-	tokens, burst float64
-	rate, full    float64 // tokens per second now, and when healthy
-	last          time.Time
-	backoff       time.Duration
-	notBefore     time.Time
+// place is where a call waits.
+type place struct {
+	action string
+	turn   chan error // one word: nil when the call may leave
 }
 
-func newLimits(random func() float64) *limits {
-	return &limits{actions: map[string]*budget{}, random: random}
+func newLimits(node string) *limits {
+	return &limits{budget: budget.New(node), queue: make(map[*budget.Call]place)}
 }
 
-func (l *limits) of(action string) *budget {
-	b := l.actions[action]
-	if b == nil {
-		b = &budget{rate: writeRate, full: writeRate, burst: writeBurst}
-		if strings.HasPrefix(action, "Describe") {
-			b.rate, b.full, b.burst = readRate, readRate, readBurst
-		}
-		b.tokens, b.last = b.burst, time.Now()
-		l.actions[action] = b
-	}
-	return b
-}
-
-// wait returns when the action may be asked for, or with the context's error when it ends before.
-func (l *limits) wait(ctx context.Context, action string) error {
+// wait returns when the action may be asked for, with the call that must be done afterwards; or with an error: a
+// *budget.HeldError, or the context's when it ends before.
+func (l *limits) wait(ctx context.Context, action string) (*budget.Call, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	d := l.reserve(action)
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
+	p := place{action: action, turn: make(chan error, 1)}
+	l.mu.Lock()
+	call := l.budget.Enter(action, budget.From(ctx), time.Now())
+	l.queue[call] = p
+	l.pump()
+	l.mu.Unlock()
 	select {
-	case <-t.C:
-		return nil
+	case err := <-p.turn:
+		return call, err
 	case <-ctx.Done():
-		l.giveBack(action)
-		return ctx.Err()
 	}
-}
-
-// reserve takes a token, of the future if there is none, and returns when it is there.
-func (l *limits) reserve(action string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, now := l.of(action), time.Now()
-	from := now
-	if b.notBefore.After(now) {
-		from = b.notBefore
-	}
-	b.refill(now)
-	b.tokens--
-	var d time.Duration
-	if b.tokens < 0 {
-		d = time.Duration(-b.tokens / b.rate * float64(time.Second))
-	}
-	return from.Add(d).Sub(now)
+	delete(l.queue, call)
+	l.budget.Cancel(call)
+	l.pump()
+	return nil, ctx.Err()
 }
 
-func (b *budget) refill(now time.Time) {
-	if since := now.Sub(b.last); since > 0 {
-		b.tokens = min(b.burst, b.tokens+since.Seconds()*b.rate)
-		b.last = now
-	}
-}
-
-func (l *limits) giveBack(action string) {
+// done ends a call that left.
+func (l *limits) done(call *budget.Call, answer budget.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.of(action)
-	b.tokens = min(b.burst, b.tokens+1)
+	l.budget.Done(call, answer, time.Now())
+	l.pump()
 }
 
-func (l *limits) succeed(action string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.of(action)
-	b.backoff = 0
-	b.rate = min(b.full, b.rate+b.full/8)
-}
-
-func (l *limits) throttle(action string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b, now := l.of(action), time.Now()
-	if b.notBefore.After(now) {
-		return // a call that left together with the one that was throttled first
+// pump sends what may leave, sends back what should not wait, and sees to it that it is called again. The lock is held.
+func (l *limits) pump() {
+	now := time.Now()
+	for _, call := range l.budget.Due(now) {
+		l.queue[call].turn <- nil
+		delete(l.queue, call)
 	}
-	b.refill(now)
-	b.tokens = min(b.tokens, 1)
-	b.rate = max(minRate, b.rate/2)
-	b.backoff = min(maxBackoff, max(firstBackoff, 2*b.backoff))
-	b.notBefore = now.Add(b.backoff/2 + time.Duration(l.random()*float64(b.backoff/2)))
+	for call, p := range l.queue {
+		if err := l.held(p.action, call.Lane(), now); err != nil {
+			p.turn <- err
+			delete(l.queue, call)
+			l.budget.Cancel(call)
+		}
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if next, ok := l.budget.Next(now); ok {
+		l.timer = time.AfterFunc(next.Sub(now), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.pump()
+		})
+	}
+}
+
+// held says that a throttled action is too far off for a lane.
+func (l *limits) held(action string, lane budget.Lane, now time.Time) error {
+	if _, throttled := l.budget.Throttled(action); !throttled {
+		return nil
+	}
+	most := lowPatience
+	if lane == budget.Waiting {
+		most = patience
+	}
+	if at := l.budget.When(action, lane, now); at.Sub(now) > most {
+		return &budget.HeldError{Action: action, Until: at}
+	}
+	return nil
 }
 
 // throttled tells whether EC2's last answer to the action was that it is throttled.
 func (l *limits) throttled(action string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.of(action).backoff > 0
+	_, ok := l.budget.Throttled(action)
+	return ok
+}
+
+// Budgets is the state of the budget of each action that was ever asked for, by name.
+func (c *Client) Budgets() []budget.Status {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	return c.limits.budget.Status(time.Now())
+}
+
+// SetPeers says how many nodes are likely to make the same calls at about the same time: see budget.Budget.SetPeers.
+func (c *Client) SetPeers(n int) {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.budget.SetPeers(n)
+}
+
+// Share gives the node a share of an action's bucket until a moment: see budget.Budget.Share.
+func (c *Client) Share(action string, rate, burst float64, until time.Time) {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.budget.Share(action, rate, burst, until, time.Now())
+	c.limits.pump()
 }
