@@ -171,18 +171,25 @@ type cluster struct {
 // Node implements node.Cluster.
 func (c cluster) Node() (node.Facts, bool) {
 	f, ok := c.Client.Node()
-	return node.Facts{MaxPods: f.MaxPods, Schedulable: f.Schedulable}, ok
+	out := node.Facts{
+		MaxPods: f.MaxPods, Schedulable: f.Schedulable, ENIConfig: node.ENIConfig(f.ENIConfig), Overrides: f.Overrides, Refused: f.Refused,
+		Unscheduled: f.Unscheduled, Nodes: f.Nodes,
+	}
+	for _, b := range f.Bound {
+		out.Bound = append(out.Bound, node.Bound{PodName: node.PodName{Namespace: b.Namespace, Name: b.Name}, UID: b.UID, Leaving: b.Leaving})
+	}
+	return out, ok
 }
 
 // Event implements node.Cluster.
 func (c cluster) Event(e node.Event) {
 	c.Client.Event(kube.Event{
-		Namespace: e.Pod.Namespace, Pod: e.Pod.Name, UID: e.UID, Warning: e.Warning, Reason: e.Reason, Message: e.Message, Action: e.Action,
+		Namespace: e.Pod.Namespace, Pod: e.Pod.Name, UID: e.UID, Node: e.Node, Warning: e.Warning, Reason: e.Reason, Message: e.Message, Action: e.Action,
 	})
 }
 
 // Condition implements node.Cluster.
-func (c cluster) Condition(node.Condition) {}
+func (c cluster) Condition(x node.Condition) { c.Client.Condition(kube.Condition(x)) }
 
 // clock is real time.
 type clock struct{}

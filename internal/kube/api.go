@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,15 @@ const maxBody = 4 << 20
 
 // requestTimeout bounds a request that is no watch.
 const requestTimeout = 10 * time.Second
+
+// Media types.
+const (
+	jsonType       = "application/json"
+	mergePatch     = "application/merge-patch+json"
+	strategicPatch = "application/strategic-merge-patch+json"
+	// tableType asks for what kubectl prints: rows of a few words in place of objects.
+	tableType = "application/json;as=Table;v=v1;g=meta.k8s.io"
+)
 
 // api is a connection to the API server.
 type api struct {
@@ -87,11 +97,23 @@ func load(kubeconfig string) (*rest.Config, error) {
 	return cfg, nil
 }
 
+// request is what is asked of the API server.
+type request struct {
+	method, path string
+	query        url.Values
+	accept       string // the media type of the answer; empty for JSON
+	contentType  string // of the body
+	body         any    // none when nil
+}
+
+// get is a request for what is at a path.
+func get(path string) request { return request{method: http.MethodGet, path: path} }
+
 // do makes a request and decodes the answer into out, unless that is nil.
-func (a *api) do(ctx context.Context, method, path, contentType string, body, out any) error {
+func (a *api) do(ctx context.Context, r request, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	resp, err := a.send(ctx, method, path, nil, contentType, body)
+	resp, err := a.send(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -100,30 +122,30 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body, ou
 		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(out); err != nil {
-		return fmt.Errorf("%s %s: decode answer: %w", method, path, err)
+		return fmt.Errorf("%s %s: decode answer: %w", r.method, r.path, err)
 	}
 	return nil
 }
 
 // send makes a request; the answer is a success whose body the caller closes.
-func (a *api) send(ctx context.Context, method, path string, query url.Values, contentType string, body any) (*http.Response, error) {
+func (a *api) send(ctx context.Context, r request) (*http.Response, error) {
 	var payload io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
+	if r.body != nil {
+		data, err := json.Marshal(r.body)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: encode: %w", method, path, err)
+			return nil, fmt.Errorf("%s %s: encode: %w", r.method, r.path, err)
 		}
 		payload = bytes.NewReader(data)
 	}
-	u := a.base.JoinPath(path)
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), payload)
+	u := a.base.JoinPath(r.path)
+	u.RawQuery = r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), payload)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
 	}
-	req.Header.Set("Accept", "application/json")
-	if body != nil {
-		req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", cmp.Or(r.accept, jsonType))
+	if r.body != nil {
+		req.Header.Set("Content-Type", r.contentType)
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
@@ -133,7 +155,7 @@ func (a *api) send(ctx context.Context, method, path string, query url.Values, c
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return nil, &statusError{Method: method, Path: path, Code: resp.StatusCode, Message: message(resp.Body)}
+	return nil, &statusError{Method: r.method, Path: r.path, Code: resp.StatusCode, Message: message(resp.Body)}
 }
 
 // message returns the text of a Status object, or the beginning of what was sent instead of one.

@@ -3,9 +3,14 @@ package kube
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -20,77 +25,96 @@ type Config struct {
 	Node         string
 	Pod          string
 	PodNamespace string
-	Log          *slog.Logger
-}
-
-// Facts is what the Node object says that matters for addressing.
-type Facts struct {
-	MaxPods     int
-	Schedulable bool
-}
-
-// Event is a Kubernetes event on a pod; on the agent's own pod when Pod is empty. Repeats of the same pod, reason
-// and action are merged.
-type Event struct {
-	Namespace, Pod, UID string
-	Warning             bool
-	Reason              string
-	Message             string
-	Action              string
+	// CustomNetworking asks for the ENIConfig that the Node names by Keys.
+	CustomNetworking bool
+	Keys             profile.Keys
+	Log              *slog.Logger
 }
 
 // Client is the Kubernetes API.
 type Client struct {
-	cfg     Config
-	log     *slog.Logger
-	changes chan struct{}
-	events  *run.Loop
+	cfg        Config
+	log        *slog.Logger
+	changes    chan struct{}
+	events     *run.Loop
+	conditions *run.Loop
+	retarget   chan struct{} // ends the pause before the next watch of an ENIConfig
+	recount    chan struct{} // wakes the count of waiting pods
 
 	mu      sync.Mutex
 	api     *api
 	facts   Facts
 	known   bool
-	trouble string
+	told    known
+	trouble map[string]string // by what is asked for; empty once it was served
 	pending map[eventKey]*pendingEvent
 	sent    map[eventKey]sentEvent
 	dropped int
+	wanted  map[string]*wantedCondition
+	aimed   struct { // the ENIConfig that is followed
+		name string
+		cut  func()
+	}
 }
 
-// Intervals of the two loops.
+// Intervals of the loops that write.
 const (
-	retryFirst    = time.Second
-	retryGreatest = 30 * time.Second
-	eventsLeast   = 200 * time.Millisecond
+	retryFirst     = time.Second
+	retryGreatest  = 30 * time.Second
+	eventsLeast    = 200 * time.Millisecond
+	conditionsTick = 10 * time.Second
 )
 
 // New returns a client. It does nothing before Run.
 func New(cfg Config) *Client {
 	c := &Client{
-		cfg: cfg, log: cfg.Log, changes: make(chan struct{}, 1),
-		pending: map[eventKey]*pendingEvent{}, sent: map[eventKey]sentEvent{},
-		trouble: "the API server was not asked yet",
+		cfg: cfg, log: cfg.Log, changes: make(chan struct{}, 1), retarget: make(chan struct{}, 1), recount: make(chan struct{}, 1),
+		pending: map[eventKey]*pendingEvent{}, sent: map[eventKey]sentEvent{}, wanted: map[string]*wantedCondition{},
+		trouble: map[string]string{whatNode: "the API server was not asked yet"},
+		told:    known{settings: map[string]settings{}, bound: map[string]Bound{}},
 	}
 	c.events = run.NewLoop(eventsLeast, retryFirst, 0, c.sendEvents)
 	c.events.Failed = func(err error, again time.Duration) {
 		c.log.Debug("events wait", run.KeyErr, err, "again", again.String())
 	}
+	c.conditions = run.NewLoop(eventsLeast, retryFirst, conditionsTick, c.sendConditions)
+	c.conditions.Failed = func(err error, again time.Duration) {
+		c.log.Debug("conditions of the node wait", run.KeyErr, err, "again", again.String())
+	}
 	return c
 }
 
-// Run watches the node and sends events until ctx ends. It returns nil: an API server that is away is no reason to end.
+// What is asked for, in logs and in Trouble.
+const (
+	whatNode      = "the node object"
+	whatSettings  = "nodesettings"
+	whatPods      = "the node's pods"
+	whatENIConfig = "eniconfig"
+	whatWaiting   = "the number of waiting pods"
+)
+
+// missingFor is how long a resource that the cluster does not know is not asked for again: it comes with an installation.
+const missingFor = 5 * time.Minute
+
+// Run follows what matters to the node and sends events and conditions until ctx ends. It returns nil: an API server that
+// is away is no reason to end.
 func (c *Client) Run(ctx context.Context) error {
-	watch := run.NewLoop(0, retryFirst, retryGreatest, c.watchNode)
-	watch.Failed = func(err error, again time.Duration) {
-		c.setTrouble(err.Error())
-		c.log.Warn("the API server does not serve the node object", run.KeyNode, c.cfg.Node, run.KeyErr, err, "again", again.String())
-	}
 	g, _ := run.NewGroup(ctx)
-	g.Go("node watch", watch.Run)
+	g.Go("node watch", c.keep(watcher{name: whatNode, step: c.watchNode}))
+	g.Go("settings watch", c.keep(watcher{name: whatSettings, step: c.watchSettings, absent: func() { c.setSettings(nil) }, absentFor: missingFor}))
+	g.Go("pods watch", c.keep(watcher{name: whatPods, step: c.watchPods}))
+	g.Go("waiting pods", c.keep(watcher{name: whatWaiting, step: c.countWaiting}))
+	if c.cfg.CustomNetworking {
+		g.Go("eniconfig watch", c.keep(watcher{
+			name: whatENIConfig, step: c.watchENIConfig, wake: c.retarget, absent: c.noENIConfigs, absentFor: pauseGreatest,
+		}))
+	}
 	g.Go("events", c.events.Run)
+	g.Go("conditions", c.conditions.Run)
 	return g.Wait(time.Second)
 }
 
-// Node returns what the Node object says; ok is false while it is not known.
+// Node returns what is known; ok is false before the Node object and what belongs to it were read, or tried to.
 func (c *Client) Node() (Facts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,30 +124,73 @@ func (c *Client) Node() (Facts, bool) {
 // Changes signals, coalesced, that what Node returns has changed.
 func (c *Client) Changes() <-chan struct{} { return c.changes }
 
-// Trouble says why the API server is not reached; it is empty while it is.
+// Trouble says why the API server does not serve what is asked; it is empty while it does.
 func (c *Client) Trouble() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.trouble
+	var all []string
+	for _, what := range slices.Sorted(maps.Keys(c.trouble)) {
+		if text := c.trouble[what]; text != "" {
+			all = append(all, what+": "+text)
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
-func (c *Client) setTrouble(text string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.trouble = text
+// tried notes that something was asked for, with what came of it: why it was not served, or nothing.
+func (c *Client) tried(what, trouble string) {
+	c.learn(func(*known) { c.trouble[what] = trouble })
 }
 
-func (c *Client) setFacts(f Facts) {
+// learn changes what is known, and tells of it when that makes a difference. change is called with the lock held.
+func (c *Client) learn(change func(k *known)) {
 	c.mu.Lock()
-	changed := !c.known || f != c.facts
-	c.facts, c.known, c.trouble = f, true, ""
+	change(&c.told)
+	facts, before := c.told.facts(c.cfg), c.facts
+	// What an agent starts with should be whole, but nobody waits for what is not served.
+	ready := c.told.node != nil
+	for _, what := range c.awaited() {
+		_, asked := c.trouble[what]
+		ready = ready && asked
+	}
+	changed := ready && (!c.known || !reflect.DeepEqual(facts, before))
+	c.facts, c.known = facts, ready || c.known
 	c.mu.Unlock()
 	if !changed {
 		return
 	}
-	c.log.Info("node object", run.KeyNode, c.cfg.Node, "maxPods", f.MaxPods, "schedulable", f.Schedulable)
+	c.logChange(before, facts)
+	signal(c.changes)
+}
+
+// awaited are the things without which Node is not known at first.
+func (c *Client) awaited() []string {
+	if c.cfg.CustomNetworking {
+		return []string{whatNode, whatSettings, whatPods, whatENIConfig}
+	}
+	return []string{whatNode, whatSettings, whatPods}
+}
+
+func (c *Client) logChange(before, now Facts) {
+	if now.MaxPods != before.MaxPods || now.Schedulable != before.Schedulable {
+		c.log.Info("node object", run.KeyNode, c.cfg.Node, "maxPods", now.MaxPods, "schedulable", now.Schedulable)
+	}
+	if !reflect.DeepEqual(now.ENIConfig, before.ENIConfig) {
+		e := now.ENIConfig
+		c.log.Info("eniconfig of the node", "name", e.Name, run.KeySubnet, string(e.Subnet), "found", e.Found, "from", e.From, run.KeyWhy, e.Why)
+	}
+	if !reflect.DeepEqual(now.Overrides, before.Overrides) || !slices.Equal(now.Refused, before.Refused) {
+		var names []string
+		for _, o := range now.Overrides {
+			names = append(names, o.Name)
+		}
+		c.log.Info("settings of the node", "resources", names, "refused", now.Refused)
+	}
+}
+
+func signal(to chan<- struct{}) {
 	select {
-	case c.changes <- struct{}{}:
+	case to <- struct{}{}:
 	default:
 	}
 }

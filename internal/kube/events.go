@@ -28,11 +28,24 @@ const (
 	mergeFor = time.Hour
 	// maxMessage is the API's limit, in bytes.
 	maxMessage = 1024
-	mergePatch = "application/merge-patch+json"
+	// nodeNamespace is where events of objects without a namespace are kept.
+	nodeNamespace = "default"
 )
 
+// eventKey tells events apart; those of the Node have no pod.
 type eventKey struct {
 	namespace, pod, uid, reason, action string
+}
+
+// Event is a Kubernetes event on a pod; on the Node when Node is set, and else on the agent's own pod when Pod is empty.
+// Repeats of the same pod, reason and action are merged.
+type Event struct {
+	Namespace, Pod, UID string
+	Node                bool
+	Warning             bool
+	Reason              string
+	Message             string
+	Action              string
 }
 
 type pendingEvent struct {
@@ -49,10 +62,12 @@ type sentEvent struct {
 
 // Event records an event. It never blocks.
 func (c *Client) Event(e Event) {
-	if e.Pod == "" {
+	if e.Node {
+		e.Namespace, e.Pod, e.UID = nodeNamespace, "", ""
+	} else if e.Pod == "" {
 		e.Namespace, e.Pod = c.cfg.PodNamespace, c.cfg.Pod
 	}
-	if e.Pod == "" { // nobody told who we are
+	if e.Pod == "" && !e.Node { // nobody told who we are
 		return
 	}
 	key := eventKey{e.Namespace, e.Pod, e.UID, e.Reason, e.Action}
@@ -126,8 +141,9 @@ func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingE
 	path := "/api/v1/namespaces/" + url.PathEscape(key.namespace) + "/events"
 	if s, ok := c.remembered(key, p.at); ok {
 		s.count += p.count
-		err := a.do(ctx, http.MethodPatch, path+"/"+s.name, mergePatch, map[string]any{
-			"count": s.count, "lastTimestamp": metav1.NewTime(p.at), "message": shorten(p.Message),
+		err := a.do(ctx, request{
+			method: http.MethodPatch, path: path + "/" + s.name, contentType: mergePatch,
+			body: map[string]any{"count": s.count, "lastTimestamp": metav1.NewTime(p.at), "message": shorten(p.Message)},
 		}, nil)
 		if err == nil {
 			c.remember(key, sentEvent{s.name, s.count, p.at})
@@ -136,7 +152,7 @@ func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingE
 			return err
 		}
 	}
-	if p.UID == "" {
+	if p.UID == "" && !p.Node {
 		uid, err := podUID(ctx, a, key.namespace, key.pod)
 		if err != nil && !isStatus(err, http.StatusNotFound, http.StatusForbidden) {
 			return err
@@ -144,7 +160,7 @@ func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingE
 		p.UID = uid
 	}
 	e := c.object(p)
-	if err := a.do(ctx, http.MethodPost, path, "application/json", e, nil); err != nil {
+	if err := a.do(ctx, request{method: http.MethodPost, path: path, contentType: jsonType, body: e}, nil); err != nil {
 		return err
 	}
 	c.remember(key, sentEvent{e.Name, p.count, p.at})
@@ -158,7 +174,7 @@ func podUID(ctx context.Context, a *api, namespace, name string) (string, error)
 			UID string `json:"uid"`
 		} `json:"metadata"`
 	}
-	if err := a.do(ctx, http.MethodGet, "/api/v1/namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(name), "", nil, &pod); err != nil {
+	if err := a.do(ctx, get("/api/v1/namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(name)), &pod); err != nil {
 		return "", fmt.Errorf("read pod %s/%s: %w", namespace, name, err)
 	}
 	if pod.Metadata.UID == "" {
@@ -173,12 +189,16 @@ func (c *Client) object(p pendingEvent) corev1.Event {
 		kind = corev1.EventTypeWarning
 	}
 	at := metav1.NewTime(p.at)
+	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Pod, UID: types.UID(p.UID)}
+	if p.Node { // kubectl describe shows those that have the UID, and those that have the name in its place, as the kubelet's do
+		about = corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: c.cfg.Node, UID: types.UID(cmp.Or(c.nodeUID(), c.cfg.Node))}
+	}
 	return corev1.Event{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: p.Pod + "." + strconv.FormatInt(p.at.UnixNano(), 16), Namespace: p.Namespace,
+			Name: about.Name + "." + strconv.FormatInt(p.at.UnixNano(), 16), Namespace: p.Namespace,
 		},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Pod, UID: types.UID(p.UID)},
+		InvolvedObject: about,
 		Reason:         p.Reason, Message: shorten(p.Message), Type: kind, Action: p.Action, Count: int32(p.count), //nolint:gosec // counts what waited
 		FirstTimestamp: at, LastTimestamp: at,
 		Source:              corev1.EventSource{Component: component, Host: c.cfg.Node},

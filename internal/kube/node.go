@@ -1,27 +1,24 @@
 package kube
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"strconv"
-	"time"
-)
 
-// watchTime is how long one watch lasts at least; half as much again by chance, so that nodes do not come back together.
-const watchTime = 5 * time.Minute
+	"k8s.io/apimachinery/pkg/fields"
+)
 
 const unschedulable = "node.kubernetes.io/unschedulable"
 
 // node is the part of a Node object that is read.
 type node struct {
 	Metadata struct {
-		ResourceVersion string `json:"resourceVersion"`
+		UID             string            `json:"uid"`
+		ResourceVersion string            `json:"resourceVersion"`
+		Labels          map[string]string `json:"labels"`
+		Annotations     map[string]string `json:"annotations"`
 	} `json:"metadata"`
 	Spec struct {
 		Taints []struct {
@@ -33,108 +30,73 @@ type node struct {
 		Capacity struct {
 			Pods json.RawMessage `json:"pods"` // a quantity: text, or a number
 		} `json:"capacity"`
+		Conditions []nodeCondition `json:"conditions"`
 	} `json:"status"`
+	Message string `json:"message"`
 }
 
-func (n node) facts() Facts {
-	f := Facts{Schedulable: true}
+func (n node) version() string { return n.Metadata.ResourceVersion }
+func (n node) failure() string { return n.Message }
+
+func (n node) maxPods() int {
 	text := string(n.Status.Capacity.Pods)
 	if unquoted, err := strconv.Unquote(text); err == nil {
 		text = unquoted
 	}
 	if pods, err := strconv.Atoi(text); err == nil && pods > 0 {
-		f.MaxPods = pods
+		return pods
 	}
+	return 0
+}
+
+func (n node) schedulable() bool {
 	for _, t := range n.Spec.Taints {
 		if t.Key == unschedulable && t.Effect == "NoSchedule" {
-			f.Schedulable = false
+			return false
 		}
 	}
-	return f
+	return true
 }
 
 // watchNode reads the Node object and follows its changes until the watch breaks.
-func (c *Client) watchNode(ctx context.Context) error {
-	a, err := c.server()
-	if err != nil {
-		return err
-	}
+func (c *Client) watchNode(ctx context.Context, a *api) error {
 	var n node
-	if err := a.do(ctx, http.MethodGet, "/api/v1/nodes/"+url.PathEscape(c.cfg.Node), "", nil, &n); err != nil {
+	if err := a.do(ctx, get("/api/v1/nodes/"+url.PathEscape(c.cfg.Node)), &n); err != nil {
 		return fmt.Errorf("read node %s: %w", c.cfg.Node, err)
 	}
-	c.setFacts(n.facts())
-	version := n.Metadata.ResourceVersion
-	for ctx.Err() == nil {
-		if version, err = c.follow(ctx, a, version); err != nil {
-			return fmt.Errorf("watch node %s: %w", c.cfg.Node, err)
+	c.setNode(&n)
+	f := feed[node]{path: "/api/v1/nodes", selector: named(c.cfg.Node), change: func(n node, gone bool) {
+		if !gone { // a node that was deleted keeps what was known of it
+			c.setNode(&n)
 		}
-	}
-	return nil
+	}}
+	return f.watch(ctx, a, n.version())
 }
 
-// follow watches from a version on and returns the last one that it saw when the server ends the watch in order.
-func (c *Client) follow(ctx context.Context, a *api, version string) (string, error) {
-	timeout := watchTime + time.Duration(rand.Int64N(int64(watchTime/2)))
-	ctx, cancel := context.WithTimeout(ctx, timeout+requestTimeout) // the server ends it before
-	defer cancel()
-	resp, err := a.send(ctx, http.MethodGet, "/api/v1/nodes", url.Values{
-		"watch":               {"true"},
-		"fieldSelector":       {"metadata.name=" + c.cfg.Node},
-		"resourceVersion":     {version},
-		"timeoutSeconds":      {strconv.Itoa(int(timeout.Seconds()))},
-		"allowWatchBookmarks": {"true"},
-	}, "", nil)
-	if err != nil {
-		return version, err
+// setNode takes what the Node object says.
+func (c *Client) setNode(n *node) {
+	var renamed bool
+	c.learn(func(k *known) {
+		before := k.facts(c.cfg).ENIConfig.Name
+		k.node, c.trouble[whatNode] = n, ""
+		renamed = k.facts(c.cfg).ENIConfig.Name != before
+	})
+	if renamed {
+		c.retargetENIConfig()
 	}
-	defer func() { _ = resp.Body.Close() }()
-	began := time.Now()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(make([]byte, 0, 64<<10), maxBody)
-	for lines.Scan() {
-		if version, err = c.watched(lines.Bytes(), version); err != nil {
-			return version, err
-		}
-	}
-	if err := lines.Err(); err != nil && ctx.Err() == nil {
-		return version, err
-	}
-	if time.Since(began) < time.Second && ctx.Err() == nil {
-		return version, errors.New("the watch ended at once") // a server that does this must not be asked in a loop
-	}
-	return version, nil
+	c.conditions.Wake()
+	signal(c.recount)
 }
 
-// watched takes one line of a watch.
-func (c *Client) watched(line []byte, version string) (string, error) {
-	var w struct {
-		Type   string          `json:"type"`
-		Object json.RawMessage `json:"object"`
+// nodeUID is the Node's UID, or nothing while it is not known.
+func (c *Client) nodeUID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told.node == nil {
+		return ""
 	}
-	if err := json.Unmarshal(line, &w); err != nil {
-		return version, fmt.Errorf("decode watch event: %w", err)
-	}
-	if w.Type == "ERROR" {
-		var status struct {
-			Message string `json:"message"`
-		}
-		_ = json.Unmarshal(w.Object, &status)
-		return version, fmt.Errorf("the server ended it: %s", status.Message)
-	}
-	var n node
-	if err := json.Unmarshal(w.Object, &n); err != nil {
-		return version, fmt.Errorf("decode node: %w", err)
-	}
-	switch w.Type {
-	case "ADDED", "MODIFIED":
-		c.setFacts(n.facts())
-	case "DELETED", "BOOKMARK": // a node that is being deleted keeps what was known of it
-	default:
-		return version, fmt.Errorf("watch event of unknown type %q", w.Type)
-	}
-	if v := n.Metadata.ResourceVersion; v != "" {
-		version = v
-	}
-	return version, nil
+	return c.told.node.Metadata.UID
 }
+
+// named selects the object of a name.
+func named(name string) string { return "metadata.name=" + fields.EscapeValue(name) }

@@ -28,10 +28,19 @@ type apiServer struct {
 	pods    map[string]string // namespace/name to UID
 	refuse  int               // answers every request with this status when set
 	agents  map[string]bool
+
+	collections map[string]*collection // by path
+	minor       string                 // of the server's version
+	waiting     int                    // pods without a node
+	nodes       int
+	requests    []string // method, path and query
+	patches     []string // of the Node's status
+	patchStatus int      // answers those when set
 }
 
 func newAPIServer() *apiServer {
-	s := &apiServer{events: map[string]map[string]any{}, pods: map[string]string{"kube-system/aws-node-x": "own-uid"}, agents: map[string]bool{}}
+	s := &apiServer{events: map[string]map[string]any{}, pods: map[string]string{"kube-system/aws-node-x": "own-uid"}, agents: map[string]bool{}, minor: "35", nodes: 3}
+	s.collections = map[string]*collection{podsPath: {}, settingsPath: {}, eniconfigsPath: {}}
 	s.set(29, false)
 	return s
 }
@@ -45,10 +54,15 @@ func (s *apiServer) set(pods int, cordoned bool) {
 	if cordoned {
 		taints = []any{map[string]any{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}}
 	}
+	var labels, annotations, conditions any
+	if s.node != nil {
+		meta := s.node["metadata"].(map[string]any)
+		labels, annotations, conditions = meta["labels"], meta["annotations"], s.node["status"].(map[string]any)["conditions"]
+	}
 	s.node = map[string]any{
-		"metadata": map[string]any{"name": "node-1", "resourceVersion": fmt.Sprint(s.version)},
+		"metadata": map[string]any{"name": "node-1", "uid": "node-uid", "resourceVersion": fmt.Sprint(s.version), "labels": labels, "annotations": annotations},
 		"spec":     map[string]any{"taints": taints},
-		"status":   map[string]any{"capacity": map[string]any{"pods": fmt.Sprint(pods)}, "images": strings.Repeat("x", 200_000)},
+		"status":   map[string]any{"capacity": map[string]any{"pods": fmt.Sprint(pods)}, "images": strings.Repeat("x", 200_000), "conditions": conditions},
 	}
 	s.tell("MODIFIED", s.node)
 }
@@ -75,22 +89,34 @@ func (s *apiServer) breakWatches(line string) {
 		close(w)
 	}
 	s.watches = nil
+	for _, c := range s.collections {
+		for _, w := range c.watches {
+			close(w.lines)
+		}
+		c.watches = nil
+	}
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	refuse := s.refuse
 	s.agents[r.UserAgent()] = true
+	s.requests = append(s.requests, r.Method+" "+r.URL.Path+"?"+r.URL.RawQuery)
 	s.mu.Unlock()
 	if refuse != 0 {
 		w.WriteHeader(refuse)
 		fmt.Fprint(w, `{"kind":"Status","message":"the server is out of order"}`)
 		return
 	}
+	if s.collect(w, r) {
+		return
+	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
 	switch {
 	case r.URL.Query().Get("watch") == "true" && r.URL.Query().Get("fieldSelector") == "metadata.name=node-1":
 		s.watch(w, r)
+	case len(parts) == 3 && parts[0] == "nodes" && parts[2] == "status":
+		s.patchNode(w, r)
 	case len(parts) == 2 && parts[0] == "nodes" && parts[1] == "node-1":
 		s.mu.Lock()
 		defer s.mu.Unlock()
