@@ -94,7 +94,8 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	ports := node.Ports{Host: a.host, Meter: a.meter, Clock: clock{}, Log: log}
 	if c.nodeName != "" {
 		a.kube = kube.New(kube.Config{
-			Kubeconfig: c.kubeconfig, Endpoint: c.endpoint, UserAgent: userAgent, Node: c.nodeName, Pod: c.podName, PodNamespace: c.podNamespace, Log: log,
+			Kubeconfig: c.kubeconfig, Endpoint: c.endpoint, UserAgent: userAgent, Node: c.nodeName, Pod: c.podName, PodNamespace: c.podNamespace,
+			CustomNetworking: c.ipam.CustomNetworking, Keys: c.eniconfig, Log: log,
 		})
 		ports.Cluster = cluster{a.kube}
 	}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/profile"
 )
 
 // config is every setting of the agent, in the agent's own terms.
 type config struct {
-	ipam ipam.Config
-	host hostnet.Settings
+	ipam      ipam.Config
+	host      hostnet.Settings
+	eniconfig profile.Keys
 
 	logFile        string
 	logLevel       slog.Level

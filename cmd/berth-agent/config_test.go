@@ -16,6 +16,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -70,6 +71,9 @@ func TestValues(t *testing.T) {
 		want func(*config)
 	}{
 		{"WARM_ENI_TARGET=0", func(c *config) { c.ipam.WarmENI = 0 }},
+		{"WARM_PREFIX_TARGET=3", func(c *config) { c.ipam.WarmPrefix = 3 }},
+		{"ENI_CONFIG_ANNOTATION_DEF=example.org/eniConfig", func(c *config) { c.eniconfig.Annotation = "example.org/eniConfig" }},
+		{"ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone", func(c *config) { c.eniconfig.Label = "topology.kubernetes.io/zone" }},
 		{"WARM_IP_TARGET=5", func(c *config) { c.ipam.WarmIP = 5 }},
 		{"MINIMUM_IP_TARGET=12", func(c *config) { c.ipam.MinimumIP = 12 }},
 		{"MAX_ENI=2", func(c *config) { c.ipam.MaxENI = 2 }},
@@ -129,6 +133,9 @@ func TestBadValues(t *testing.T) {
 		{"WARM_ENI_TARGET=-1", false, "below 0"},
 		{"WARM_IP_TARGET=many", false, "not a whole number"},
 		{"MAX_ENI=1.5", false, "not a whole number"},
+		{"WARM_PREFIX_TARGET=-1", false, "below 0"},
+		{"ENI_CONFIG_LABEL_DEF=a b", false, "not the key of a label"},
+		{"ENI_CONFIG_ANNOTATION_DEF=a/b/c", false, "not the key of a label"},
 		{"IP_COOLDOWN_PERIOD=-5", true, "below 0"},
 		{"IP_COOLDOWN_PERIOD=30s", true, "not a whole number"},
 		{"ENABLE_SUBNET_DISCOVERY=yes", false, "true or false"},
@@ -193,6 +200,24 @@ func TestAllBadValuesAtOnce(t *testing.T) {
 	for _, name := range []string{"ENABLE_IPv6", "AWS_VPC_ENI_MTU", "POD_MTU"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+}
+
+// A feature that exists is read as any boolean, one that does not is refused; a target without a value is left open.
+func TestSwitches(t *testing.T) {
+	prefixes := func(c *config) *bool { return &c.ipam.Prefixes }
+	var c config
+	if err := feature(true, "x", prefixes)(&c, "T"); err != nil || !c.ipam.Prefixes {
+		t.Errorf("a feature that exists: %v, %t", err, c.ipam.Prefixes)
+	}
+	var later laterError
+	if err := feature(false, "x", prefixes)(&c, "true"); !errors.As(err, &later) {
+		t.Errorf("a feature that does not exist: %v", err)
+	}
+	for value, want := range map[string]int{"": target.NotSet, "0": 0, "2": 2} {
+		if err := warmTarget(func(c *config) *int { return &c.ipam.WarmENI })(&c, value); err != nil || c.ipam.WarmENI != want {
+			t.Errorf("target %q: %d, %v", value, c.ipam.WarmENI, err)
 		}
 	}
 }

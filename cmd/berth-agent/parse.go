@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -51,6 +54,44 @@ func only(want bool, feature string) setter {
 		if b != want {
 			return laterError{feature}
 		}
+		return nil
+	}
+}
+
+// feature reads a boolean that turns a feature on: refused as long as the feature does not exist.
+func feature(exists bool, name string, field func(*config) *bool) setter {
+	if exists {
+		return boolean(field)
+	}
+	return only(false, name)
+}
+
+// orFalse is what is allowed of such a variable, for people.
+func orFalse(exists bool) string {
+	if exists {
+		return yesNo
+	}
+	return onlyFalse
+}
+
+// warmTarget reads a target; without a value it is left open.
+func warmTarget(field func(*config) *int) setter {
+	return func(c *config, value string) error {
+		if value == "" {
+			*field(c) = target.NotSet
+			return nil
+		}
+		return integer(0, maxInt, field)(c, value)
+	}
+}
+
+// nodeKey reads the key of a label or an annotation.
+func nodeKey(field func(*config) *string) setter {
+	return func(c *config, value string) error {
+		if problems := content.IsLabelKey(value); len(problems) > 0 {
+			return fmt.Errorf("not the key of a label: %s", strings.Join(problems, "; "))
+		}
+		*field(c) = value
 		return nil
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -28,16 +29,23 @@ const (
 	groupFamily  = "Address family and mode"
 	groupPool    = "Warm pool and limits"
 	groupEC2     = "Network interfaces and EC2"
+	groupCustom  = "Custom networking"
 	groupPath    = "Datapath"
 	groupChained = "Chained plugins"
 	groupLater   = "Features that do not exist yet"
 	groupRun     = "Logs, metrics, identity"
 )
 
+// Features that are read here and refused until the agent has all of them: true turns one on.
+const (
+	prefixesExist          = false
+	customNetworkingExists = false
+)
+
 // variables returns every environment variable that the agent reads, in the order of the documentation. Variables that
 // are not here are not looked at.
 func variables() []variable {
-	return slicesOf(familyVariables(), poolVariables(), ec2Variables(), pathVariables(), chainedVariables(), laterVariables(), runVariables())
+	return slicesOf(familyVariables(), poolVariables(), ec2Variables(), customVariables(), pathVariables(), chainedVariables(), laterVariables(), runVariables())
 }
 
 func slicesOf(groups ...[]variable) []variable {
@@ -52,16 +60,16 @@ func familyVariables() []variable {
 	return []variable{
 		{"ENABLE_IPv4", "true", groupFamily, onlyTrue, warn, "Pods have IPv4 addresses.", only(true, "a cluster without IPv4")},
 		{"ENABLE_IPv6", "false", groupFamily, onlyFalse, warn, "Pods have IPv6 addresses. Also read by the init container.", only(false, "IPv6 addressing")},
-		{"ENABLE_PREFIX_DELEGATION", "false", groupFamily, onlyFalse, warn, "Interfaces get /28 prefixes in place of single addresses.", only(false, "prefix delegation")},
+		{"ENABLE_PREFIX_DELEGATION", "false", groupFamily, orFalse(prefixesExist), warn, "Interfaces get /28 prefixes in place of single addresses, on instance types that take them.", feature(prefixesExist, "prefix delegation", func(c *config) *bool { return &c.ipam.Prefixes })},
 	}
 }
 
 func poolVariables() []variable {
 	return []variable{
-		{"WARM_ENI_TARGET", "1", groupPool, wholeFrom0, warn, "Free interfaces' worth of addresses that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmENI })},
+		{"WARM_ENI_TARGET", "1", groupPool, wholeFrom0, warn, "Free interfaces' worth of addresses that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set.", warmTarget(func(c *config) *int { return &c.ipam.WarmENI })},
 		{"WARM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Free addresses that are kept ready.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmIP })},
 		{"MINIMUM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Least number of addresses on the node, used and free together.", integer(0, maxInt, func(c *config) *int { return &c.ipam.MinimumIP })},
-		{"WARM_PREFIX_TARGET", "1", groupPool, wholeFrom0, warn, "Free prefixes that are kept ready. Of no effect while ENABLE_PREFIX_DELEGATION is false.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmPrefix })},
+		{"WARM_PREFIX_TARGET", "1", groupPool, wholeFrom0, warn, "Free prefixes that are kept ready. Of no effect while ENABLE_PREFIX_DELEGATION is false.", warmTarget(func(c *config) *int { return &c.ipam.WarmPrefix })},
 		{"MAX_ENI", "-1", groupPool, "a whole number; below 1: only the instance type limits", warn, "Most interfaces of the node, those that the agent does not manage included.", integer(-maxInt, maxInt, func(c *config) *int { return &c.ipam.MaxENI })},
 		{"IP_COOLDOWN_PERIOD", "30", groupPool, "seconds, a whole number from 0", stop, "How long the address of a deleted pod is not given to another one. It survives a restart of the agent.", seconds(0, maxInt, func(c *config) *time.Duration { return &c.ipam.Cooldown })},
 	}
@@ -80,6 +88,14 @@ func ec2Variables() []variable {
 		{"AWS_EC2_ENDPOINT", "", groupEC2, "a URL", stop, "EC2's endpoint. AWS_ENDPOINT_URL_EC2 comes first; the SDK's other variables count too.", text(func(c *config) *string { return &c.ec2Endpoint })},
 		{"HTTP_TIMEOUT", "10", groupEC2, "seconds, a whole number from 10", warn, "How long one attempt of a call to EC2 may take.", seconds(10, 3600, func(c *config) *time.Duration { return &c.httpTimeout })},
 		{"AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json", groupEC2, "a path", stop, "Where the agent keeps its state; its own journal has this name with the suffix .journal.", text(func(c *config) *string { return &c.backingStore })},
+	}
+}
+
+func customVariables() []variable {
+	return []variable{
+		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false", groupCustom, orFalse(customNetworkingExists), warn, "Secondary interfaces lie in the subnet and have the security groups of the node's ENIConfig; the primary interface gives pods no addresses.", feature(customNetworkingExists, "custom networking", func(c *config) *bool { return &c.ipam.CustomNetworking })},
+		{"ENI_CONFIG_ANNOTATION_DEF", profile.DefaultKey, groupCustom, "the key of an annotation", warn, "The annotation of the Node that names its ENIConfig. The label " + profile.ExternalLabel + " comes before it.", nodeKey(func(c *config) *string { return &c.eniconfig.Annotation })},
+		{"ENI_CONFIG_LABEL_DEF", profile.DefaultKey, groupCustom, "the key of a label", warn, "The label of the Node that names its ENIConfig, after the annotation; topology.kubernetes.io/zone for one per zone. Without either the ENIConfig default counts.", nodeKey(func(c *config) *string { return &c.eniconfig.Label })},
 	}
 }
 
@@ -110,9 +126,6 @@ func chainedVariables() []variable {
 
 func laterVariables() []variable {
 	return []variable{
-		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false", groupLater, onlyFalse, warn, "Custom networking by ENIConfig.", only(false, "custom networking")},
-		{"ENI_CONFIG_ANNOTATION_DEF", "k8s.amazonaws.com/eniConfig", groupLater, anyText, warn, "Of no effect without custom networking.", unused},
-		{"ENI_CONFIG_LABEL_DEF", "k8s.amazonaws.com/eniConfig", groupLater, anyText, warn, "Of no effect without custom networking.", unused},
 		{"ENABLE_POD_ENI", "false", groupLater, onlyFalse, warn, "Security groups for pods.", only(false, "security groups for pods")},
 		{"ENABLE_MULTI_NIC", "false", groupLater, onlyFalse, warn, "Interfaces on network cards other than the first.", only(false, "multi-NIC")},
 		{"ANNOTATE_POD_IP", "false", groupLater, onlyFalse, warn, "Annotate pods with their address.", only(false, "the annotation of pods")},
