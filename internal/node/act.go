@@ -91,6 +91,12 @@ func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action,
 		r.ENIs, r.Err = cloud.ENIs(ctx, []vpc.ENIID{a.ENI})
 	case ipam.ReadSubnets:
 		r.Subnets, r.Err = cloud.Subnets(ctx, inst.VPC, inst.Zone)
+	case ipam.ReadSpace:
+		r.ENIs, r.Reserved, r.Err = cloud.Occupants(ctx, a.Subnet)
+	case ipam.ReadGroups:
+		r.Tagged, r.Err = cloud.SecurityGroups(ctx, inst.VPC)
+	case ipam.ReservePrefixes:
+		_, r.Err = cloud.ReservePrefixes(ctx, a.Subnet, a.CIDR, a.Tags)
 	case ipam.ReadLeaked:
 		r.ENIs, r.Err = cloud.AvailableENIs(ctx, inst.VPC, cluster, "")
 	case ipam.ReadMetadata:

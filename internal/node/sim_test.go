@@ -83,8 +83,9 @@ type simulation struct {
 	durable, volatile []ipam.Record
 	kernel            map[netip.Addr]ipam.Key // truth: who is wired where
 	wired             map[ipam.Key]netip.Addr
-	asked             map[ipam.Key]bool // ADDs without an answer
-	deleting          map[ipam.Key]bool // DELs without an answer
+	asked             map[ipam.Key]bool  // ADDs without an answer
+	deleting          map[ipam.Key]bool  // DELs without an answer
+	foreign           map[vpc.ENIID]bool // interfaces of others
 	queue             events
 	order, pods       int
 	wake              time.Time // of the last plan
@@ -136,7 +137,7 @@ func newSimulation(seed uint64, loud bool) *simulation {
 func emptySimulation(seed uint64, loud bool) *simulation {
 	s := &simulation{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, seed)), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), loud: loud,
-		kernel: map[netip.Addr]ipam.Key{}, wired: map[ipam.Key]netip.Addr{}, asked: map[ipam.Key]bool{}, deleting: map[ipam.Key]bool{},
+		kernel: map[netip.Addr]ipam.Key{}, wired: map[ipam.Key]netip.Addr{}, asked: map[ipam.Key]bool{}, deleting: map[ipam.Key]bool{}, foreign: map[vpc.ENIID]bool{},
 	}
 	s.sim = vpcsim.New(vpcsim.Options{Seed: seed, Clock: s, Settings: vpcsim.Settings{
 		Attach: pacing.Distribution{P50: 2 * time.Second, P99: 20 * time.Second}, Detach: pacing.Distribution{P50: 3 * time.Second, P99: 10 * time.Second},
@@ -213,6 +214,7 @@ func (s *simulation) randomConfig() ipam.Config {
 func (s *simulation) randomMode() {
 	s.cfg.Prefixes = s.rng.IntN(2) == 0
 	s.cfg.WarmPrefix = s.rng.IntN(3) - 1
+	s.cfg.ReservePrefixes = s.rng.IntN(6) == 0
 	s.cfg.CustomNetworking = s.rng.IntN(5) == 0
 	s.custom = ipam.Custom{Name: "default", Found: true, Subnet: s.podNet}
 	if s.rng.IntN(8) == 0 {
@@ -274,6 +276,8 @@ func (s *simulation) event() {
 		s.advance(s.between(10*time.Second, 3*time.Minute))
 	case p < 96:
 		s.crash()
+	case p < 97 && s.rng.IntN(3) == 0:
+		s.intrude()
 	case p < 97:
 		if s.rng.IntN(4) == 0 {
 			s.randomMode()
@@ -457,6 +461,24 @@ func (s *simulation) boot(fresh bool) {
 	}
 	for range again {
 		s.addPod()
+	}
+}
+
+// intrude makes another one's interface in a subnet that the node uses: what it takes breaks blocks, and is gone from maps
+// that the node has.
+func (s *simulation) intrude() {
+	subnets, _ := s.state.Subnets()
+	if len(subnets) == 0 {
+		return
+	}
+	id, n := subnets[s.rng.IntN(len(subnets))].ID, s.rng.IntN(6)
+	s.say("somebody takes %d addresses of %s", n+1, id)
+	in := ec2.CreateNetworkInterfaceInput{SubnetId: string(id)}
+	if n > 0 {
+		in.SecondaryPrivateIpAddressCount = &n
+	}
+	if e, err := s.sim.CreateNetworkInterface(vpcsim.Caller{}, in); err == nil {
+		s.foreign[vpc.ENIID(e.NetworkInterface.NetworkInterfaceId)] = true
 	}
 }
 

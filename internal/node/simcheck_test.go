@@ -200,6 +200,9 @@ func (s *simulation) checkLeaks() {
 	all := s.truth()
 	for id, e := range all {
 		known := s.state.ENI(id)
+		if s.foreign[id] {
+			continue
+		}
 		if known == nil {
 			s.fail("%s is leaked: attached %t, %v", id, e.ours, slices.Collect(maps.Keys(e.addrs)))
 			continue

@@ -17,6 +17,8 @@ const (
 	ReadENIs          Kind = "read-enis"     // all interfaces attached to the instance
 	ReadENI           Kind = "read-eni"      // one interface, attached or not
 	ReadSubnets       Kind = "read-subnets"  // the zone's subnets
+	ReadSpace         Kind = "read-space"    // what occupies a subnet
+	ReadGroups        Kind = "read-groups"   // the VPC's security groups that are tagged for interfaces
 	ReadLeaked        Kind = "read-leaked"   // unattached interfaces that carry our tags
 	ReadMetadata      Kind = "read-metadata" // the metadata service's view of the interfaces
 	ReadVPC           Kind = "read-vpc"      // from the metadata service: the VPC's blocks and the primary interface's groups
@@ -30,6 +32,7 @@ const (
 	DetachENI         Kind = "detach-eni"
 	DeleteENI         Kind = "delete-eni"
 	DeleteLeaked      Kind = "delete-leaked-eni"
+	ReservePrefixes   Kind = "reserve-prefixes" // sets a part of a subnet aside
 )
 
 // Mutates tells whether the kind changes EC2.
@@ -45,6 +48,7 @@ const (
 	WarmTarget      Why = "warm-target"
 	PodsBound       Why = "pods-bound"          // pods are bound to the node and have not asked yet
 	AheadOfDemand   Why = "ahead-of-demand"     // as many more as came lately
+	Fragmentation   Why = "fragmentation"       // prefixes are, or may become, scarce in the subnet
 	OtherMode       Why = "other-mode"          // a single address where prefixes are asked for, or the other way round
 	Unfinished      Why = "unfinished"          // finishes what was begun
 	BeforeRelease   Why = "read-before-release" // nothing is given back on an old view
@@ -73,6 +77,8 @@ type Action struct {
 	Tags       vpc.Tags
 	Groups     []vpc.SecurityGroupID
 	Create     *Pending
+	Subnet     vpc.SubnetID // ReadSpace, ReservePrefixes
+	CIDR       netip.Prefix // ReservePrefixes
 }
 
 // excludes tells whether two actions must not run side by side: the same one, or an assignment and an unassignment on one
@@ -93,6 +99,10 @@ func (a Action) String() string {
 		fmt.Fprintf(&b, " %s", a.ENI)
 	}
 	switch a.Kind {
+	case ReadSpace:
+		fmt.Fprintf(&b, " %s", a.Subnet)
+	case ReservePrefixes:
+		fmt.Fprintf(&b, " %s in %s", a.CIDR, a.Subnet)
 	case CreateENI:
 		fmt.Fprintf(&b, " in %s with %s", a.Create.Subnet, a.Create.Want)
 	case AttachENI:
@@ -112,7 +122,9 @@ type Result struct {
 	Err error
 	// AskedAt is the time just before the question was sent; reads only.
 	AskedAt    time.Time
-	ENIs       []vpc.ENI // reads of interfaces; ReadENI gives none when it does not exist
+	ENIs       []vpc.ENI           // reads of interfaces; ReadENI gives none when it does not exist
+	Reserved   []vpc.Reservation   // ReadSpace
+	Tagged     []vpc.SecurityGroup // ReadGroups
 	Subnets    []vpc.Subnet
 	Metadata   []vpc.MetadataENI
 	CIDRs      []netip.Prefix        // ReadVPC

@@ -20,10 +20,12 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 	switch a.Kind {
 	case AssignAddresses:
 		s.zone.Take(e.Subnet, a.Want.Size())
+		s.zone.Taken(e.Subnet, vpc.Blocks(a.Want.Addrs, a.Want.Prefixes))
 		return nil
 	case CreateENI:
 		if s.pending[a.Create.Token] == nil {
 			s.zone.Take(a.Create.Subnet, a.Create.Want.Size()+1)
+			s.zone.Taken(a.Create.Subnet, a.Create.names())
 			s.pending[a.Create.Token] = a.Create
 			s.seq++
 		} // a repetition is recorded again: the first record may not have become durable
@@ -79,6 +81,12 @@ func (s *State) finishRead(a Action, e *ENI, r Result, now time.Time) []Record {
 		return s.observeOne(a.ENI, r.ENIs, r.AskedAt)
 	case ReadSubnets:
 		return s.observeSubnets(r.Subnets, r.AskedAt)
+	case ReadSpace:
+		s.observeSpace(a.Subnet, r.ENIs, r.Reserved, r.AskedAt)
+		return nil
+	case ReadGroups:
+		s.observeGroups(r.Tagged, r.AskedAt)
+		return nil
 	case ReadLeaked:
 		return s.observeLeaked(r.ENIs, r.AskedAt)
 	case ReadVPC:
@@ -95,6 +103,9 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 		return s.created(*a.Create, r.ENI, now)
 	case DeleteLeaked:
 		s.forgetLeaked(a.ENI)
+		return nil
+	case ReservePrefixes:
+		s.zone.Map(a.Subnet, nil) // it is read again, with the reservation
 		return nil
 	case TagENI:
 		if e == nil {
@@ -123,8 +134,10 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 		e.Groups, e.finishedAt = a.Groups, now
 	case AssignAddresses:
 		s.book.Gain(e.Interface, r.Assigned)
+		s.zone.Taken(e.Subnet, r.Assigned)
 	case UnassignAddresses:
 		s.book.Left(e.Interface, a.Blocks, now)
+		s.zone.Given(e.Subnet, a.Blocks)
 		return []Record{{Unassign: &UnassignRecord{ENI: e.ID, Blocks: a.Blocks, At: now}}}
 	case DetachENI: // EC2 answers before it is detached; a read tells
 		e.Dirty = false
@@ -154,6 +167,7 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 			e.Type = vpc.ENITypeInterface
 		}
 		s.book.Gain(e.Interface, seen.Assigned())
+		s.zone.Taken(p.Subnet, append(seen.Assigned(), vpc.Single(seen.Primary)))
 		s.addENI(e)
 		s.applySubnet(e)
 	}
@@ -188,6 +202,10 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		s.assignFailed(a, e, code, now)
 	case ReadSubnets:
 		s.zone.Deny(code == vpc.NotAuthorized)
+	case ReadGroups:
+		s.groupsDenied = code == vpc.NotAuthorized
+	case ReadSpace, ReservePrefixes:
+		s.surveyFailed(a, code, now)
 	case DetachENI:
 		// Surely not begun: this was the first try, and nothing came before the denial, as it may before a throttle.
 		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized {
@@ -224,7 +242,13 @@ func lacks(code vpc.Code) bool {
 }
 
 // refused notes what a refusal tells of a subnet, and whether it does.
-func (s *State) refused(id vpc.SubnetID, want vpc.Want, code vpc.Code, now time.Time) bool {
+func (s *State) refused(id vpc.SubnetID, want vpc.Want, names []vpc.Block, code vpc.Code, now time.Time) bool {
+	switch {
+	case code == vpc.AddressTaken: // which of the names is not told; the next map shows it
+		s.zone.Lost(id, now)
+	case lacks(code):
+		s.zone.Given(id, names)
+	}
 	switch {
 	case code == vpc.PrefixFragmented, code == vpc.SubnetFull && want.InPrefixes(): // single addresses may be there
 		s.zone.NoPrefix(id, now)
@@ -234,12 +258,23 @@ func (s *State) refused(id vpc.SubnetID, want vpc.Want, code vpc.Code, now time.
 	return lacks(code)
 }
 
+// surveyFailed puts what a map needs off for long where it is denied, and asks for a map where somebody else has reserved.
+func (s *State) surveyFailed(a Action, code vpc.Code, now time.Time) {
+	switch {
+	case code == vpc.NotAuthorized, code == vpc.Invalid:
+		s.tries.Postpone(a.Key, now.Add(time.Hour))
+	case code == vpc.AddressTaken:
+		s.zone.Lost(a.Subnet, now)
+		s.tries.Postpone(a.Key, now.Add(time.Minute))
+	}
+}
+
 func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 	if e == nil {
 		return
 	}
 	s.zone.Take(e.Subnet, -a.Want.Size())
-	if s.refused(e.Subnet, a.Want, code, now) {
+	if s.refused(e.Subnet, a.Want, vpc.Blocks(a.Want.Addrs, a.Want.Prefixes), code, now) {
 		e.Dirty = false
 		s.tries.Done(a.Key) // what is asked for next is another thing
 	}
@@ -247,7 +282,7 @@ func (s *State) assignFailed(a Action, e *ENI, code vpc.Code, now time.Time) {
 
 // createFailed closes a refused creation, so that another subnet can be tried; an unknown outcome keeps its token.
 func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) []Record {
-	if s.refused(a.Create.Subnet, a.Create.Want, code, now) {
+	if s.refused(a.Create.Subnet, a.Create.Want, a.Create.names(), code, now) {
 		s.tries.Done(a.Key)
 	}
 	if keep {

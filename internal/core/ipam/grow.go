@@ -81,6 +81,9 @@ func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
 	}
 	want := p.fit(e.Subnet, n, p.slots()-len(e.Blocks))
 	if want.Slots() == 0 {
+		if _, told := p.space(e.Subnet); !told { // its map is being read; what it will bring is not asked for elsewhere
+			return max(rest-p.roomOn(e), 0)
+		}
 		return rest
 	}
 	refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
@@ -88,7 +91,7 @@ func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
 	case e.Dirty:
 		p.needRead = AfterDoubt
 	case p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: p.why(need), ENI: e.ID, Want: want}):
-		p.planned[e.Subnet] += want.Size()
+		p.name(e.Subnet, want, netip.Addr{})
 	}
 	if refused {
 		return rest
@@ -105,14 +108,17 @@ func (p *planner) fit(id vpc.SubnetID, n, slots int) vpc.Want {
 			k = min(k, free/vpc.PrefixSize)
 		}
 		if k > 0 {
-			return vpc.Want{PrefixCount: k}
+			return p.namePrefixes(id, k)
 		}
 	}
 	k := min(slots, n)
 	if known {
 		k = min(k, free)
 	}
-	return vpc.Want{Count: max(k, 0)}
+	if k <= 0 {
+		return vpc.Want{}
+	}
+	return p.nameAddrs(id, k)
 }
 
 // holds is how many addresses slots of an interface in a subnet hold.
@@ -224,9 +230,12 @@ func (p *planner) growNew(need target.Short, rest int) {
 	for i := 0; rest > 0 && slots > 0; i++ {
 		sn, want, ok := p.place(need, rest, slots)
 		if !ok {
-			p.wantSubnets()
+			if !p.wantGroups {
+				p.wantSubnets()
+			}
 			return
 		}
+		p.survey(sn.ID, true)
 		p.create(sn, want, p.why(need), i)
 		rest -= want.Size()
 		slots--
@@ -261,6 +270,13 @@ func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Wan
 		for _, sn := range candidates {
 			if p.broken[sn.ID] != broken {
 				continue
+			}
+			switch _, known, err := p.groups(sn.ID); {
+			case err != nil: // tags select too many: Problems says so
+				continue
+			case !known: // a call that is soon over; no worse subnet is taken meanwhile
+				p.wantGroups = true
+				return vpc.Subnet{}, vpc.Want{}, false
 			}
 			if want, ok := p.fitNew(sn, need, rest, slots); ok {
 				if sn.Free == subnet.Unknown {
@@ -311,10 +327,13 @@ func (s *State) primaryCIDR() netip.Prefix {
 func (p *planner) create(sn vpc.Subnet, want vpc.Want, why Why, i int) {
 	tags := p.eniTags()
 	tags[vpc.TagENICreatedAt] = p.now.UTC().Format(time.RFC3339)
+	groups, _, _ := p.groups(sn.ID)
+	primary := p.namePrimary(sn.ID, want)
 	pending := &Pending{
-		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Want: want, Groups: p.groups(sn.ID),
+		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Primary: primary, Want: want, Groups: groups,
 		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now,
 	}
-	p.planned[sn.ID] += want.Size() + 1
+	p.planned[sn.ID]++
+	p.name(sn.ID, want, primary)
 	p.do(Action{Kind: CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
 }

@@ -124,14 +124,6 @@ func (s *State) targets(now time.Time) target.Warm {
 	return w
 }
 
-// groups are the security groups of interfaces in a subnet.
-func (s *State) groups(vpc.SubnetID) []vpc.SecurityGroupID {
-	if s.Config.CustomNetworking && len(s.custom.Groups) > 0 {
-		return s.custom.Groups
-	}
-	return s.Instance.Groups
-}
-
 // usable is how many interfaces may give addresses to pods: custom networking leaves the primary one out.
 func (s *State) usable() int {
 	n := s.MaxENIs() - s.unmanaged()

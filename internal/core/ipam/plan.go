@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -35,6 +36,12 @@ type planner struct {
 	short       target.Short
 	// planned is what this plan takes from each subnet.
 	planned map[vpc.SubnetID]int
+	// named are the maps less what this plan names.
+	named map[vpc.SubnetID]*subnet.Space
+	// rereading: growth waits for a map, after a lost race.
+	rereading bool
+	// wantGroups: an interface is to be made where tags of security groups matter.
+	wantGroups bool
 }
 
 // Plan computes what to do now. It changes nothing but what time alone changes: cooling periods that are over, measurements
@@ -43,7 +50,7 @@ func (s *State) Plan(now time.Time) Plan {
 	s.book.Thaw(now)
 	s.measure(now)
 	s.breakSubnets(now)
-	p := &planner{State: s, now: now, tally: s.Tally(), warm: s.targets(now), planned: make(map[vpc.SubnetID]int)}
+	p := &planner{State: s, now: now, tally: s.Tally(), warm: s.targets(now), planned: make(map[vpc.SubnetID]int), named: make(map[vpc.SubnetID]*subnet.Space)}
 	for _, e := range s.order {
 		p.tally.Assignable += p.roomOn(e)
 	}
@@ -57,11 +64,16 @@ func (s *State) Plan(now time.Time) Plan {
 			p.grow()
 			p.shrink()
 			p.clean()
+			p.surveyAll()
+			p.readGroups()
 		}
 		p.readSubnets()
 		p.readENIs()
 	}
 	p.plan.Blocked = s.blocked(p.tally, p.promised(), now)
+	if (p.rereading || p.wantGroups) && (p.plan.Blocked == SubnetsFull || p.plan.Blocked == LastSlotKept) {
+		p.plan.Blocked = Coming
+	}
 	p.wake()
 	return p.plan
 }
@@ -198,8 +210,8 @@ func (p *planner) complete(e *ENI) {
 	if !e.Tagged {
 		p.do(Action{Kind: TagENI, Key: "tag/" + id, Why: Unfinished, ENI: e.ID, Tags: p.eniTags()})
 	}
-	groups := p.groups(e.Subnet)
-	if !e.primary && len(groups) > 0 && len(e.Groups) > 0 && !sameGroups(e.Groups, groups) {
+	groups, known, _ := p.groups(e.Subnet)
+	if known && !e.primary && len(groups) > 0 && len(e.Groups) > 0 && !sameGroups(e.Groups, groups) {
 		p.do(Action{Kind: SetGroups, Key: "groups/" + id, Why: GroupsChanged, ENI: e.ID, Groups: groups})
 	}
 	if leaving := e.Leaving(); len(leaving) > 0 && p.tally.Waiting == 0 {
@@ -370,6 +382,9 @@ func (p *planner) wake() {
 	}
 	if p.zone.Outside(p.Instance.VPCCIDRs) {
 		at(p.vpcRead.Add(vpcUnknown))
+	}
+	if p.rereading {
+		at(p.now.Add(mapAfter))
 	}
 	if p.needSubnets > 0 {
 		at(p.zone.ReadAt().Add(p.needSubnets))

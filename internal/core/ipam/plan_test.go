@@ -67,6 +67,8 @@ func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 read-subnets: pods-waiting
 blocked: last-slot-kept
 read-vpc: block-unknown
+read-groups: resync
+blocked: addresses-coming
 create-eni in subnet-large with 9: pods-waiting
 blocked: addresses-coming
 attach-eni eni-2 at 2: unfinished
@@ -86,6 +88,7 @@ func TestFullSubnetMeansTheNext(t *testing.T) {
 	w.refuse[ipam.CreateENI] = vpc.SubnetFull
 	w.want("refused", w.step(), "create-eni in subnet-primary with 9: warm-target\n")
 	delete(w.refuse, ipam.CreateENI)
+	w.want("its security groups", w.step(), "read-groups: resync\n")
 	w.want("next", w.step(), "create-eni in subnet-b with 9: warm-target\n")
 }
 

@@ -284,3 +284,102 @@ func TestBarredInterfaceMakesRoomForWaitingPods(t *testing.T) {
 		t.Errorf("%+v, %d interfaces", tally, len(w.state.ENIs()))
 	}
 }
+
+// busy is a primary subnet that is mostly used by others, in single addresses all over it, and a map of which is known.
+func busy(w *world, gap int) {
+	w.subs[0].CIDR, w.refusePrefixes = netip.MustParsePrefix("10.0.0.0/22"), true
+	used := 0
+	for a, n := netip.MustParseAddr("10.0.0.5"), 5; n < 1023; a, n = a.Next(), n+1 {
+		if n%gap == 0 {
+			w.others = append(w.others, vpc.ENI{ID: vpc.ENIID("eni-other-" + a.String()), Subnet: "subnet-primary", Primary: a})
+			used++
+		}
+	}
+	w.subs[0].Free = 1024 - 5 - 1 - used
+}
+
+// A subnet in which every block is broken: pods get single addresses at once, which are named, and no interface is asked
+// for prefixes in vain.
+func TestScatteredSubnetGivesAllItsAddresses(t *testing.T) {
+	w := newWorld(t, inPrefixes)
+	w.state.MaxPods = 29
+	busy(w, 2)
+	w.settle()
+	w.add(0, 12)
+	plans := w.settle()
+	if tally := w.state.Tally(); tally.Waiting > 0 {
+		t.Errorf("%+v", tally)
+	}
+	if strings.Contains(plans, "prefixes") || !strings.Contains(plans, "create-eni in subnet-primary with [10.0.") {
+		t.Errorf("plans:\n%s", plans)
+	}
+}
+
+// Somebody else takes what was named: the map is read again, and the next names are free ones.
+func TestLostRaceIsRepeatedWithFreshFacts(t *testing.T) {
+	w := newWorld(t, inPrefixes)
+	w.state.MaxPods = 7 // no reason for an interface
+	busy(w, 2)
+	w.settle()
+	w.add(0, 7)
+	plan := w.state.Plan(w.now)
+	i := slices.IndexFunc(plan.Actions, func(a ipam.Action) bool { return a.Kind == ipam.AssignAddresses })
+	if i < 0 || len(plan.Actions[i].Want.Addrs) == 0 {
+		t.Fatalf("nothing is named: %s", plan)
+	}
+	for n, a := range plan.Actions[i].Want.Addrs {
+		w.others = append(w.others, vpc.ENI{ID: vpc.ENIID(fmt.Sprint("eni-faster-", n)), Subnet: "subnet-primary", Primary: a})
+	}
+	if n := w.count(ipam.ReadSpace, 2*time.Second, 50*time.Millisecond); n != 1 {
+		t.Errorf("the map was read %d times", n)
+	}
+	if tally := w.state.Tally(); tally.Waiting > 0 {
+		t.Errorf("%+v", tally)
+	}
+}
+
+func TestPartOfASubnetIsReservedWhenToldTo(t *testing.T) {
+	w := newWorld(t, func(c *ipam.Config) { c.Prefixes, c.ReservePrefixes = true, true })
+	roomy(w)
+	w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.0/22"), 1000
+	plans := w.settle()
+	w.settleFor(time.Minute)
+	if len(w.reserved) != 1 || w.reserved[0].CIDR.Bits() != 23 || w.reserved[0].Tags[vpc.TagENICluster] != "demo" {
+		t.Errorf("reserved %v, plans:\n%s", w.reserved, plans)
+	}
+}
+
+// Security groups by tag: interfaces in a discovered subnet have those, also when the tags change; the node's own keeps its.
+func TestGroupsOfDiscoveredSubnets(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.1.0.0/20"), Free: 4000, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+	tag := func(ids ...string) {
+		w.groups = nil
+		for _, id := range ids {
+			w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(id), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+		}
+	}
+	tag("sg-a", "sg-b")
+	w.add(0, 12)
+	w.settle()
+	if e := w.enis[1]; e.Subnet != "subnet-b" || fmt.Sprint(e.Groups) != "[sg-a sg-b]" {
+		t.Errorf("%s in %s has %v", e.ID, e.Subnet, e.Groups)
+	}
+	w.restart()
+	tag("sg-a")
+	w.settleFor(13 * time.Minute)
+	if e := w.enis[1]; fmt.Sprint(e.Groups) != "[sg-a]" {
+		t.Errorf("after the tags changed: %v", e.Groups)
+	}
+	if fmt.Sprint(w.enis[0].Groups) != "[sg-1]" {
+		t.Errorf("the primary interface has %v", w.enis[0].Groups)
+	}
+	tag("1", "2", "3", "4", "5", "6")
+	w.settleFor(13 * time.Minute)
+	if e := w.enis[1]; fmt.Sprint(e.Groups) != "[sg-a]" {
+		t.Errorf("too many groups changed an interface: %v", e.Groups)
+	}
+	if p := w.state.Problems(); len(p) != 1 || p[0].Why != ipam.TooManyGroups {
+		t.Errorf("problems %v", p)
+	}
+}

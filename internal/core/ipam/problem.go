@@ -3,12 +3,14 @@ package ipam
 import (
 	"fmt"
 
+	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // Problems that last and that a person has to solve, beside the reasons why pods wait.
 const (
 	PrefixesNeedNitro Why = "prefixes-need-nitro" // prefixes are asked for, and the instance type takes none
+	TooManyGroups     Why = "too-many-groups"     // tags select more security groups than an interface can have
 	MaxPodsTooHigh    Why = "max-pods-too-high"   // the kubelet allows more pods than the node has addresses for
 )
 
@@ -36,6 +38,14 @@ func (s *State) Problems() []Problem {
 			add(NoENIConfig, detail, hint)
 		case !s.zone.ReadAt().IsZero() && !s.customUsable():
 			add(ENIConfigSubnet, s.explainCustomSubnet(), s.editENIConfig())
+		}
+	}
+	for _, sn := range s.zone.Subnets() {
+		if usable, _ := subnet.Judge(s.zone.Rules(), sn); !usable {
+			continue
+		}
+		if _, _, err := s.groups(sn.ID); err != nil {
+			list = append(list, Problem{TooManyGroups, err.Error()})
 		}
 	}
 	if most := s.Capacity() + hostPods; s.MaxPods > most {

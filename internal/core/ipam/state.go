@@ -117,6 +117,10 @@ type State struct {
 	attachLead  target.Lead
 	bound       []Bound
 	unscheduled int
+	// tagged are the security groups that are tagged for interfaces.
+	tagged       []vpc.SecurityGroup
+	groupsRead   time.Time
+	groupsDenied bool
 	// broken are the subnets that have no prefix left, as of the last plan.
 	broken map[vpc.SubnetID]bool
 	// begun is when an action in flight began.

@@ -29,6 +29,10 @@ type world struct {
 	next   byte
 	// prefixes is how many prefixes have been given out.
 	prefixes byte
+	// others are interfaces of other nodes; reserved are reservations, groups the tagged security groups.
+	others   []vpc.ENI
+	reserved []vpc.Reservation
+	groups   []vpc.SecurityGroup
 	// refusePrefixes, or in one subnet noPrefixIn: EC2 finds no prefix.
 	refusePrefixes bool
 	noPrefixIn     vpc.SubnetID
@@ -129,6 +133,10 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
 		return r
 	}
+	if w.taken(a) {
+		r.Err = &vpc.Error{Code: vpc.AddressTaken, Op: string(a.Kind), Err: errors.New("in use")}
+		return r
+	}
 	if w.fragmented(a) {
 		r.Err = &vpc.Error{Code: vpc.PrefixFragmented, Op: string(a.Kind), Err: errors.New("fragmented")}
 		return r
@@ -142,6 +150,17 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 				r.ENIs = []vpc.ENI{e}
 			}
 		}
+	case ipam.ReadSpace:
+		for _, e := range append(slices.Clone(w.enis), w.others...) {
+			if e.Subnet == a.Subnet {
+				r.ENIs = append(r.ENIs, e)
+			}
+		}
+		r.Reserved = w.reserved
+	case ipam.ReadGroups:
+		r.Tagged = w.groups
+	case ipam.ReservePrefixes:
+		w.reserved = append(w.reserved, vpc.Reservation{Subnet: a.Subnet, CIDR: a.CIDR, Type: vpc.ReservedForPrefixes, Tags: a.Tags})
 	case ipam.ReadLeaked:
 		r.ENIs, w.leaked = w.leaked, nil
 	case ipam.ReadSubnets:
@@ -153,7 +172,10 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...), Prefixes: e.Prefixes})
 		}
 	case ipam.CreateENI:
-		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: w.addr(), Groups: a.Create.Groups, Tags: a.Create.Tags}
+		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: a.Create.Primary, Groups: a.Create.Groups, Tags: a.Create.Tags}
+		if !e.Primary.IsValid() {
+			e.Primary = w.addr()
+		}
 		w.assign(&e, a.Create.Want)
 		w.take(a.Create.Subnet, 1)
 		w.enis = append(w.enis, e)
@@ -173,6 +195,24 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		w.remove(a)
 	}
 	return r
+}
+
+// taken tells whether somebody else has what an action names.
+func (w *world) taken(a ipam.Action) bool {
+	want, primary := a.Want, netip.Addr{}
+	if a.Create != nil {
+		want, primary = a.Create.Want, a.Create.Primary
+	}
+	for _, b := range append(vpc.Blocks(want.Addrs, want.Prefixes), vpc.Single(primary)) {
+		for _, e := range append(slices.Clone(w.enis), w.others...) {
+			for _, c := range append(e.Assigned(), vpc.Single(e.Primary)) {
+				if b.CIDR().IsValid() && b.CIDR().Overlaps(c.CIDR()) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // fragmented tells whether EC2 refuses an action for lack of prefixes.

@@ -32,6 +32,8 @@ type Zone struct {
 	taken  map[vpc.SubnetID]int // since the read, or still under way then
 	// broken are the subnets that EC2 found no prefix in, and when.
 	broken map[vpc.SubnetID]time.Time
+	maps   map[vpc.SubnetID]*Space
+	races  map[vpc.SubnetID]races
 }
 
 // refusal is EC2's word that a subnet is full, and the count at that time.
@@ -44,6 +46,7 @@ type refusal struct {
 func NewZone(r Rules) *Zone {
 	return &Zone{
 		rules: r, full: make(map[vpc.SubnetID]refusal), taken: make(map[vpc.SubnetID]int), broken: make(map[vpc.SubnetID]time.Time),
+		maps: make(map[vpc.SubnetID]*Space), races: make(map[vpc.SubnetID]races),
 	}
 }
 
@@ -53,12 +56,18 @@ func (z *Zone) SetRules(r Rules) { z.rules = r }
 // NoPrefix tells that EC2 found no prefix in a subnet.
 func (z *Zone) NoPrefix(id vpc.SubnetID, now time.Time) { z.broken[id] = now }
 
-// Broken tells whether a subnet has no prefix left by EC2's last word, and since when that stands. After brokenFor it is worth
-// another try: addresses come and go.
+// Broken tells whether a subnet has no prefix left: by its map, or by EC2's word where that is younger. After brokenFor it is
+// worth another try: addresses come and go.
 func (z *Zone) Broken(id vpc.SubnetID, now time.Time) bool {
 	at, broken := z.broken[id]
+	if m := z.maps[id]; m != nil && m.At().After(at) && now.Sub(m.At()) <= mapFor {
+		return m.FreePrefixes() == 0
+	}
 	return broken && now.Sub(at) < brokenFor
 }
+
+// BrokenAt is when EC2 last found no prefix in a subnet, zero when it never did.
+func (z *Zone) BrokenAt(id vpc.SubnetID) time.Time { return z.broken[id] }
 
 // Rules returns what decides about a subnet on this node.
 func (z *Zone) Rules() Rules { return z.rules }

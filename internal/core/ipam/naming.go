@@ -1,0 +1,204 @@
+package ipam
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+const (
+	// mapEvery is the interval of reads of a subnet's map while prefixes are scarce in it, and up to a quarter longer by node.
+	mapEvery = 8 * time.Minute
+	// mapAfter is the least time between two reads of it, whatever happened.
+	mapAfter = 500 * time.Millisecond
+	// reservedPart of a subnet is set aside for prefixes when the agent is told to.
+	reservedPart = 2
+)
+
+// A map of a subnet costs reads of all its interfaces, a thousand a page, by every node that wants one. So it is read only
+// where names pay: in prefix mode, in a subnet that is half used or that EC2 found no prefix in, and before an interface is
+// made, whose own address breaks a block wherever it falls. Elsewhere EC2 chooses.
+
+// tight tells whether a subnet is so full that it matters which addresses are taken.
+func (p *planner) tight(id vpc.SubnetID) bool {
+	sn, ok := p.zone.Find(id)
+	if !ok || !sn.CIDR.IsValid() {
+		return false
+	}
+	return p.broken[id] || sn.Free*2 < 1<<(32-sn.CIDR.Bits())
+}
+
+// survey asks for the map of a subnet where it pays, unless there is one that is young enough.
+func (p *planner) survey(id vpc.SubnetID, making bool) {
+	if !p.prefixes() || !making && !p.tight(id) && p.zone.Naming(id, p.now) != subnet.Reread {
+		return
+	}
+	every := mapEvery + p.tries.Spread(mapEvery/4)
+	m := p.zone.MapOf(id)
+	switch {
+	case m == nil, p.now.Sub(m.At()) >= every:
+	case p.zone.Naming(id, p.now) == subnet.Reread, p.zone.BrokenAt(id).After(m.At()):
+		if p.now.Sub(m.At()) < mapAfter {
+			return
+		}
+	default:
+		return
+	}
+	p.do(Action{Kind: ReadSpace, Key: "read-space/" + string(id), Why: Fragmentation, Subnet: id})
+}
+
+// space is the map that names in a subnet are chosen by, less what this plan names; nil when EC2 chooses. It is not told
+// when the map has to be read first, after a lost race.
+func (p *planner) space(id vpc.SubnetID) (m *subnet.Space, told bool) {
+	switch p.zone.Naming(id, p.now) {
+	case subnet.Reread:
+		told = p.tries.Failed("read-space/" + string(id))
+		p.rereading = p.rereading || !told
+		return nil, told
+	case subnet.ByMap:
+		if p.named[id] == nil {
+			p.named[id] = p.zone.MapOf(id).Clone()
+		}
+		return p.named[id], true
+	default:
+		return nil, true
+	}
+}
+
+// seed makes nodes choose differently.
+func (p *planner) seed() string { return string(p.Instance.ID) }
+
+// nameAddrs is a request for n single addresses.
+func (p *planner) nameAddrs(id vpc.SubnetID, n int) vpc.Want {
+	if m, told := p.space(id); !told {
+		return vpc.Want{}
+	} else if m != nil {
+		if addrs := m.Addresses(n, p.seed()); len(addrs) > 0 {
+			return vpc.Want{Addrs: addrs}
+		}
+	}
+	return vpc.Want{Count: n}
+}
+
+// namePrefixes is a request for n prefixes.
+func (p *planner) namePrefixes(id vpc.SubnetID, n int) vpc.Want {
+	if m, told := p.space(id); !told {
+		return vpc.Want{}
+	} else if m != nil {
+		if prefixes := m.Prefixes(n, p.seed()); len(prefixes) > 0 {
+			return vpc.Want{Prefixes: prefixes}
+		}
+	}
+	return vpc.Want{PrefixCount: n}
+}
+
+// namePrimary is the address of a new interface itself, not valid when EC2 chooses it.
+func (p *planner) namePrimary(id vpc.SubnetID, want vpc.Want) netip.Addr {
+	m, _ := p.space(id)
+	if m == nil || len(want.Prefixes) > 0 && !m.Primary(p.seed()).IsValid() {
+		return netip.Addr{}
+	}
+	return m.Primary(p.seed())
+}
+
+// name counts what this plan asks for in a subnet.
+func (p *planner) name(id vpc.SubnetID, want vpc.Want, primary netip.Addr) {
+	p.planned[id] += want.Size()
+	if primary.IsValid() {
+		want.Addrs = append(want.Addrs[:len(want.Addrs):len(want.Addrs)], primary)
+	}
+	if m := p.named[id]; m != nil {
+		for _, b := range vpc.Blocks(want.Addrs, want.Prefixes) {
+			m.Take(b)
+		}
+	}
+}
+
+// reserve sets a part of a subnet aside for prefixes, once for all nodes: each would choose the same.
+func (p *planner) reserve(id vpc.SubnetID) {
+	m := p.zone.MapOf(id)
+	if !p.Config.ReservePrefixes || !p.prefixes() || m == nil || m.Reserved() {
+		return
+	}
+	if cidr := m.Reserve(m.Blocks() / reservedPart); cidr.IsValid() {
+		p.do(Action{Kind: ReservePrefixes, Key: "reserve/" + string(id), Why: Fragmentation, Subnet: id, CIDR: cidr, Tags: p.reservationTags()})
+	}
+}
+
+func (s *State) reservationTags() vpc.Tags {
+	tags := vpc.Tags{vpc.TagENIOwner: vpc.ENIOwner}
+	if s.Config.Cluster != "" {
+		tags[vpc.TagENICluster] = s.Config.Cluster
+	}
+	return tags
+}
+
+// surveyAll keeps the maps of the subnets that matter, and their reservations.
+func (p *planner) surveyAll() {
+	seen := make(map[vpc.SubnetID]bool)
+	look := func(id vpc.SubnetID) {
+		if !seen[id] {
+			seen[id] = true
+			p.survey(id, p.Config.ReservePrefixes)
+			p.reserve(id)
+		}
+	}
+	for _, e := range p.order {
+		if e.Managed && e.Phase == Attached && !e.Barred {
+			look(e.Subnet)
+		}
+	}
+	if p.freeSlots() > 0 {
+		for _, sn := range p.zone.Candidates(p.now) {
+			look(sn.ID)
+		}
+	}
+}
+
+// observeSpace folds a read of what occupies a subnet.
+func (s *State) observeSpace(id vpc.SubnetID, occupants []vpc.ENI, reserved []vpc.Reservation, askedAt time.Time) {
+	sn, ok := s.zone.Find(id)
+	if !ok {
+		return
+	}
+	if old := s.zone.MapOf(id); old != nil && !askedAt.After(old.At()) {
+		return
+	}
+	m := subnet.NewSpace(sn, occupants, reserved, askedAt)
+	for _, e := range s.order { // what we have and an answer that lags does not show
+		if e.Subnet == id {
+			m.Take(vpc.Single(e.Primary))
+			for b := range e.Blocks {
+				m.Take(b)
+			}
+		}
+	}
+	for _, a := range s.inflight {
+		if e := s.enis[a.ENI]; a.Kind == AssignAddresses && e != nil && e.Subnet == id {
+			takeAll(m, vpc.Blocks(a.Want.Addrs, a.Want.Prefixes))
+		}
+	}
+	for _, p := range s.pending {
+		if p.Subnet == id {
+			takeAll(m, p.names())
+		}
+	}
+	s.zone.Map(id, m)
+}
+
+func takeAll(m *subnet.Space, blocks []vpc.Block) {
+	for _, b := range blocks {
+		m.Take(b)
+	}
+}
+
+// names are the blocks that a creation names, the interface's own address included.
+func (p *Pending) names() []vpc.Block {
+	blocks := vpc.Blocks(p.Want.Addrs, p.Want.Prefixes)
+	if p.Primary.IsValid() {
+		blocks = append(blocks, vpc.Single(p.Primary))
+	}
+	return blocks
+}
