@@ -455,6 +455,9 @@ func (m *Map) kindOf(p netip.Prefix) (Kind, bool) {
 
 func (m *Map) lastFreed(block uint32) time.Time {
 	var last time.Time
+	if o := block * blockSize; m.cooling[o/64]>>(o%64)&(1<<blockSize-1) == 0 {
+		return last
+	}
 	for o := block * blockSize; o < (block+1)*blockSize; o++ {
 		if e, ok := m.freed[o]; ok && (last.IsZero() || e.at.After(last)) {
 			last = e.at

@@ -69,14 +69,15 @@ func Select[T any](items []T, filters []Filter, fields Fields[T], tags func(*T) 
 	}
 	out := make([]T, 0, len(items))
 	for i := range items {
-		if matchAll(&items[i], filters, fields, tags) {
+		if Matches(&items[i], filters, fields, tags) {
 			out = append(out, items[i])
 		}
 	}
 	return out, nil
 }
 
-func matchAll[T any](item *T, filters []Filter, fields Fields[T], tags func(*T) []Tag) bool {
+// Matches tells whether an object matches all filters, which Select has accepted.
+func Matches[T any](item *T, filters []Filter, fields Fields[T], tags func(*T) []Tag) bool {
 	for _, f := range filters {
 		var have []string
 		if values, known := fields[f.Name]; known {

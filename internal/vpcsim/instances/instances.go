@@ -64,15 +64,17 @@ func (s Actions) checkRun(c world.Caller, in ec2.RunInstancesInput) (int, []ec2.
 			return 0, nil, err
 		}
 	}
-	live := 0
-	for i := range s.State.Instances.All() {
-		if i.State != world.Terminated {
-			live++
+	if limit := s.State.Settings.Quotas.Instances; limit > 0 {
+		live := 0
+		for i := range s.State.Instances.All() {
+			if i.State != world.Terminated {
+				live++
+			}
 		}
-	}
-	if limit := s.State.Settings.Quotas.Instances; limit > 0 && live+*in.MinCount > limit {
-		return 0, nil, ec2.Errorf("InstanceLimitExceeded", "You have requested more instances (%d) than your current instance limit of %d allows.",
-			live+*in.MinCount, limit)
+		if live+*in.MinCount > limit {
+			return 0, nil, ec2.Errorf("InstanceLimitExceeded", "You have requested more instances (%d) than your current instance limit of %d allows.",
+				live+*in.MinCount, limit)
+		}
 	}
 	if err := s.CheckTags(c, in.TagSpecifications, world.KindInstance, world.KindENI, world.Kind{Resource: "volume"}); err != nil {
 		return 0, nil, err

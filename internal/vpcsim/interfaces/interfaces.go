@@ -301,11 +301,13 @@ func (s Actions) RemoveENI(e *world.ENI) {
 
 // Touch follows a change of an interface: what describe actions, the free count and the metadata service will show.
 func (s Actions) Touch(e *world.ENI) {
+	e.View = nil
 	if !s.State.Settings.DescribeLag.Zero() {
 		s.showENI(e)
 	} else {
 		e.Shown.Entries = nil
 	}
+	s.Reindex(e)
 	if n, ok := s.State.Subnets.Get(e.Subnet); ok {
 		s.recount(n)
 	}
@@ -453,76 +455,4 @@ func (s Actions) GroupNames(ids []string) []ec2.GroupIdentifier {
 func (s Actions) showAs(c world.Caller, v ec2.NetworkInterface) ec2.NetworkInterface {
 	v.TagSet = s.TagsOf(c, v.NetworkInterfaceId)
 	return v
-}
-
-// described is an interface as describe actions show it to the caller now, or false.
-func (s Actions) described(c world.Caller, id string) (ec2.NetworkInterface, bool) {
-	e, ok := s.State.ENIs.Get(id)
-	if !ok {
-		e, ok = s.State.Ghosts.Get(id)
-	}
-	if !ok || !s.seesENI(c, e) {
-		return ec2.NetworkInterface{}, false
-	}
-	if v, visible, lags := e.Shown.At(s.State.Now); lags {
-		if !visible {
-			return ec2.NetworkInterface{}, false
-		}
-		return s.showAs(c, *v), true
-	}
-	return s.showAs(c, s.View(e)), true
-}
-
-// seesENI tells whether an account sees an interface: its own, or one in a subnet of its own.
-func (s Actions) seesENI(c world.Caller, e *world.ENI) bool {
-	if e.Owner == string(c.Account) {
-		return true
-	}
-	n, ok := s.State.Subnets.Get(e.Subnet)
-	return ok && n.Owner == string(c.Account)
-}
-
-// DescribeNetworkInterfaces is EC2's action of that name.
-func (s Actions) DescribeNetworkInterfaces(c world.Caller, in ec2.DescribeNetworkInterfacesInput) (ec2.DescribeNetworkInterfacesOutput, error) {
-	out := ec2.DescribeNetworkInterfacesOutput{}
-	all := []ec2.NetworkInterface{}
-	for _, id := range in.NetworkInterfaceIds {
-		if err := world.KindENI.Check(id); err != nil {
-			return out, err
-		}
-		if _, ok := s.described(c, id); !ok {
-			return out, world.KindENI.Missing(id)
-		}
-	}
-	for _, id := range s.candidates(in) {
-		if v, ok := s.described(c, id); ok {
-			all = append(all, v)
-		}
-	}
-	var err error
-	out.NetworkInterfaces, err = ec2.Select(all, in.Filters, eniFields, func(v *ec2.NetworkInterface) []ec2.Tag { return v.TagSet })
-	return out, err
-}
-
-// candidates are the ids that a describe may match, in order: the named ones, those of an instance when a filter asks
-// for it, or all.
-func (s Actions) candidates(in ec2.DescribeNetworkInterfacesInput) []string {
-	if len(in.NetworkInterfaceIds) > 0 {
-		return slices.Compact(slices.Sorted(slices.Values(in.NetworkInterfaceIds)))
-	}
-	if s.State.Settings.DescribeLag.Zero() {
-		for _, f := range in.Filters {
-			if f.Name != "attachment.instance-id" || len(f.Values) != 1 || world.KindInstance.Check(f.Values[0]) != nil {
-				continue
-			}
-			if i, ok := s.State.Instances.Get(f.Values[0]); ok {
-				return slices.Sorted(slices.Values(i.ENIs))
-			}
-			return nil
-		}
-	}
-	if s.State.Ghosts.Len() == 0 {
-		return s.State.ENIs.IDs
-	}
-	return slices.Sorted(slices.Values(slices.Concat(s.State.ENIs.IDs, s.State.Ghosts.IDs)))
 }

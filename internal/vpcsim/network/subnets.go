@@ -168,7 +168,7 @@ func (s Actions) DeleteSubnet(c world.Caller, in ec2.DeleteSubnetInput) (ec2.Don
 	if err != nil {
 		return ec2.Done{}, err
 	}
-	if s.OfSubnet[n.ID] > 0 {
+	if len(s.OfSubnet(n.ID)) > 0 {
 		return ec2.Done{}, ec2.Errorf("DependencyViolation", "The subnet '%s' has dependencies and cannot be deleted.", n.ID)
 	}
 	for t := range s.State.RouteTables.All() {
@@ -181,7 +181,6 @@ func (s Actions) DeleteSubnet(c world.Caller, in ec2.DeleteSubnetInput) (ec2.Don
 	}
 	s.State.Subnets.Remove(n.ID)
 	s.State.Tags.Forget(n.ID)
-	delete(s.OfSubnet, n.ID)
 	return ec2.Done{}, nil
 }
 

@@ -185,6 +185,8 @@ type ENI struct {
 	Public                       map[netip.Addr]Public
 	AttachableBy                 []string // accounts with permission to attach it
 	Shown                        history[*ec2.NetworkInterface]
+	View                         *ec2.NetworkInterface `json:"-"` // as describe actions show it while nothing lags; nil after a change
+	hosts                        []string              // instances that the index lists it for
 }
 
 // Attachment ties an eni to an instance.

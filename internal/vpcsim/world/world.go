@@ -3,7 +3,6 @@ package world
 import (
 	"maps"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -22,43 +21,7 @@ type World struct {
 
 	Wake chan struct{} // receives when a transition was scheduled
 
-	// Indexes of the state.
-	macs        map[string]bool
-	Publics     map[netip.Addr]bool
-	Attachments map[string]string // attachment id -> interface id
-	OfGroup     map[string]int    // security group id -> interfaces that have it
-	OfSubnet    map[string]int    // subnet id -> interfaces in it
-}
-
-// Index rebuilds what is derived from the state.
-func (s *World) Index() {
-	s.macs, s.Publics = make(map[string]bool), make(map[netip.Addr]bool)
-	s.Attachments, s.OfGroup, s.OfSubnet = make(map[string]string), make(map[string]int), make(map[string]int)
-	for e := range s.State.ENIs.All() {
-		s.IndexENI(e, 1)
-		for _, p := range e.Public {
-			s.Publics[p.IP] = true
-		}
-	}
-	for a := range s.State.Addresses.All() {
-		s.Publics[a.IP] = true
-	}
-}
-
-// IndexENI counts an interface in (1) or out (-1).
-func (s *World) IndexENI(e *ENI, n int) {
-	s.OfSubnet[e.Subnet] += n
-	for _, g := range e.Groups {
-		s.OfGroup[g] += n
-	}
-	if n < 0 {
-		delete(s.macs, e.MAC)
-		return
-	}
-	s.macs[e.MAC] = true
-	if e.Attachment != nil {
-		s.Attachments[e.Attachment.ID] = e.ID
-	}
+	index
 }
 
 // After draws how long something takes.
