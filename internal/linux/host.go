@@ -42,8 +42,9 @@ type Host struct {
 	lists  *netlink.Handle // dumps
 	filter *conn           // nftables, read only
 
-	reconcile sync.Mutex // one Reconcile at a time; guards table
+	reconcile sync.Mutex // one Reconcile at a time; guards table and existing
 	table     appliedTable
+	existing  existingLook
 	prefix    atomic.Pointer[string] // of pod links, from the last settings seen
 
 	unwired unwiredPods

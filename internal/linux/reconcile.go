@@ -44,6 +44,7 @@ func (h *Host) Reconcile(ctx context.Context, cfg hostnet.Config) (changed []str
 			return changed, fmt.Errorf("reconcile host network: %w", err)
 		}
 	}
+	changed = append(changed, h.removeExisting(ctx)...)
 	if len(want.Pending) > 0 {
 		return changed, &hostnet.PendingError{Missing: want.Pending}
 	}

@@ -1,0 +1,124 @@
+package linux_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/testkit/awscni"
+)
+
+// existing puts the rules of the Amazon VPC CNI onto the node.
+func (w *world) existing(b awscni.Backend) {
+	w.tb.Helper()
+	w.node.run(awscni.Rules(w.tb, b, "eth0", netip.MustParseAddr(nodeIP), w.cfg.VPCCIDRs))
+}
+
+// ruleset is all of nftables and of iptables-legacy.
+func (w *world) ruleset() string {
+	w.tb.Helper()
+	legacy := awscni.Legacy.Program(w.tb)
+	return w.node.run("nft list ruleset 2>&1; for t in nat mangle; do if grep -q $t /proc/net/ip_tables_names 2>/dev/null; then " + legacy + " -t $t -S; fi; done")
+}
+
+func TestRulesOfTheExistingCNIGoOnceOursAreThere(t *testing.T) {
+	for _, backend := range []awscni.Backend{awscni.NFTables, awscni.IPTablesNFT} {
+		t.Run(string(backend), func(t *testing.T) {
+			w := newWorld(t)
+			w.attach()
+			w.existing(backend)
+			iptables := backend.Program(t)
+			w.node.run( // somebody else's, in the same chains
+				iptables+" -t nat -N KUBE-SERVICES", iptables+" -t nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+				iptables+" -t mangle -A PREROUTING -i eni+ -m comment --comment 'mine, primary ENI' -j CONNMARK --restore-mark --mask 0x40")
+			before := w.ruleset()
+			for _, wanted := range []string{"AWS-SNAT-CHAIN-0", "KUBE-SERVICES"} {
+				if !strings.Contains(before, wanted) {
+					t.Fatalf("the test is wrong: no %s in\n%s", wanted, before)
+				}
+			}
+			changed := strings.Join(w.reconcile(), "\n")
+			if !strings.Contains(changed, "nft replace table ip berth") || !strings.Contains(changed, "nft delete chain ip nat AWS-SNAT-CHAIN-0") {
+				t.Errorf("changed:\n%s", changed)
+			}
+			after := w.ruleset()
+			if strings.Contains(after, "AWS-") || strings.Contains(after, "aws-cni") {
+				t.Errorf("left:\n%s", after)
+			}
+			saved := w.node.run(iptables + " -t mangle -S; " + iptables + " -t nat -S")
+			if !strings.Contains(saved, "mine, primary ENI") || !strings.Contains(saved, "KUBE-SERVICES") || strings.Contains(saved, `"AWS`) {
+				t.Errorf("what others have is not as it was:\n%s", saved)
+			}
+			if again := w.reconcile(); len(again) > 0 {
+				t.Errorf("again: %q", again)
+			}
+			w.existing(backend) // it ran again, or its rules were restored
+			if again := strings.Join(w.reconcile(), "\n"); !strings.Contains(again, "AWS-SNAT-CHAIN-0") || strings.Contains(w.ruleset(), "AWS-") {
+				t.Errorf("the second time: %s\n%s", again, w.ruleset())
+			}
+		})
+	}
+}
+
+// While both are there, in either order, every packet is treated as with one of them.
+func TestBothSetsOfRulesTogetherTreatPacketsAsOne(t *testing.T) {
+	for _, backend := range []awscni.Backend{awscni.NFTables, awscni.IPTablesNFT, awscni.Legacy} {
+		for _, order := range []string{"ours first", "theirs first"} {
+			t.Run(string(backend)+"/"+order, func(t *testing.T) {
+				w := newWorld(t)
+				w.attach()
+				if order == "theirs first" {
+					w.existing(backend)
+				}
+				w.host.KeepExisting()
+				w.reconcile()
+				if order == "ours first" {
+					w.existing(backend)
+				}
+				if rules := w.ruleset(); !strings.Contains(rules, "AWS-SNAT-CHAIN-0") || !strings.Contains(rules, "table ip berth") {
+					t.Fatalf("not both are there:\n%s", rules)
+				}
+				w.internet.serve()
+				w.peer.serve()
+				a, b := w.pod("a", "10.0.0.20", 0), w.pod("b", "10.1.0.20", 1).serve()
+				a.sees("pod of eth0 to the internet", internetIP, 8080, nodeIP)
+				b.sees("pod of eth1 to the internet", internetIP, 8080, nodeIP)
+				a.sees("pod to pod", "10.1.0.20", 8080, "10.0.0.20")
+				b.sees("pod to an instance", peerIP, 8080, "10.1.0.20")
+				w.peer.sees("instance to pod", "10.1.0.20", 8080, peerIP)
+				w.internet.sees("internet by pod address", "10.1.0.20", 8080, internetIP)
+			})
+		}
+	}
+}
+
+// A rule of somebody else that leads into their chain keeps it from going. That is said, and harms nobody.
+func TestChainThatSomebodyElseUsesStays(t *testing.T) {
+	w := newWorld(t)
+	w.attach()
+	w.existing(awscni.NFTables)
+	w.node.run(awscni.NFTables.Program(t) + " -t nat -A OUTPUT -d 198.51.100.1 -j AWS-SNAT-CHAIN-0")
+	changed, err := w.host.Reconcile(t.Context(), w.cfg)
+	if err != nil || strings.Contains(strings.Join(changed, "\n"), "AWS-") {
+		t.Errorf("%v, %q", err, changed)
+	}
+	if rules := w.ruleset(); !strings.Contains(rules, "AWS-SNAT-CHAIN-0") {
+		t.Errorf("the test is wrong:\n%s", rules)
+	}
+	w.node.run(awscni.NFTables.Program(t) + " -t nat -F OUTPUT")
+	w.reconcile()
+	if rules := w.ruleset(); strings.Contains(rules, "AWS-") {
+		t.Errorf("once nobody uses it:\n%s", rules)
+	}
+}
+
+func TestExistingRulesAreKnownByTheirText(t *testing.T) {
+	for text, want := range map[string]bool{
+		"AWS, primary ENI\x00": true, "AWS, primary ENI of mine\x00": false, "jump\x00AWS-SNAT-CHAIN-0\x00": true, "AWS-CONNMARK-CHAIN-3\x00": true, "KUBE-SERVICES\x00": false,
+	} {
+		if got := hostnet.IsExistingRule([]byte(text)); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
+}
