@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -20,9 +21,26 @@ import (
 // the same bit of the same mark. What cannot be removed therefore does no harm, and is no error: it is said and tried again
 // when nftables change.
 func (h *Host) removeExisting(ctx context.Context) (changed []string) {
-	generation, err := h.generation()
-	if err != nil || h.existing.keep || h.existing.looked && generation == h.existing.generation {
+	if h.existing.keep {
 		return nil
+	}
+	var err error
+	if !h.existing.legacy { // those come back only when the Amazon VPC CNI runs again, and then we do not
+		if changed, err = h.removeLegacy(ctx); err == nil {
+			h.existing.legacy = true
+		}
+	}
+	removed, errNFT := h.removeExistingNFT(ctx)
+	if err = errors.Join(err, errNFT); err != nil {
+		h.log.Warn("rules of the Amazon VPC CNI stay beside ours", run.KeyErr, err)
+	}
+	return append(changed, removed...)
+}
+
+func (h *Host) removeExistingNFT(ctx context.Context) (changed []string, err error) {
+	generation, err := h.generation()
+	if err != nil || h.existing.looked && generation == h.existing.generation {
+		return nil, err
 	}
 	e, err := h.findExisting()
 	if lines := e.Removal(); err == nil && len(lines) > 0 {
@@ -33,16 +51,14 @@ func (h *Host) removeExisting(ctx context.Context) (changed []string) {
 			generation, err = h.generation()
 		}
 	}
-	if err != nil {
-		h.log.Warn("rules of the Amazon VPC CNI stay beside ours", run.KeyErr, err)
-	}
 	h.existing.looked, h.existing.generation = true, generation
-	return changed
+	return changed, err
 }
 
 // existingLook says which state of nftables was looked at last.
 type existingLook struct {
 	keep       bool // leave it all alone
+	legacy     bool // nothing is in iptables-legacy any more
 	looked     bool
 	generation uint32
 }

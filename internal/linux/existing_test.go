@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/testkit/awscni"
 )
 
@@ -61,6 +64,68 @@ func TestRulesOfTheExistingCNIGoOnceOursAreThere(t *testing.T) {
 	}
 }
 
+// Whatever else is in the tables of iptables-legacy is the same afterwards, to the byte and the packet.
+func TestRulesOfTheExistingCNIGoFromIPTablesLegacy(t *testing.T) {
+	w := newWorld(t)
+	w.attach()
+	iptables := awscni.Legacy.Program(t)
+	strangers := []string{
+		"nat -N KUBE-SERVICES", "nat -N KUBE-POSTROUTING", "nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+		"nat -A OUTPUT -j KUBE-SERVICES", "nat -A POSTROUTING -j KUBE-POSTROUTING", "nat -A KUBE-SERVICES -d 172.20.0.1 -p tcp --dport 443 -j DNAT --to-destination 10.0.2.10:8080",
+		"nat -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN", "nat -A KUBE-POSTROUTING -j MASQUERADE --random-fully",
+		"nat -A KUBE-SERVICES -m comment --comment 'counts only'", "mangle -A PREROUTING -i eni+ -m comment --comment 'mine, primary ENI' -j CONNMARK --restore-mark --mask 0x40",
+		"mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+	}
+	half := len(strangers) / 2
+	add := func(rules []string) {
+		for _, r := range rules {
+			w.node.run(iptables + " -t " + r)
+		}
+	}
+	list := func(options string) string {
+		return w.node.run(iptables + " -t nat -S " + options + "; " + iptables + " -t mangle -S " + options)
+	}
+	add(strangers)
+	want := list("")
+	w.node.run(iptables+" -t nat -F", iptables+" -t nat -X", iptables+" -t mangle -F")
+	add(strangers[:half])
+	w.existing(awscni.Legacy)
+	add(strangers[half:])
+	w.node.run("ping -c 3 -i 0.2 10.0.0.10 >/dev/null || true")
+	changed := strings.Join(w.reconcile(), "\n")
+	if !strings.Contains(changed, "iptables-legacy -t nat -X AWS-SNAT-CHAIN-0") || !strings.Contains(changed, "iptables-legacy -t nat -X AWS-CONNMARK-CHAIN-0") {
+		t.Errorf("changed:\n%s", changed)
+	}
+	if diff := cmp.Diff(want, list("")); diff != "" {
+		t.Errorf("the tables of others (-wanted +got):\n%s", diff)
+	}
+	if again := w.reconcile(); len(again) > 0 {
+		t.Errorf("again: %q", again)
+	}
+	w.peer.serve()
+	w.pod("a", "10.0.0.20", 0).sees("pod by a service of iptables-legacy", "172.20.0.1", 443, "10.0.0.20")
+	add([]string{"nat -A KUBE-SERVICES -d 172.20.0.2 -p tcp -j DNAT --to-destination 10.0.2.10"}) // iptables accept what was written
+}
+
+func TestChainOfIPTablesLegacyThatSomebodyElseUsesStays(t *testing.T) {
+	w := newWorld(t)
+	w.attach()
+	w.existing(awscni.Legacy)
+	iptables := awscni.Legacy.Program(t)
+	w.node.run(iptables+" -t nat -N MINE", iptables+" -t nat -A MINE -j AWS-SNAT-CHAIN-0")
+	before := w.node.run(iptables + " -t nat -S")
+	w.reconcile()
+	if diff := cmp.Diff(before, w.node.run(iptables+" -t nat -S")); diff != "" {
+		t.Errorf("it changed:\n%s", diff)
+	}
+}
+
+func FuzzLegacyTable(f *testing.F) {
+	f.Add([]byte{}, uint32(0))
+	f.Add(make([]byte, 160), uint32(112))
+	f.Fuzz(func(_ *testing.T, data []byte, underflow uint32) { linux.RemoveFromLegacy(data, underflow) })
+}
+
 // While both are there, in either order, every packet is treated as with one of them.
 func TestBothSetsOfRulesTogetherTreatPacketsAsOne(t *testing.T) {
 	for _, backend := range []awscni.Backend{awscni.NFTables, awscni.IPTablesNFT, awscni.Legacy} {
@@ -98,7 +163,8 @@ func TestChainThatSomebodyElseUsesStays(t *testing.T) {
 	w := newWorld(t)
 	w.attach()
 	w.existing(awscni.NFTables)
-	w.node.run(awscni.NFTables.Program(t) + " -t nat -A OUTPUT -d 198.51.100.1 -j AWS-SNAT-CHAIN-0")
+	iptables := awscni.NFTables.Program(t)
+	w.node.run(iptables+" -t nat -N MINE", iptables+" -t nat -A MINE -j AWS-SNAT-CHAIN-0")
 	changed, err := w.host.Reconcile(t.Context(), w.cfg)
 	if err != nil || strings.Contains(strings.Join(changed, "\n"), "AWS-") {
 		t.Errorf("%v, %q", err, changed)
@@ -106,7 +172,7 @@ func TestChainThatSomebodyElseUsesStays(t *testing.T) {
 	if rules := w.ruleset(); !strings.Contains(rules, "AWS-SNAT-CHAIN-0") {
 		t.Errorf("the test is wrong:\n%s", rules)
 	}
-	w.node.run(awscni.NFTables.Program(t) + " -t nat -F OUTPUT")
+	w.node.run(iptables + " -t nat -F MINE")
 	w.reconcile()
 	if rules := w.ruleset(); strings.Contains(rules, "AWS-") {
 		t.Errorf("once nobody uses it:\n%s", rules)

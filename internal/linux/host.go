@@ -26,6 +26,8 @@ type Options struct {
 	NftPath string
 	// ProcSys is where the kernel's settings are; empty means /proc/sys. A container may have its host's elsewhere.
 	ProcSys string
+	// XtablesLock is the file that programs of iptables-legacy lock; empty means /run/xtables.lock.
+	XtablesLock string
 	// Logger is told what heals itself and no caller hears of; nil discards it.
 	Logger *slog.Logger
 }
@@ -37,6 +39,8 @@ type Host struct {
 	nft     string
 	procSys string
 	log     *slog.Logger
+
+	xtablesLock string
 
 	route  *conn           // small requests
 	lists  *netlink.Handle // dumps
@@ -56,11 +60,14 @@ type Host struct {
 // New opens the machine's network.
 func New(o Options) (*Host, error) {
 	h := &Host{
-		netns: o.NetNS, foreign: o.NetNS != nil, nft: o.NftPath, procSys: o.ProcSys, log: o.Logger,
+		netns: o.NetNS, foreign: o.NetNS != nil, nft: o.NftPath, procSys: o.ProcSys, log: o.Logger, xtablesLock: o.XtablesLock,
 		changes: make(chan struct{}, 1), drop: make(chan struct{}, 1),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.xtablesLock == "" {
+		h.xtablesLock = "/run/xtables.lock"
 	}
 	if h.procSys == "" {
 		h.procSys = "/proc/sys"

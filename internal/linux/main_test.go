@@ -3,6 +3,7 @@ package linux_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func (s *space) run(commands ...string) string {
 // host opens the namespace as a machine.
 func (s *space) host() *linux.Host {
 	s.tb.Helper()
-	h, err := linux.New(linux.Options{NetNS: s.file, NftPath: testkit.RequireProgram(s.tb, "nft")})
+	h, err := linux.New(linux.Options{NetNS: s.file, NftPath: testkit.RequireProgram(s.tb, "nft"), XtablesLock: filepath.Join(s.tb.TempDir(), "lock")})
 	if err != nil {
 		s.tb.Fatal(err)
 	}

@@ -32,8 +32,9 @@ func (b Backend) Program(tb testing.TB) string {
 	if b == Legacy {
 		name, multi = "iptables-legacy", "xtables-legacy-multi"
 	}
+	lock := "XTABLES_LOCKFILE=" + filepath.Join(tb.TempDir(), "xtables.lock")
 	if path, err := exec.LookPath(name); err == nil {
-		return path
+		return "env " + lock + " " + path
 	}
 	root := filepath.Join(repository(tb), ".cache", "deb", "node")
 	loader, _ := filepath.Glob(filepath.Join(root, "usr/lib*/ld-linux-*.so.*"))
@@ -41,8 +42,8 @@ func (b Backend) Program(tb testing.TB) string {
 	if len(loader) == 0 || len(libs) == 0 {
 		return testkit.RequireProgram(tb, name) // says so
 	}
-	return fmt.Sprintf("env XTABLES_LIBDIR=%[1]s/xtables %[2]s --library-path %[1]s:%[3]s/usr/lib --argv0 iptables %[3]s/usr/sbin/%[4]s iptables",
-		libs[0], loader[0], root, multi)
+	return fmt.Sprintf("env %[5]s XTABLES_LIBDIR=%[1]s/xtables %[2]s --library-path %[1]s:%[3]s/usr/lib --argv0 iptables %[3]s/usr/sbin/%[4]s",
+		libs[0], loader[0], root, multi, lock)
 }
 
 func repository(tb testing.TB) string {
