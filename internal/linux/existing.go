@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/linux/xtables"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -26,9 +27,8 @@ func (h *Host) removeExisting(ctx context.Context) (changed []string) {
 	}
 	var err error
 	if !h.existing.legacy { // those come back only when the Amazon VPC CNI runs again, and then we do not
-		if changed, err = h.removeLegacy(ctx); err == nil {
-			h.existing.legacy = true
-		}
+		err = h.in(func() (err error) { changed, err = xtables.Remove(ctx, h.xtablesLock); return err })
+		h.existing.legacy = err == nil
 	}
 	removed, errNFT := h.removeExistingNFT(ctx)
 	if err = errors.Join(err, errNFT); err != nil {

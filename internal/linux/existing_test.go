@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/testkit/awscni"
 )
 
@@ -118,12 +117,6 @@ func TestChainOfIPTablesLegacyThatSomebodyElseUsesStays(t *testing.T) {
 	if diff := cmp.Diff(before, w.node.run(iptables+" -t nat -S")); diff != "" {
 		t.Errorf("it changed:\n%s", diff)
 	}
-}
-
-func FuzzLegacyTable(f *testing.F) {
-	f.Add([]byte{}, uint32(0))
-	f.Add(make([]byte, 160), uint32(112))
-	f.Fuzz(func(_ *testing.T, data []byte, underflow uint32) { linux.RemoveFromLegacy(data, underflow) })
 }
 
 // While both are there, in either order, every packet is treated as with one of them.

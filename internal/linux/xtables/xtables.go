@@ -1,4 +1,9 @@
-package linux
+// Package xtables removes the Amazon VPC CNI's rules from the tables of iptables-legacy.
+//
+// Those tables are read and replaced whole, by socket options (linux/netfilter_ipv4/ip_tables.h), in the network namespace of
+// the calling thread. No program of ours or of the image does that, and a node whose iptables are legacy keeps those rules
+// there. What others have in the same tables stays as it is, with its counters.
+package xtables
 
 import (
 	"bytes"
@@ -18,89 +23,79 @@ import (
 	"github.com/berth-net/berth/internal/core/hostnet"
 )
 
-// The tables of iptables-legacy are read and replaced whole, by socket options (linux/netfilter_ipv4/ip_tables.h). No program of ours
-// or of the image does that, and a node whose iptables are legacy keeps the Amazon VPC CNI's rules there.
+// Socket options and sizes.
 const (
 	soGetInfo     = 64
 	soGetEntries  = 65
 	soReplace     = 64
 	soAddCounters = 65
 
-	legacyHooks   = 5
+	hooks         = 5
 	tableNameSize = 32
 	counterSize   = 16
 	// lockWait is how long others, such as kube-proxy, may have the tables locked.
 	lockWait = 5 * time.Second
 )
 
-// legacyTables are the tables in which the Amazon VPC CNI has rules.
-var legacyTables = []string{"nat", "mangle"}
+// tables are the tables in which the Amazon VPC CNI has rules.
+var tables = []string{"nat", "mangle"}
 
-// legacyInfo is struct ipt_getinfo.
-type legacyInfo struct {
+// info is struct ipt_getinfo.
+type info struct {
 	Name      [tableNameSize]byte
 	Hooks     uint32
-	Entry     [legacyHooks]uint32
-	Underflow [legacyHooks]uint32
+	Entry     [hooks]uint32
+	Underflow [hooks]uint32
 	Entries   uint32
 	Size      uint32
 }
 
-// legacyReplace is struct ipt_replace without the entries that follow it.
-type legacyReplace struct {
+// replaceHeader is struct ipt_replace without the entries that follow it.
+type replaceHeader struct {
 	Name      [tableNameSize]byte
 	Hooks     uint32
 	Entries   uint32
 	Size      uint32
-	Entry     [legacyHooks]uint32
-	Underflow [legacyHooks]uint32
+	Entry     [hooks]uint32
+	Underflow [hooks]uint32
 	Counters  uint32 // how many the kernel writes
 	To        uintptr
 }
 
-// removeLegacy removes the Amazon VPC CNI's rules from the tables of iptables-legacy, and says what it removed.
-func (h *Host) removeLegacy(ctx context.Context) (changed []string, err error) {
-	err = h.in(func() error {
-		for _, table := range legacyTables {
-			t, err := readLegacy(table)
-			if err != nil || t == nil {
-				return err
-			}
-			if removed, _, err := t.without(); err != nil || len(removed) == 0 {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			removed, err := h.replaceLegacy(ctx, table)
-			changed = append(changed, removed...)
-			if err != nil {
-				return err
-			}
+// Remove removes the Amazon VPC CNI's rules and chains, and says what it removed. lock is the file that programs of
+// iptables-legacy lock. A chain of theirs to which somebody else's leads is an error, and stays.
+func Remove(ctx context.Context, lock string) (changed []string, err error) {
+	for _, name := range tables {
+		t, err := read(name)
+		var removed []string
+		if err == nil && t != nil {
+			removed, _, err = t.without()
 		}
-		return nil
-	})
-	return changed, err
+		if err == nil && len(removed) > 0 { // nobody is locked out for a look
+			removed, err = replace(ctx, name, lock)
+		}
+		changed = append(changed, removed...)
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
 }
 
-// hasLegacySNAT tells whether the Amazon VPC CNI translates addresses by iptables-legacy.
-func (h *Host) hasLegacySNAT() (has bool, err error) {
-	err = h.in(func() error {
-		t, err := readLegacy("nat")
-		has = err == nil && t != nil && bytes.Contains(t.entries, []byte("AWS-SNAT-CHAIN-"))
-		return err
-	})
-	return has, err
+// Translates tells whether the Amazon VPC CNI translates addresses by iptables-legacy.
+func Translates() (bool, error) {
+	t, err := read("nat")
+	return err == nil && t != nil && bytes.Contains(t.entries, []byte("AWS-SNAT-CHAIN-")), err
 }
 
-// replaceLegacy reads a table once more under the lock that all programs of iptables-legacy take, and replaces it.
-func (h *Host) replaceLegacy(ctx context.Context, table string) (removed []string, err error) {
-	unlock, err := lockFile(ctx, h.xtablesLock)
+// replace reads a table once more under the lock, and replaces it.
+func replace(ctx context.Context, name, lock string) (removed []string, err error) {
+	unlock, err := lockFile(ctx, lock)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	t, err := readLegacy(table)
+	t, err := read(name)
 	if err != nil || t == nil {
 		return nil, err
 	}
@@ -133,14 +128,14 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// legacyTable is a table as the kernel has it.
-type legacyTable struct {
-	info    legacyInfo
+// table is a table as the kernel has it.
+type table struct {
+	info    info
 	entries []byte
 }
 
-// readLegacy reads a table of the thread's network namespace; nil when nobody has used it.
-func readLegacy(name string) (*legacyTable, error) {
+// read reads a table of the thread's network namespace; nil when nobody has used it.
+func read(name string) (*table, error) {
 	names, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if errors.Is(err, os.ErrNotExist) || err == nil && !slices.Contains(strings.Fields(string(names)), name) {
 		return nil, nil //nolint:nilnil // nil is the value of a table that is not there
@@ -153,11 +148,11 @@ func readLegacy(name string) (*legacyTable, error) {
 		return nil, fmt.Errorf("open raw socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	t := &legacyTable{}
+	t := &table{}
 	copy(t.info.Name[:], name)
 	info := make([]byte, binary.Size(t.info))
 	copy(info, name)
-	if err := legacyGet(fd, soGetInfo, info); err != nil {
+	if err := get(fd, soGetInfo, info); err != nil {
 		return nil, fmt.Errorf("read table %s of iptables-legacy: %w", name, err)
 	}
 	if _, err := binary.Decode(info, binary.NativeEndian, &t.info); err != nil {
@@ -167,14 +162,14 @@ func readLegacy(name string) (*legacyTable, error) {
 	data := make([]byte, header+int(t.info.Size))
 	copy(data, name)
 	binary.NativeEndian.PutUint32(data[tableNameSize:], t.info.Size)
-	if err := legacyGet(fd, soGetEntries, data); err != nil { // it changed in between: the next look will do
+	if err := get(fd, soGetEntries, data); err != nil { // it changed in between: the next look will do
 		return nil, fmt.Errorf("read rules of table %s of iptables-legacy: %w", name, err)
 	}
 	t.entries = data[header:]
 	return t, nil
 }
 
-func legacyGet(fd, option int, data []byte) error {
+func get(fd, option int, data []byte) error {
 	size := uint32(len(data))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_IP, uintptr(option),
 		uintptr(unsafe.Pointer(&data[0])), uintptr(unsafe.Pointer(&size)), 0)
@@ -186,14 +181,14 @@ func legacyGet(fd, option int, data []byte) error {
 
 // replaceBy replaces the table and gives the rules that stay their counters back. The kernel refuses it when the number of rules
 // is not what was read any more.
-func (t *legacyTable) replaceBy(next legacyRules) error {
+func (t *table) replaceBy(next rules) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
 		return fmt.Errorf("open raw socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	old := make([]byte, int(t.info.Entries)*counterSize)
-	r := legacyReplace{
+	r := replaceHeader{
 		Name: t.info.Name, Hooks: t.info.Hooks, Entries: uint32(len(next.kept)), Size: uint32(len(next.data)), Entry: next.entry, Underflow: next.underflow,
 		Counters: t.info.Entries, To: uintptr(unsafe.Pointer(&old[0])),
 	}
@@ -218,10 +213,13 @@ func (t *legacyTable) replaceBy(next legacyRules) error {
 
 func tableName(name [tableNameSize]byte) string { return word(name[:]) }
 
-// legacyRules is the content of a table.
-type legacyRules struct {
+// word is a text without the zero bytes at its end.
+func word(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
+
+// rules is the content of a table.
+type rules struct {
 	data             []byte
-	entry, underflow [legacyHooks]uint32
+	entry, underflow [hooks]uint32
 	kept             []int // which of the old entries they are
 }
 
@@ -236,8 +234,8 @@ const (
 	nameSize     = 29
 )
 
-// legacyEntry is one entry: a rule, the head of a chain, or the end of the table.
-type legacyEntry struct {
+// entry is one entry: a rule, the head of a chain, or the end of the table.
+type entry struct {
 	at, size int
 	head     string // of the chain that begins here
 	jump     int    // where it jumps to, -1 for nowhere
@@ -245,8 +243,8 @@ type legacyEntry struct {
 }
 
 // without returns the table's rules without the Amazon VPC CNI's, and what they were.
-func (t *legacyTable) without() (removed []string, next legacyRules, err error) {
-	entries, err := parseLegacy(t.entries)
+func (t *table) without() (removed []string, next rules, err error) {
+	entries, err := parse(t.entries)
 	if err != nil {
 		return nil, next, fmt.Errorf("table %s of iptables-legacy: %w", tableName(t.info.Name), err)
 	}
@@ -278,8 +276,8 @@ func (t *legacyTable) without() (removed []string, next legacyRules, err error) 
 }
 
 // inBase tells whether an entry belongs to a base chain.
-func (t *legacyTable) inBase(at int) bool {
-	for i := range legacyHooks {
+func (t *table) inBase(at int) bool {
+	for i := range hooks {
 		if t.info.Hooks&(1<<i) != 0 && at >= int(t.info.Entry[i]) && at < int(t.info.Underflow[i]) {
 			return true
 		}
@@ -288,7 +286,7 @@ func (t *legacyTable) inBase(at int) bool {
 }
 
 // keep lines up the entries that stay. Whatever pointed at one that goes points at the next that stays.
-func (t *legacyTable) keep(entries []legacyEntry, gone []bool) (next legacyRules) {
+func (t *table) keep(entries []entry, gone []bool) (next rules) {
 	moved := map[int]int{}
 	at := 0
 	for i, e := range entries {
@@ -308,15 +306,15 @@ func (t *legacyTable) keep(entries []legacyEntry, gone []bool) (next legacyRules
 		}
 		next.kept = append(next.kept, i)
 	}
-	for i := range legacyHooks {
+	for i := range hooks {
 		next.entry[i], next.underflow[i] = uint32(moved[int(t.info.Entry[i])]), uint32(moved[int(t.info.Underflow[i])])
 	}
 	return next
 }
 
-// parseLegacy finds the entries in a table's data.
-func parseLegacy(data []byte) ([]legacyEntry, error) {
-	var entries []legacyEntry
+// parse finds the entries in a table's data.
+func parse(data []byte) ([]entry, error) {
+	var entries []entry
 	for at := 0; at < len(data); {
 		rest := data[at:]
 		if len(rest) < entrySize {
@@ -326,7 +324,7 @@ func parseLegacy(data []byte) ([]legacyEntry, error) {
 		if target < entrySize || size < target+targetSize+4 || size > len(rest) {
 			return nil, fmt.Errorf("the rule at byte %d has %d bytes and its target at byte %d", at, size, target)
 		}
-		e := legacyEntry{at: at, size: size, jump: -1, verdict: target + atVerdict}
+		e := entry{at: at, size: size, jump: -1, verdict: target + atVerdict}
 		switch name := word(rest[target+atTargetName : target+atTargetName+nameSize]); name {
 		case "ERROR":
 			e.head = word(bytes.SplitAfterN(rest[target+targetSize:size], []byte{0}, 2)[0])
