@@ -70,6 +70,8 @@ func TestValues(t *testing.T) {
 		set  string
 		want func(*config)
 	}{
+		{"ENABLE_PREFIX_DELEGATION=true", func(c *config) { c.ipam.Prefixes = true }},
+		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true", func(c *config) { c.ipam.CustomNetworking = true }},
 		{"WARM_ENI_TARGET=0", func(c *config) { c.ipam.WarmENI = 0 }},
 		{"WARM_PREFIX_TARGET=3", func(c *config) { c.ipam.WarmPrefix = 3 }},
 		{"ENI_CONFIG_ANNOTATION_DEF=example.org/eniConfig", func(c *config) { c.eniconfig.Annotation = "example.org/eniConfig" }},
@@ -155,8 +157,6 @@ func TestBadValues(t *testing.T) {
 		{"HTTP_TIMEOUT=1", false, "below 10"},
 		{"ENABLE_IPv4=false", true, "does not exist yet"},
 		{"ENABLE_IPv6=true", true, "does not exist yet"},
-		{"ENABLE_PREFIX_DELEGATION=1", true, "prefix delegation does not exist yet"},
-		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true", true, "custom networking"},
 		{"ENABLE_POD_ENI=true", true, "security groups for pods"},
 		{"ENABLE_MULTI_NIC=true", true, "multi-NIC"},
 		{"ANNOTATE_POD_IP=true", true, "annotation"},
@@ -184,7 +184,7 @@ func TestBadValues(t *testing.T) {
 			if name == "ADDITIONAL_ENI_TAGS" && value != "{" && c.ipam.ExtraTags["a"] != "b" {
 				t.Errorf("the good tag is lost: %v", c.ipam.ExtraTags)
 			}
-			if name == "WARM_ENI_TARGET" && c.ipam.WarmENI != 1 {
+			if name == "WARM_ENI_TARGET" && c.ipam.WarmENI != target.NotSet {
 				t.Errorf("the default does not count: %d", c.ipam.WarmENI)
 			}
 			if name == "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS" && len(c.host.NoSNATCIDRs) != 1 {
@@ -204,17 +204,9 @@ func TestAllBadValuesAtOnce(t *testing.T) {
 	}
 }
 
-// A feature that exists is read as any boolean, one that does not is refused; a target without a value is left open.
-func TestSwitches(t *testing.T) {
-	prefixes := func(c *config) *bool { return &c.ipam.Prefixes }
+// A target without a value is left open.
+func TestOpenTargets(t *testing.T) {
 	var c config
-	if err := feature(true, "x", prefixes)(&c, "T"); err != nil || !c.ipam.Prefixes {
-		t.Errorf("a feature that exists: %v, %t", err, c.ipam.Prefixes)
-	}
-	var later laterError
-	if err := feature(false, "x", prefixes)(&c, "true"); !errors.As(err, &later) {
-		t.Errorf("a feature that does not exist: %v", err)
-	}
 	for value, want := range map[string]int{"": target.NotSet, "0": 0, "2": 2} {
 		if err := warmTarget(func(c *config) *int { return &c.ipam.WarmENI })(&c, value); err != nil || c.ipam.WarmENI != want {
 			t.Errorf("target %q: %d, %v", value, c.ipam.WarmENI, err)

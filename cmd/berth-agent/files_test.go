@@ -262,7 +262,7 @@ func TestCommandLine(t *testing.T) {
 func TestSettingsPage(t *testing.T) {
 	all := settings(env("WARM_IP_TARGET=3", "MAX_ENI=x"))
 	page := settingsPage(all, groupPool)
-	if page["WARM_IP_TARGET"] != "3" || page["MAX_ENI"] != "-1" || page["WARM_ENI_TARGET"] != "1" || page["POD_MTU"] != "" {
+	if page["WARM_IP_TARGET"] != "3" || page["MAX_ENI"] != "-1" || page["WARM_ENI_TARGET"] != "" || page["POD_MTU"] != "" {
 		t.Errorf("page %v", page)
 	}
 	if data, err := json.Marshal(all); err != nil || !strings.Contains(string(data), `{"name":"WARM_IP_TARGET","value":"3","set":true}`) {

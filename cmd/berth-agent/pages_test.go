@@ -82,7 +82,7 @@ func TestIntrospection(t *testing.T) {
 	_, enis := get(t, h, "/v1/enis")
 	golden(t, "enis.json", enis)
 	for path, text := range map[string]string{
-		"/v1/eni-configs": `""`, "/v1/networkutils-env-settings": `"AWS_VPC_ENI_MTU": "9001"`, "/v1/ipamd-env-settings": `"WARM_ENI_TARGET": "1"`,
+		"/v1/eni-configs": `""`, "/v1/networkutils-env-settings": `"AWS_VPC_ENI_MTU": "9001"`, "/v1/ipamd-env-settings": `"WARM_ENI_TARGET": ""`,
 		"/v1/berth": `"queuedDeletes": 2`, "/v1/settings": `"name": "POD_MTU"`, "/": "AvailableCommands", "/v1/pods": "/v1/enis",
 	} {
 		if code, body := get(t, h, path); code != http.StatusOK || !strings.Contains(body, text) {

@@ -58,22 +58,6 @@ func only(want bool, feature string) setter {
 	}
 }
 
-// feature reads a boolean that turns a feature on: refused as long as the feature does not exist.
-func feature(exists bool, name string, field func(*config) *bool) setter {
-	if exists {
-		return boolean(field)
-	}
-	return only(false, name)
-}
-
-// orFalse is what is allowed of such a variable, for people.
-func orFalse(exists bool) string {
-	if exists {
-		return yesNo
-	}
-	return onlyFalse
-}
-
 // warmTarget reads a target; without a value it is left open.
 func warmTarget(field func(*config) *int) setter {
 	return func(c *config, value string) error {

@@ -36,12 +36,6 @@ const (
 	groupRun     = "Logs, metrics, identity"
 )
 
-// Features that are read here and refused until the agent has all of them: true turns one on.
-const (
-	prefixesExist          = false
-	customNetworkingExists = false
-)
-
 // variables returns every environment variable that the agent reads, in the order of the documentation. Variables that
 // are not here are not looked at.
 func variables() []variable {
@@ -60,16 +54,16 @@ func familyVariables() []variable {
 	return []variable{
 		{"ENABLE_IPv4", "true", groupFamily, onlyTrue, warn, "Pods have IPv4 addresses.", only(true, "a cluster without IPv4")},
 		{"ENABLE_IPv6", "false", groupFamily, onlyFalse, warn, "Pods have IPv6 addresses. Also read by the init container.", only(false, "IPv6 addressing")},
-		{"ENABLE_PREFIX_DELEGATION", "false", groupFamily, orFalse(prefixesExist), warn, "Interfaces get /28 prefixes in place of single addresses, on instance types that take them.", feature(prefixesExist, "prefix delegation", func(c *config) *bool { return &c.ipam.Prefixes })},
+		{"ENABLE_PREFIX_DELEGATION", "false", groupFamily, yesNo, warn, "Interfaces get /28 prefixes in place of single addresses, on instance types that take them.", boolean(func(c *config) *bool { return &c.ipam.Prefixes })},
 	}
 }
 
 func poolVariables() []variable {
 	return []variable{
-		{"WARM_ENI_TARGET", "1", groupPool, wholeFrom0, warn, "Free interfaces' worth of addresses that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set.", warmTarget(func(c *config) *int { return &c.ipam.WarmENI })},
+		{"WARM_ENI_TARGET", "", groupPool, wholeFrom0 + "; not set: the pool follows the demand", warn, "Free interfaces' worth of addresses that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set, and with prefixes.", warmTarget(func(c *config) *int { return &c.ipam.WarmENI })},
 		{"WARM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Free addresses that are kept ready.", integer(0, maxInt, func(c *config) *int { return &c.ipam.WarmIP })},
 		{"MINIMUM_IP_TARGET", "0", groupPool, wholeFrom0 + "; 0: not set", warn, "Least number of addresses on the node, used and free together.", integer(0, maxInt, func(c *config) *int { return &c.ipam.MinimumIP })},
-		{"WARM_PREFIX_TARGET", "1", groupPool, wholeFrom0, warn, "Free prefixes that are kept ready. Of no effect while ENABLE_PREFIX_DELEGATION is false.", warmTarget(func(c *config) *int { return &c.ipam.WarmPrefix })},
+		{"WARM_PREFIX_TARGET", "", groupPool, wholeFrom0 + "; not set: the pool follows the demand", warn, "Free prefixes that are kept ready. Ignored when WARM_IP_TARGET or MINIMUM_IP_TARGET is set, and while ENABLE_PREFIX_DELEGATION is false.", warmTarget(func(c *config) *int { return &c.ipam.WarmPrefix })},
 		{"MAX_ENI", "-1", groupPool, "a whole number; below 1: only the instance type limits", warn, "Most interfaces of the node, those that the agent does not manage included.", integer(-maxInt, maxInt, func(c *config) *int { return &c.ipam.MaxENI })},
 		{"IP_COOLDOWN_PERIOD", "30", groupPool, "seconds, a whole number from 0", stop, "How long the address of a deleted pod is not given to another one. It survives a restart of the agent.", seconds(0, maxInt, func(c *config) *time.Duration { return &c.ipam.Cooldown })},
 	}
@@ -93,7 +87,7 @@ func ec2Variables() []variable {
 
 func customVariables() []variable {
 	return []variable{
-		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false", groupCustom, orFalse(customNetworkingExists), warn, "Secondary interfaces lie in the subnet and have the security groups of the node's ENIConfig; the primary interface gives pods no addresses.", feature(customNetworkingExists, "custom networking", func(c *config) *bool { return &c.ipam.CustomNetworking })},
+		{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", "false", groupCustom, yesNo, warn, "Secondary interfaces lie in the subnet and have the security groups of the node's ENIConfig; the primary interface gives pods no addresses.", boolean(func(c *config) *bool { return &c.ipam.CustomNetworking })},
 		{"ENI_CONFIG_ANNOTATION_DEF", profile.DefaultKey, groupCustom, "the key of an annotation", warn, "The annotation of the Node that names its ENIConfig. The label " + profile.ExternalLabel + " comes before it.", nodeKey(func(c *config) *string { return &c.eniconfig.Annotation })},
 		{"ENI_CONFIG_LABEL_DEF", profile.DefaultKey, groupCustom, "the key of a label", warn, "The label of the Node that names its ENIConfig, after the annotation; topology.kubernetes.io/zone for one per zone. Without either the ENIConfig default counts.", nodeKey(func(c *config) *string { return &c.eniconfig.Label })},
 	}

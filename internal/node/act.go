@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/run"
@@ -26,7 +27,7 @@ func (n *Node) call(a ipam.Action, inst vpc.Instance, wait func() error) ipam.Re
 	if err := wait(); err != nil {
 		return ipam.Result{Err: &vpc.Error{Code: vpc.Throttled, Op: string(a.Kind), Subject: string(a.ENI), Err: err, Hint: "the journal cannot be written"}}
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, actionTimeout)
+	ctx, cancel := context.WithTimeout(budget.Into(n.ctx, LaneOf(a)), actionTimeout)
 	defer cancel()
 	askedAt := n.now()
 	r := Execute(ctx, n.ports.Cloud, n.ports.Metadata, a, inst, n.cfg.IPAM.Cluster)
@@ -80,6 +81,19 @@ func (n *Node) noteLost() {
 	if addrs > 0 && n.ports.Meter != nil {
 		n.ports.Meter.Lost(len(enis), addrs)
 	}
+}
+
+// LaneOf is how urgent an action is.
+func LaneOf(a ipam.Action) budget.Lane {
+	switch {
+	case a.Why == ipam.PodsWaiting, a.Kind == ipam.AttachENI: // an interface that was made for pods, mostly
+		return budget.Waiting
+	case a.Why == ipam.Starting, a.Why == ipam.AfterDoubt, a.Kind == ipam.CreateENI && a.Why == ipam.Unfinished:
+		return budget.Starting
+	case a.Why == ipam.WarmTarget, a.Why == ipam.PodsBound, a.Why == ipam.AheadOfDemand, a.Why == ipam.Fragmentation:
+		return budget.Warm
+	}
+	return budget.Cleaning
 }
 
 // Execute makes the call that an action stands for. The caller sets AskedAt.

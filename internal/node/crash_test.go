@@ -58,6 +58,7 @@ func play(name string, change func(*simulation)) error {
 	s := emptySimulation(7, false)
 	s.build("m5.large", 24)
 	s.cfg = ipam.Defaults()
+	s.cfg.WarmENI = 1
 	s.cfg.Cluster = "demo"
 	sc.config(&s.cfg)
 	s.boot(true)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -47,10 +48,10 @@ type Config struct {
 	ExtraTags vpc.Tags
 }
 
-// Defaults returns the configuration that the manifest gives.
+// Defaults returns the configuration that the manifest gives. It sets no warm target: the pool follows the demand.
 func Defaults() Config {
 	return Config{
-		WarmENI: 1, WarmPrefix: 1, MaxENI: -1, Cooldown: 30 * time.Second,
+		WarmENI: target.NotSet, WarmPrefix: target.NotSet, MaxENI: -1, Cooldown: 30 * time.Second,
 		ManageUntagged: true, Provision: true, ReadEC2: true, Discovery: true, CleanLeaked: true,
 	}
 }

@@ -48,7 +48,7 @@ var instance = vpc.Instance{
 func newWorld(t *testing.T, change func(*ipam.Config)) *world {
 	t.Helper()
 	cfg := ipam.Defaults()
-	cfg.Cluster = "demo"
+	cfg.Cluster, cfg.WarmENI, cfg.WarmPrefix = "demo", 1, 1
 	if change != nil {
 		change(&cfg)
 	}
@@ -141,36 +141,13 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		r.Err = &vpc.Error{Code: vpc.PrefixFragmented, Op: string(a.Kind), Err: errors.New("fragmented")}
 		return r
 	}
+	if !a.Kind.Mutates() {
+		w.read(a, &r)
+		return r
+	}
 	switch a.Kind {
-	case ipam.ReadENIs:
-		r.ENIs = w.attached()
-	case ipam.ReadENI:
-		for _, e := range w.enis {
-			if e.ID == a.ENI {
-				r.ENIs = []vpc.ENI{e}
-			}
-		}
-	case ipam.ReadSpace:
-		for _, e := range append(slices.Clone(w.enis), w.others...) {
-			if e.Subnet == a.Subnet {
-				r.ENIs = append(r.ENIs, e)
-			}
-		}
-		r.Reserved = w.reserved
-	case ipam.ReadGroups:
-		r.Tagged = w.groups
 	case ipam.ReservePrefixes:
 		w.reserved = append(w.reserved, vpc.Reservation{Subnet: a.Subnet, CIDR: a.CIDR, Type: vpc.ReservedForPrefixes, Tags: a.Tags})
-	case ipam.ReadLeaked:
-		r.ENIs, w.leaked = w.leaked, nil
-	case ipam.ReadSubnets:
-		r.Subnets = append([]vpc.Subnet{}, w.subs...)
-	case ipam.ReadVPC:
-		r.CIDRs = w.blocks
-	case ipam.ReadMetadata:
-		for _, e := range w.attached() {
-			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...), Prefixes: e.Prefixes})
-		}
 	case ipam.CreateENI:
 		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: a.Create.Primary, Groups: a.Create.Groups, Tags: a.Create.Tags}
 		if !e.Primary.IsValid() {
@@ -195,6 +172,41 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		w.remove(a)
 	}
 	return r
+}
+
+// read answers a question.
+func (w *world) read(a ipam.Action, r *ipam.Result) {
+	switch a.Kind {
+	case ipam.ReadENIs:
+		r.ENIs = w.attached()
+	case ipam.ReadENI:
+		for _, e := range w.enis {
+			if e.ID == a.ENI {
+				r.ENIs = []vpc.ENI{e}
+			}
+		}
+	case ipam.ReadSpace:
+		for _, e := range append(slices.Clone(w.enis), w.others...) {
+			if e.Subnet == a.Subnet {
+				r.ENIs = append(r.ENIs, e)
+			}
+		}
+		r.Reserved = w.reserved
+	case ipam.ReadGroups:
+		r.Tagged = w.groups
+	case ipam.ReadLeaked:
+		r.ENIs, w.leaked = w.leaked, nil
+	case ipam.ReadSubnets:
+		r.Subnets = append([]vpc.Subnet{}, w.subs...)
+	case ipam.ReadVPC:
+		r.CIDRs = w.blocks
+	case ipam.ReadMetadata:
+		for _, e := range w.attached() {
+			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...), Prefixes: e.Prefixes})
+		}
+	default:
+		w.t.Fatalf("unknown question %s", a)
+	}
 }
 
 // taken tells whether somebody else has what an action names.
