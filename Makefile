@@ -21,7 +21,7 @@ FUZZTIME ?= 30s
 
 include $(wildcard lab/*.mk)
 
-.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim nightly fuzz docs image clean help
+.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds nightly fuzz docs image clean help
 
 quick: build ## build, and run the tests that need no root: a minute or two
 	go test $$(go list ./... | grep -vE '/(internal/(linux|vpcsim/fabric|testkit)|test)(/|$$)')
@@ -82,14 +82,18 @@ bench: build tools ## print the benchmarks beside the existing CNI's figures, an
 	@mkdir -p out
 	go test ./test/bench -count=1 -v -timeout 30m -bench.out $(CURDIR)/out/bench.json
 
-sim: ## simulate many nodes' lives under virtual time: FIRST=1 SEEDS=1000 EVENTS=2000
-	go test ./internal/node -count=1 -timeout 3h -run TestSimulation -sim.first $(or $(FIRST),1) -sim.seeds $(or $(SEEDS),1000) -sim.events $(or $(EVENTS),2000)
+sim: ## simulate whole fleets beside the existing CNI's rules, print the tables, write out/sim.json: SEED=1 ONLY=start
+	@mkdir -p out
+	go test ./test/sim -count=1 -v -timeout 3h -sim.out $(CURDIR)/out/sim.json -sim.seed $(or $(SEED),1) -sim.only "$(ONLY)"
+
+sim-seeds: ## simulate many nodes' lives under virtual time: FIRST=1 SEEDS=1000 EVENTS=2000
+	go test ./internal/node -count=1 -v -timeout 8h -run 'TestSimulation$$' -sim.first $(or $(FIRST),1) -sim.seeds $(or $(SEEDS),1000) -sim.events $(or $(EVENTS),2000)
 
 nightly: test e2e bench ## long simulations, the race detector, fuzzing, clusters: hours
 	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./internal/... ./cmd/... | grep -v /internal/node$$)
 	CGO_ENABLED=1 go test -race -timeout 30m ./internal/node -sim.seeds 40 # one goroutine a seed: more seeds find no race
 	@# other seeds every night: what has passed once passes again
-	@$(MAKE) --no-print-directory sim FIRST=$$(date +%Y%m%d)0000 SEEDS=5000 EVENTS=5000
+	@$(MAKE) --no-print-directory sim sim-seeds FIRST=$$(date +%Y%m%d)0000 SEEDS=10000 EVENTS=5000
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1m
 
 fuzz: ## fuzz each parser for FUZZTIME (30s)

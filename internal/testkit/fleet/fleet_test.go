@@ -1,0 +1,94 @@
+package fleet
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// checked fails a test when something happened that must never happen, or when nothing was checked.
+func checked(t *testing.T, rep Report) {
+	t.Helper()
+	for _, w := range rep.Wrong {
+		t.Errorf("%s: %s", rep.Title, w)
+	}
+	if rep.Audited < rep.Ours.Pods {
+		t.Errorf("%s: only %d checks for %d pods", rep.Title, rep.Audited, rep.Ours.Pods)
+	}
+	if t.Failed() {
+		rep.Print(t.Output())
+	}
+}
+
+// TestStart is the start of a small cluster. The limits are generous: `make sim` has the real ones.
+func TestStart(t *testing.T) {
+	rep := Start{Seed: 1, Nodes: 150, Pods: 27, Limit: time.Hour}.Run()
+	checked(t, rep)
+	if rep.Ours.Unserved > 0 || rep.Ours.Ready > 5*time.Minute {
+		t.Errorf("all pods have an address: %s", rep.Ours.readiness())
+	}
+	if rep.Ours.Ready > rep.Theirs.Ready || rep.Ours.PerNode() > rep.Theirs.PerNode() {
+		t.Errorf("%v and %.1f calls per node, with the existing CNI's rules %v and %.1f", rep.Ours.Ready, rep.Ours.PerNode(), rep.Theirs.Ready, rep.Theirs.PerNode())
+	}
+}
+
+// TestSameSeedSameFigures: a run can be repeated.
+func TestSameSeedSameFigures(t *testing.T) {
+	run := func(seed uint64) Report { return Start{Seed: seed, Nodes: 40, Pods: 27, Limit: time.Hour}.Run() }
+	first, again, other := run(7), run(7), run(8)
+	if d := cmp.Diff(first, again); d != "" {
+		t.Errorf("the same seed gives other figures:\n%s", d)
+	}
+	if reflect.DeepEqual(first, other) {
+		t.Error("another seed gives the same figures: nothing is drawn from it")
+	}
+}
+
+// TestBoundIsOfTheBuckets holds the formula against the figures of the published table.
+func TestBoundIsOfTheBuckets(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		of   Start
+		want time.Duration
+	}{
+		{"two interfaces a node, attaching has the smallest bucket", Start{Nodes: 1500, Pods: 27}, 590 * time.Second},
+		{"5,000 nodes", Start{Nodes: 5000, Pods: 27}, 1990 * time.Second},
+		{"prefixes need one assignment", Start{Nodes: 1500, Pods: 27, Prefixes: true}, 280 * time.Second},
+		{"one interface", Start{Nodes: 1000, Pods: 18}, 190 * time.Second},
+	} {
+		if got, words := c.of.bound(); got != c.want {
+			t.Errorf("%s: %v (%s), want %v", c.name, got, words, c.want)
+		}
+	}
+}
+
+// TestWrongIsSeen breaks each rule that the simulation checks, and wants it named.
+func TestWrongIsSeen(t *testing.T) {
+	r := NewRegion(Options{Seed: 1, Calm: true})
+	c := r.NewCluster("demo", Ours, Config{})
+	n := c.Launch("m5.large", r.Subnet("10.0.0.0/24", 0, ""), 1)[0]
+	c.Boot(c.nodes, 0)
+	a, b := c.Bind(n, 0), c.Bind(n, 0)
+	r.Run(time.Minute, nil)
+	if wrong := r.Audit(); len(wrong) > 0 || !a.addr.IsValid() {
+		t.Fatalf("before anything is broken: %v, %v", wrong, a.addr)
+	}
+	for _, breaks := range []struct {
+		what string
+		do   func()
+	}{
+		{"an address given twice", func() { r.take(b, a.addr, a.eni) }},
+		{"an address that EC2 does not have there", func() { r.take(b, n.address, "eni-0123456789abcdef0") }},
+		{"an address taken from a pod", func() { r.frees("a test", netip.PrefixFrom(a.addr, 32)) }},
+		{"an interface detached under a pod", func() { r.detaches("a test", a.eni) }},
+	} {
+		before := len(r.wrong)
+		breaks.do()
+		if len(r.wrong) == before {
+			t.Errorf("%s: nobody notices", breaks.what)
+		}
+	}
+}
