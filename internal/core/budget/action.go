@@ -37,8 +37,9 @@ type action struct {
 	flying  []*Call
 	window  int // calls that may be in flight at once, 0 when any number may
 
-	since time.Time // first throttled answer after the last success
-	lanes [laneCount]hold
+	since  time.Time // first throttled answer after the last success
+	served bool      // there was a success
+	lanes  [laneCount]hold
 }
 
 // hold is what keeps a lane back.
@@ -142,7 +143,7 @@ func (a *action) land(c *Call) bool {
 // bounded, so that tokens go to the urgent first. What was learnt is forgotten by halves: the next call of a node that
 // makes several must not begin to guess anew.
 func (a *action) succeeded(l Lane, now time.Time) {
-	a.since = time.Time{}
+	a.since, a.served = time.Time{}, true
 	a.rate = min(a.seed.rate, a.rate+a.seed.rate/8)
 	if a.window > 0 {
 		if a.window++; float64(a.window) > a.seed.burst {
@@ -159,7 +160,7 @@ func (a *action) succeeded(l Lane, now time.Time) {
 		}
 	}
 	if h := &a.lanes[l]; h.turn != nil && len(a.waiting)+len(a.flying) == 0 {
-		h.notBefore = h.turn.again(ladders[l].part, a.part(), now)
+		h.notBefore = h.turn.again(a.part(), now)
 	}
 }
 
@@ -204,9 +205,12 @@ func (h *hold) fail(l Lane, a *action, peers int, now time.Time) time.Duration {
 	case h.failures > ladder.probes && peers > 1:
 		if need := a.needOf(peers, l); need > 0 {
 			if h.turn == nil {
-				h.turn = &turn{}
+				h.turn = &turn{part: ladder.part}
+				if !a.served { // fresh, like its peers
+					h.turn.part = 1
+				}
 			}
-			wait = max(wait, h.turn.next(need, ladder.part, a.part(), now))
+			wait = max(wait, h.turn.next(need, ladder.window, a.part(), now))
 		}
 	}
 	h.notBefore = now.Add(wait)
@@ -217,7 +221,7 @@ func (h *hold) fail(l Lane, a *action, peers int, now time.Time) time.Duration {
 func (a *action) needOf(peers int, l Lane) time.Duration {
 	account := accountOf(a.name)
 	calls := float64(peers) * float64(len(a.waiting)+len(a.flying)+1)
-	return min(seconds((calls-account.burst)/account.rate*ladders[l].window), ladders[l].trust)
+	return min(seconds((calls-account.burst)/account.rate*ladders[l].stretch), ladders[l].trust)
 }
 
 // jitter spreads a pause by a quarter more or less.

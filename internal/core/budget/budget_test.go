@@ -41,7 +41,7 @@ func throttle(t *testing.T, b *budget.Budget, name string, lane budget.Lane, n i
 }
 
 func TestBurstThenRate(t *testing.T) {
-	for name, want := range map[string][2]int{"CreateTags": {10, 2}, "DescribeSubnets": {20, 5}} { // at once, in a second
+	for name, want := range map[string][2]int{"CreateTags": {16, 2}, "DescribeSubnets": {20, 5}} { // at once, in a second
 		b := budget.New("i-1")
 		if got := len(leave(b, name, budget.Waiting, 100, start)); got != want[0] {
 			t.Errorf("%s: %d leave at once, want %d", name, got, want[0])
@@ -106,7 +106,7 @@ func TestSuccessAfterThrottlingRecovers(t *testing.T) {
 	if s := b.Status(now)[0]; s.Rate >= s.Full/4 || s.Since.IsZero() {
 		t.Errorf("rate %v of %v, since %v", s.Rate, s.Full, s.Since)
 	}
-	for range 12 {
+	for range 20 {
 		b.Enter(action, budget.Waiting, now)
 		if next, _ := b.Next(now); next.After(now) {
 			now = next
@@ -119,7 +119,7 @@ func TestSuccessAfterThrottlingRecovers(t *testing.T) {
 		t.Errorf("rate %v of %v, since %v", s.Rate, s.Full, s.Since)
 	}
 	now = now.Add(time.Minute)
-	if got := len(leave(b, action, budget.Waiting, 100, now)); got != 10 {
+	if got := len(leave(b, action, budget.Waiting, 100, now)); got != 16 {
 		t.Errorf("%d leave at once", got)
 	}
 }
@@ -174,7 +174,7 @@ func TestShare(t *testing.T) {
 		if s := b.Status(start.Add(2 * time.Second))[0]; !s.Shared || s.Rate != 0.5 || s.Waiting[budget.Waiting] != 96 {
 			t.Errorf("status %+v", s)
 		}
-		if got := len(b.Due(until.Add(20 * time.Second))); got != 10 {
+		if got := len(b.Due(until.Add(20 * time.Second))); got != 16 {
 			t.Errorf("%d leave when the share is over", got)
 		}
 	})
@@ -222,7 +222,7 @@ func TestShare(t *testing.T) {
 		}
 		b.Share(action, -1, 1, until, start)
 		b.Share(action, 1, 1, start, start)
-		if got := len(leave(b, action, budget.Waiting, 100, start)); got != 10 {
+		if got := len(leave(b, action, budget.Waiting, 100, start)); got != 16 {
 			t.Errorf("%d leave", got)
 		}
 	})
@@ -313,7 +313,7 @@ type model struct {
 
 func (m *model) due(t *rapid.T) {
 	if d := m.now.Sub(m.at); d > 0 {
-		m.tokens = min(10, m.tokens+d.Seconds()*2)
+		m.tokens = min(16, m.tokens+d.Seconds()*2)
 	}
 	m.at = m.now
 	next, ok := m.b.Next(m.now)
@@ -345,7 +345,7 @@ func (m *model) due(t *rapid.T) {
 // Whatever happens, calls keep to the bucket and to the order of lanes, and all leave in the end.
 func TestHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{b: budget.New(rapid.String().Draw(t, "node")), now: start, at: start, tokens: 10, waiting: make(map[*budget.Call]int)}
+		m := &model{b: budget.New(rapid.String().Draw(t, "node")), now: start, at: start, tokens: 16, waiting: make(map[*budget.Call]int)}
 		m.b.SetPeers(rapid.SampledFrom([]int{0, 1, 1500, 1 << 40}).Draw(t, "peers"))
 		t.Repeat(map[string]func(*rapid.T){
 			"enter": func(t *rapid.T) {

@@ -31,11 +31,11 @@ func TestBurst(t *testing.T) {
 		attempts     [2]float64 // most per node, by kind
 	}{
 		{1500, 0, budget.Waiting, [2]float64{18, 30}},
-		{1500, 1500, budget.Waiting, [2]float64{8, 15}},
+		{1500, 1500, budget.Waiting, [2]float64{7, 9}},
 		{1500, 0, budget.Starting, [2]float64{8, 15}},
 		{1500, 1500, budget.Starting, [2]float64{2, 3.1}},
 		{5000, 0, budget.Waiting, [2]float64{30, 49}},
-		{5000, 5000, budget.Waiting, [2]float64{8, 15}},
+		{5000, 5000, budget.Waiting, [2]float64{8.2, 16}},
 		{5000, 0, budget.Starting, [2]float64{16, 30}},
 		{5000, 5000, budget.Starting, [2]float64{2, 3.1}},
 	}
@@ -59,8 +59,8 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// A node that was told of too few peers makes no more attempts than one that was told of none, one that was told of three
-// times too many waits no longer than twice what it had to, while pods wait; and the lanes for which none waits, longer.
+// A node that was told of too few peers makes no more attempts than one that was told of none; one that was told of too
+// many waits longer than it had to, but hardly while pods wait.
 func TestWrongPeers(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -73,9 +73,9 @@ func TestWrongPeers(t *testing.T) {
 		{"one", 1, budget.Waiting, 1.10, 18},
 		{"less than none", -5, budget.Waiting, 1.10, 18},
 		{"too few, no pod waits", 300, budget.Starting, 1.2, 8},
-		{"three times too many", 4500, budget.Waiting, 2, 8},
+		{"three times too many", 4500, budget.Waiting, 1.2, 8},
 		{"three times too many, no pod waits", 4500, budget.Starting, 3.4, 2},
-		{"absurd", 1 << 62, budget.Waiting, 5, 8},
+		{"absurd", 1 << 62, budget.Waiting, 1.5, 8},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFleet("AssignPrivateIpAddresses", 100, 5, 1)
@@ -95,7 +95,9 @@ func TestWrongPeers(t *testing.T) {
 
 // A cluster of 50 nodes in which a pod waits now and then shares the account with one of 1,500 nodes that start.
 func TestWaitingPodsOfAnotherCluster(t *testing.T) {
-	for _, lane := range []budget.Lane{budget.Starting, budget.Warm, budget.Cleaning} {
+	for lane, want := range map[budget.Lane]time.Duration{
+		budget.Waiting: 2500 * time.Millisecond, budget.Starting: 2 * time.Second, budget.Warm: 2 * time.Second, budget.Cleaning: 2 * time.Second,
+	} {
 		t.Run(lane.String(), func(t *testing.T) {
 			var waits []time.Duration
 			for seed := range uint64(3) {
@@ -112,7 +114,7 @@ func TestWaitingPodsOfAnotherCluster(t *testing.T) {
 			}
 			p50, p99 := quantile(waits, .5), quantile(waits, .99)
 			t.Logf("%d calls, p50 %s, p99 %s, longest %s", len(waits), p50, p99, quantile(waits, 1))
-			if len(waits) < 600 || p99 > 2*time.Second {
+			if len(waits) < 600 || p99 > want {
 				t.Errorf("%d calls waited, p99 %s", len(waits), p99)
 			}
 		})

@@ -39,23 +39,37 @@ func (l Lane) String() string {
 
 // ladder is how a lane backs off while EC2 throttles an action.
 type ladder struct {
-	first  time.Duration // after the first throttled answer
-	growth float64       // with each further one
-	most   time.Duration
-	// window stretches the time over which nodes that know of each other spread: above 1 they leave tokens to others.
-	window float64
-	part   float64 // of the time that all need, in which a node tries first
-	probes int     // throttled answers before a node believes that it is one of many
-	trust  time.Duration
+	first  time.Duration // the first pause
+	growth float64       // of each further one
+	most   time.Duration // the longest; after long waits a twelfth of what was waited
+
+	// What follows is for nodes that know of peers: see turn.
+	probes  int           // throttled answers before a node believes that it is one of many
+	stretch float64       // of the time that the account's bucket needs: above 1 some tokens are left to others
+	trust   time.Duration // the longest such time that is believed in
+	part    float64       // of that time, in which a node tries once, unless it is fresh
+	window  time.Duration // in which it tries once, at most
 }
 
 // ladders, by lane. A growth of 1.5 keeps the end of a burst close: nodes whose pauses are half of what they have waited
-// are all served within a fifteenth after the last token that they need, while doubling costs a fifth. See docs/adr.
+// are all served within a fifteenth after the last token that they need, while doubling costs a fifth.
 var ladders = [laneCount]ladder{
-	Waiting:  {first: 100 * time.Millisecond, growth: 1.5, most: 20 * time.Second, window: 1.01, part: 1. / 3, probes: 5, trust: 20 * time.Minute},
-	Starting: {first: 4 * time.Second, growth: 1.5, most: 45 * time.Second, window: 1.06, part: 1, trust: 20 * time.Minute},
-	Warm:     {first: 20 * time.Second, growth: 1.5, most: 5 * time.Minute, window: 1.25, part: 1, trust: 30 * time.Minute},
-	Cleaning: {first: 40 * time.Second, growth: 1.5, most: 10 * time.Minute, window: 1.5, part: 1, trust: 30 * time.Minute},
+	Waiting: {
+		first: 100 * time.Millisecond, growth: 1.5, most: 20 * time.Second,
+		probes: 5, stretch: 1.06, trust: 20 * time.Minute, part: 1. / 3, window: 5 * time.Minute,
+	},
+	Starting: {
+		first: 4 * time.Second, growth: 1.5, most: 45 * time.Second,
+		stretch: 1.06, trust: 20 * time.Minute, part: 1, window: 20 * time.Minute,
+	},
+	Warm: {
+		first: 20 * time.Second, growth: 1.5, most: 5 * time.Minute,
+		stretch: 1.25, trust: 30 * time.Minute, part: 1, window: 30 * time.Minute,
+	},
+	Cleaning: {
+		first: 40 * time.Second, growth: 1.5, most: 10 * time.Minute,
+		stretch: 1.5, trust: 30 * time.Minute, part: 1, window: 30 * time.Minute,
+	},
 }
 
 type laneKey struct{}
