@@ -112,8 +112,8 @@ func (a *action) slot(l Lane, now time.Time) time.Time {
 	}
 	var ends []time.Time
 	for _, c := range a.flying {
-		if end := c.left.Add(answerTime); c.lane <= l && end.After(now) && !c.left.After(now) {
-			ends = append(ends, end)
+		if c.lane <= l && !c.left.After(now) {
+			ends = append(ends, c.left.Add(answerTime))
 		}
 	}
 	if len(ends) < a.window {

@@ -151,6 +151,19 @@ func TestThrottledBesideALowerLane(t *testing.T) {
 	}
 }
 
+// One of two calls in flight is throttled and the other succeeds: there are tokens again.
+func TestSuccessEndsPauses(t *testing.T) {
+	b := budget.New("i-1")
+	calls := append(leave(b, action, budget.Waiting, 1, start), leave(b, action, budget.Starting, 1, start)...)
+	b.Done(calls[0], budget.Throttled, start)
+	b.Done(calls[1], budget.Succeeded, start)
+	for lane, pauses := range map[budget.Lane]bool{budget.Waiting: false, budget.Starting: false, budget.Warm: true} {
+		if at := b.When(action, lane, start); at.After(start) != pauses {
+			t.Errorf("a call in lane %s may leave after %s", lane, at.Sub(start))
+		}
+	}
+}
+
 func TestOldThrottlingIsForgotten(t *testing.T) {
 	b := budget.New("i-1")
 	now := throttle(t, b, action, budget.Waiting, 20, start).Add(time.Hour)
@@ -238,6 +251,11 @@ func TestClockThatGoesBack(t *testing.T) {
 	}
 	if got := b.Due(start.Add(time.Hour)); len(got) != 1 {
 		t.Errorf("%d leave an hour later", len(got))
+	}
+	now := start.Add(2 * time.Hour)
+	leave(b, "CreateTags", budget.Waiting, 100, now)
+	if got := b.Due(now.Add(-time.Hour)); len(got) != 0 {
+		t.Errorf("a clock that goes back lets %d leave", len(got))
 	}
 }
 
