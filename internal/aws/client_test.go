@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -418,4 +420,35 @@ func TestCodeOf(t *testing.T) {
 			t.Errorf("codeOf(%q, %q) = %s, want %s", tt.code, tt.message, got, tt.want)
 		}
 	}
+}
+
+// What EC2 says of a subnet's ranges is either refused or something that a map of the subnet can be made of.
+func FuzzRanges(f *testing.F) {
+	for _, seed := range []string{"10.0.0.64/27", "10.0.0.17/28", "10.0.0.0/0", "2001:db8::/80", "10.0.0.1", "", "10.0.0.0/33", "0.0.0.0/0"} {
+		f.Add(seed, "prefix")
+		f.Add(seed, "explicit")
+	}
+	f.Fuzz(func(t *testing.T, text, kind string) {
+		sn := vpc.Subnet{ID: "subnet-1", CIDR: netip.MustParsePrefix("10.0.0.0/24"), Free: 251}
+		var reservations []vpc.Reservation
+		if r, err := toReservation(types.SubnetCidrReservation{SubnetCidrReservationId: &text, Cidr: &text, ReservationType: types.SubnetCidrReservationType(kind)}); err == nil {
+			if r.CIDR != r.CIDR.Masked() || !r.CIDR.IsValid() {
+				t.Errorf("reservation of %v", r.CIDR)
+			}
+			reservations = append(reservations, r)
+		}
+		e := vpc.ENI{Subnet: sn.ID}
+		if p, err := toPrefix(&text); err == nil {
+			if p.Bits() != vpc.PrefixBits || p != p.Masked() {
+				t.Errorf("prefix %v", p)
+			}
+			e.Prefixes = append(e.Prefixes, p)
+		}
+		s := subnet.NewSpace(sn, []vpc.ENI{e}, reservations, time.Time{})
+		for _, a := range s.Addresses(300, "i-1") {
+			if !sn.CIDR.Contains(a) || vpc.Reserved(sn.CIDR, a) || len(e.Prefixes) > 0 && e.Prefixes[0].Contains(a) {
+				t.Errorf("%v is named", a)
+			}
+		}
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -322,5 +324,44 @@ the second with what it chose anew: [10.0.6.52]
 		n.note("second, prefix", nil, err)
 		got, err := n.cloud.Assign(ctx, second.ID, named("10.0.6.52"))
 		n.note("the second with what it chose anew", got, err)
+	})
+}
+
+// The policies that ship allow what they are for, and nothing works without them.
+func TestPoliciesOfSubnets(t *testing.T) {
+	both(t, `
+occupants, without the policy: error NotAuthorized
+reserve, without the policy: error NotAuthorized
+groups, without the policy: error NotAuthorized
+occupants: 1
+reserve: map[owner:a]
+groups: 0
+`, func(ctx context.Context, n *notes) {
+		policies := func(names ...string) {
+			var documents []string
+			for _, name := range names {
+				data, err := os.ReadFile(filepath.Join("../../deploy/iam", name+".json"))
+				if err != nil {
+					n.t.Fatal(err)
+				}
+				documents = append(documents, string(data))
+			}
+			if err := n.sim.SetPolicies("", documents...); err != nil {
+				n.t.Fatal(err)
+			}
+		}
+		ask := func(suffix string) {
+			enis, _, err := n.cloud.Occupants(ctx, n.subnet)
+			n.note("occupants"+suffix, len(enis), err)
+			r, err := n.cloud.ReservePrefixes(ctx, n.subnet, cidr("10.0.0.64/27"), vpc.Tags{"owner": "a"})
+			n.note("reserve"+suffix, r.Tags, err)
+			groups, err := n.cloud.SecurityGroups(ctx, n.vpc)
+			n.note("groups"+suffix, len(groups), err)
+		}
+		n.sim.SetSettings(vpcsim.Settings{Authorize: true})
+		policies("addressing", "subnet-discovery", "tags")
+		ask(", without the policy")
+		policies("addressing", "subnet-maps", "prefix-reservations", "security-groups")
+		ask("")
 	})
 }

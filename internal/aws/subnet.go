@@ -14,8 +14,13 @@ import (
 )
 
 // Occupants returns every interface of the subnet that the account sees, of whatever kind and status, and the subnet's IPv4
-// reservations. Interfaces without an IPv4 address occupy nothing and are left out.
+// reservations. Interfaces without an IPv4 address occupy nothing and are left out. The reservations come first: they are
+// one call, and those who may read interfaces may not always read them.
 func (c *Client) Occupants(ctx context.Context, subnet vpc.SubnetID) ([]vpc.ENI, []vpc.Reservation, error) {
+	reservations, err := c.reservations(ctx, subnet)
+	if err != nil {
+		return nil, nil, err
+	}
 	o := op{action: "DescribeNetworkInterfaces", subject: string(subnet)}
 	found, err := c.describeENIs(ctx, o, filter("subnet-id", string(subnet)))
 	if err != nil {
@@ -31,8 +36,7 @@ func (c *Client) Occupants(ctx context.Context, subnet vpc.SubnetID) ([]vpc.ENI,
 	if err != nil {
 		return nil, nil, err
 	}
-	reservations, err := c.reservations(ctx, subnet)
-	return enis, reservations, err
+	return enis, reservations, nil
 }
 
 func (c *Client) reservations(ctx context.Context, subnet vpc.SubnetID) ([]vpc.Reservation, error) {

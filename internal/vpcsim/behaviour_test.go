@@ -103,7 +103,7 @@ func TestReassignment(t *testing.T) {
 	in := ec2.AssignPrivateIpAddressesInput{
 		NetworkInterfaceId: to.NetworkInterfaceId, PrivateIpAddresses: []string{from.PrivateIpAddresses[1].PrivateIpAddress},
 	}
-	if err := result(w.AssignPrivateIpAddresses(operator, in)); code(err) != "InvalidIPAddress.InUse" {
+	if err := result(w.AssignPrivateIpAddresses(operator, in)); code(err) != "InvalidParameterValue" {
 		t.Errorf("without reassignment: %v", err)
 	}
 	in.AllowReassignment = true

@@ -360,7 +360,7 @@ func TestAssignRefusals(t *testing.T) {
 		{"reserved", "InvalidParameterValue", func(t *testing.T, w *world) error {
 			return assign(t, w, func(a in) { a.PrivateIpAddresses = []string{"10.0.0.255"} })
 		}},
-		{"in use", "InvalidIPAddress.InUse", func(t *testing.T, w *world) error {
+		{"in use", "InvalidParameterValue", func(t *testing.T, w *world) error {
 			e := w.newENI(t, ec2.CreateNetworkInterfaceInput{})
 			return assign(t, w, func(a in) { a.PrivateIpAddresses = []string{e.PrivateIpAddress} })
 		}},

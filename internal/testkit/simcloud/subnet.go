@@ -98,13 +98,13 @@ func (c Cloud) unassignOnce(eni vpc.ENIID, blocks []vpc.Block) error {
 
 // Occupants implements node.SubnetCloud.
 func (c Cloud) Occupants(_ context.Context, subnet vpc.SubnetID) ([]vpc.ENI, []vpc.Reservation, error) {
-	enis, err := c.describe(ec2.DescribeNetworkInterfacesInput{Filters: []ec2.Filter{{Name: "subnet-id", Values: []string{string(subnet)}}}})
-	if err != nil {
-		return nil, nil, err
-	}
 	out, err := c.Sim.GetSubnetCidrReservations(c.Caller, ec2.GetSubnetCidrReservationsInput{SubnetId: string(subnet)})
 	if err != nil {
 		return nil, nil, translate("GetSubnetCidrReservations", string(subnet), err)
+	}
+	enis, err := c.describe(ec2.DescribeNetworkInterfacesInput{Filters: []ec2.Filter{{Name: "subnet-id", Values: []string{string(subnet)}}}})
+	if err != nil {
+		return nil, nil, err
 	}
 	var reservations []vpc.Reservation
 	for _, r := range out.SubnetIpv4CidrReservations {

@@ -119,7 +119,8 @@ func (s Actions) assignNamed(n *world.Subnet, e *world.ENI, names []string, reas
 	var moved []netip.Addr
 	for _, text := range names {
 		a, err := netip.ParseAddr(text)
-		if err == nil && reassign && n.V4.Single(a) {
+		switch {
+		case err == nil && reassign && n.V4.Single(a):
 			if slices.Contains(moved, a) || slices.Contains(e.Addresses, a) {
 				continue
 			}
@@ -127,7 +128,9 @@ func (s Actions) assignNamed(n *world.Subnet, e *world.ENI, names []string, reas
 				moved = append(moved, a)
 				continue
 			}
-		} else {
+		case err == nil && !reassign && errors.Is(n.V4.Check(a), addressing.ErrInUse):
+			err = ec2.Errorf("InvalidParameterValue", "[%s] assigned, but move is not allowed.", a) // CreateNetworkInterface says it otherwise
+		default:
 			err = take(n, e, text)
 		}
 		if err != nil {
