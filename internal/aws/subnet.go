@@ -42,7 +42,9 @@ func (c *Client) Occupants(ctx context.Context, subnet vpc.SubnetID) ([]vpc.ENI,
 func (c *Client) reservations(ctx context.Context, subnet vpc.SubnetID) ([]vpc.Reservation, error) {
 	o := op{action: "GetSubnetCidrReservations", subject: string(subnet)}
 	found, err := pages(ctx, c, o, func(ctx context.Context, token *string) ([]types.SubnetCidrReservation, *string, error) {
-		out, err := c.ec2.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{SubnetId: sdk.String(string(subnet)), NextToken: token})
+		out, err := c.ec2.GetSubnetCidrReservations(ctx, &ec2.GetSubnetCidrReservationsInput{
+			SubnetId: sdk.String(string(subnet)), MaxResults: sdk.Int32(pageSize), NextToken: token,
+		})
 		if err != nil {
 			return nil, nil, err
 		}
