@@ -366,9 +366,11 @@ func (p *planner) wake() {
 	})
 	for _, e := range p.order {
 		at(e.SeenAt.Add(minENIAge))
-		for _, a := range e.Addresses {
-			if a.Phase == Cooling {
-				at(a.Until)
+		for _, b := range e.Sorted() {
+			for _, a := range b.Addresses() {
+				if a.Phase == Cooling {
+					at(a.Until)
+				}
 			}
 		}
 	}

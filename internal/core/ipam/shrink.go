@@ -60,6 +60,9 @@ func (p *planner) others(e *ENI) []*ledger.Block {
 // releaseOthers gives back what an earlier mode, or a time without prefixes, left: all that is idle once the targets hold
 // without it, and before that as much as the targets need slots for.
 func (p *planner) releaseOthers() bool {
+	if p.tally.Other == 0 {
+		return false
+	}
 	room := 0
 	for _, e := range p.order {
 		room += p.roomOn(e)

@@ -219,35 +219,36 @@ func (s *State) Tally() Tally {
 }
 
 func (s *State) tallyENI(e *ENI, t *Tally) {
-	for _, a := range e.Addresses {
-		switch a.Phase {
-		case InUse:
-			t.InUse++
-		case Cooling:
-			t.Cooling++
-		case Held:
-			t.Held++
-		case Leaving:
-			t.Leaving++
-		case Free:
-			switch {
-			case a.Block.Doubt == ledger.MaybeGone:
+	serves := e.serves()
+	coming := e.Phase == Created || e.Phase == Attaching || e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()
+	for _, b := range e.Sorted() {
+		suits, free := s.suits(e, b), 0
+		for _, a := range b.Addresses() {
+			switch a.Phase {
+			case InUse:
+				t.InUse++
+			case Cooling:
+				t.Cooling++
+			case Held:
 				t.Held++
-			case e.serves() && a.Usable() && s.suits(e, a.Block):
-				t.Free++
-			case e.serves() && a.Usable():
-				t.Other++
-			case e.Phase == Created || e.Phase == Attaching || (e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()):
-				t.Coming++
+			case Leaving:
+				t.Leaving++
+			case Free:
+				free++
 			}
 		}
-	}
-	if !e.serves() {
-		return
-	}
-	for _, b := range e.Blocks {
-		if b.Idle() && s.suits(e, b) {
-			t.Idle++
+		switch {
+		case b.Doubt == ledger.MaybeGone:
+			t.Held += free
+		case serves && b.Doubt == "" && suits:
+			t.Free += free
+			if free == b.Size() {
+				t.Idle++
+			}
+		case serves && b.Doubt == "":
+			t.Other += free
+		case coming:
+			t.Coming += free
 		}
 	}
 }

@@ -104,28 +104,20 @@ func (a *Address) cool(now, until time.Time) {
 type Interface struct {
 	Blocks    map[vpc.Block]*Block
 	Addresses map[netip.Addr]*Address // of all blocks
+	sorted    []*Block
 	// WroteAt is the start or end of our last write to the interface: what EC2 shows of it was read before, or counts.
 	WroteAt time.Time
 	id      vpc.ENIID
 }
 
-// Sorted returns the blocks in numerical order.
-func (i *Interface) Sorted() []*Block {
-	all := make([]*Block, 0, len(i.Blocks))
-	for _, b := range i.Blocks {
-		all = append(all, b)
-	}
-	slices.SortFunc(all, func(a, b *Block) int { return a.Compare(b.Block) })
-	return all
-}
+// Sorted returns the blocks in numerical order. The caller must not change the list.
+func (i *Interface) Sorted() []*Block { return i.sorted }
 
 // Count returns how many addresses are in one of the phases.
 func (i *Interface) Count(phases ...Phase) int {
 	n := 0
-	for _, a := range i.Addresses {
-		if slices.Contains(phases, a.Phase) {
-			n++
-		}
+	for _, b := range i.sorted {
+		n += b.Count(phases...)
 	}
 	return n
 }
@@ -133,9 +125,9 @@ func (i *Interface) Count(phases ...Phase) int {
 // Doubted returns how many addresses would be free but for a doubt.
 func (i *Interface) Doubted(why Doubt) int {
 	n := 0
-	for _, a := range i.Addresses {
-		if a.Phase == Free && a.Block.Doubt == why {
-			n++
+	for _, b := range i.sorted {
+		if b.Doubt == why {
+			n += b.Count(Free)
 		}
 	}
 	return n
@@ -144,7 +136,7 @@ func (i *Interface) Doubted(why Doubt) int {
 // Cooling are the addresses that cool, in numerical order.
 func (i *Interface) Cooling() []*Address {
 	var list []*Address
-	for _, b := range i.Sorted() {
+	for _, b := range i.sorted {
 		for _, a := range b.addrs {
 			if a.Phase == Cooling {
 				list = append(list, a)
@@ -180,23 +172,19 @@ func (i *Interface) Best(preferred func(*Block) bool) *Address {
 
 // Idle are the blocks that may be given back to EC2: the highest first, so that what stays is the low end.
 func (i *Interface) Idle() []*Block {
-	return slices.DeleteFunc(slices.Collect(backward(i.Sorted())), func(b *Block) bool { return !b.Idle() })
-}
-
-func backward[T any](list []T) func(func(T) bool) {
-	return func(yield func(T) bool) {
-		for _, v := range slices.Backward(list) {
-			if !yield(v) {
-				return
-			}
+	var list []*Block
+	for _, b := range slices.Backward(i.sorted) {
+		if b.Idle() {
+			list = append(list, b)
 		}
 	}
+	return list
 }
 
 // Leaving are the blocks that are being given back.
 func (i *Interface) Leaving() []vpc.Block {
 	var list []vpc.Block
-	for _, b := range i.Sorted() {
+	for _, b := range i.sorted {
 		if b.Count(Leaving) > 0 {
 			list = append(list, b.Block)
 		}
@@ -226,6 +214,8 @@ func (i *Interface) add(id vpc.Block) *Block {
 		i.Addresses[ip] = a
 	}
 	i.Blocks[id] = b
+	at, _ := slices.BinarySearchFunc(i.sorted, id, func(b *Block, id vpc.Block) int { return b.Compare(id) })
+	i.sorted = slices.Insert(i.sorted, at, b)
 	return b
 }
 
@@ -236,6 +226,7 @@ func (i *Interface) drop(ip netip.Addr) {
 		return
 	}
 	delete(i.Blocks, a.Block.Block)
+	i.sorted = slices.DeleteFunc(i.sorted, func(b *Block) bool { return b == a.Block })
 	for _, other := range a.Block.addrs {
 		delete(i.Addresses, other.IP)
 	}

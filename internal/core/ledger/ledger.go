@@ -132,10 +132,12 @@ func (l *Ledger) ReleaseHeld(ip netip.Addr, now time.Time) (until time.Time, ok 
 // Thaw ends cooling periods that are over.
 func (l *Ledger) Thaw(now time.Time) {
 	for _, i := range l.interfaces {
-		for _, a := range i.Addresses {
-			if a.Phase == Cooling && !a.Until.After(now) {
-				a.Until = time.Time{}
-				l.idle(a)
+		for _, b := range i.sorted {
+			for _, a := range b.addrs {
+				if a.Phase == Cooling && !a.Until.After(now) {
+					a.Until = time.Time{}
+					l.idle(a)
+				}
 			}
 		}
 	}
