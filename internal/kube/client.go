@@ -47,6 +47,7 @@ type Client struct {
 	known   bool
 	told    known
 	trouble map[string]string // by what is asked for; empty once it was served
+	tries   map[string]int    // that failed, by the same
 	pending map[eventKey]*pendingEvent
 	sent    map[eventKey]sentEvent
 	dropped int
@@ -70,8 +71,8 @@ func New(cfg Config) *Client {
 	c := &Client{
 		cfg: cfg, log: cfg.Log, changes: make(chan struct{}, 1), retarget: make(chan struct{}, 1), recount: make(chan struct{}, 1),
 		pending: map[eventKey]*pendingEvent{}, sent: map[eventKey]sentEvent{}, wanted: map[string]*wantedCondition{},
-		trouble: map[string]string{whatNode: "the API server was not asked yet"},
-		told:    known{settings: map[string]settings{}, bound: map[string]Bound{}},
+		trouble: map[string]string{whatNode: "the API server was not asked yet"}, tries: map[string]int{},
+		told: known{settings: map[string]settings{}, bound: map[string]Bound{}},
 	}
 	c.events = run.NewLoop(eventsLeast, retryFirst, 0, c.sendEvents)
 	c.events.Failed = func(err error, again time.Duration) {
@@ -96,6 +97,9 @@ const (
 // missingFor is how long a resource that the cluster does not know is not asked for again: it comes with an installation.
 const missingFor = 5 * time.Minute
 
+// patience is how many tries of what belongs to the Node may fail before Node answers without it: about seven seconds.
+const patience = 3
+
 // Run follows what matters to the node and sends events and conditions until ctx ends. It returns nil: an API server that
 // is away is no reason to end.
 func (c *Client) Run(ctx context.Context) error {
@@ -114,7 +118,8 @@ func (c *Client) Run(ctx context.Context) error {
 	return g.Wait(time.Second)
 }
 
-// Node returns what is known; ok is false before the Node object and what belongs to it were read, or tried to.
+// Node returns what is known; ok is false before the Node object was read, and what belongs to it was
+// read or tried in vain for a while.
 func (c *Client) Node() (Facts, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +144,10 @@ func (c *Client) Trouble() string {
 
 // tried notes that something was asked for, with what came of it: why it was not served, or nothing.
 func (c *Client) tried(what, trouble string) {
-	c.learn(func(*known) { c.trouble[what] = trouble })
+	c.learn(func(*known) {
+		c.trouble[what] = trouble
+		c.tries[what]++
+	})
 }
 
 // learn changes what is known, and tells of it when that makes a difference. change is called with the lock held.
@@ -150,10 +158,10 @@ func (c *Client) learn(change func(k *known)) {
 	// What an agent starts with should be whole, but nobody waits for what is not served.
 	ready := c.told.node != nil
 	for _, what := range c.awaited() {
-		_, asked := c.trouble[what]
-		ready = ready && asked
+		trouble, asked := c.trouble[what]
+		ready = ready && asked && (trouble == "" || c.tries[what] >= patience)
 	}
-	changed := ready && (!c.known || !reflect.DeepEqual(facts, before))
+	changed := ready && !c.known || c.known && !reflect.DeepEqual(facts, before)
 	c.facts, c.known = facts, ready || c.known
 	c.mu.Unlock()
 	if !changed {

@@ -133,6 +133,54 @@ func TestENIConfigIsNotKnownToTheCluster(t *testing.T) {
 	eventually(t, "no trouble: nobody installed settings", func() bool { return c.Trouble() == "" })
 }
 
+// TestSlowStartIsNoMissingENIConfig: an API server that is only just up answers some requests and not others.
+func TestSlowStartIsNoMissingENIConfig(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.put(eniconfigsPath, "default", object{"spec": object{"subnet": "subnet-1"}})
+	s.put(settingsPath, "x", object{"spec": object{"nodeSelector": object{}, "pool": object{"warmIPTarget": 5}}})
+	s.with(func(s *apiServer) { s.refusals = map[string]int{eniconfigsPath: 2, settingsPath: 2} })
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL), CustomNetworking: true})
+	<-c.Changes()
+	if f, ok := c.Node(); !ok || !f.ENIConfig.Found || len(f.Overrides) != 1 {
+		t.Errorf("the first word is %+v", f)
+	}
+}
+
+// TestChangeIsToldWhileAnotherWatchIsBroken: what is not served must not hide what is.
+func TestChangeIsToldWhileAnotherWatchIsBroken(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
+	becomes(t, c, "the node", 29, func(f kube.Facts) int { return f.MaxPods })
+	s.with(func(s *apiServer) { s.refusals = map[string]int{settingsPath: 1000} })
+	s.breakWatches("")
+	eventually(t, "trouble", func() bool { return strings.Contains(c.Trouble(), "nodesettings") })
+	for pods := range 20 {
+		for len(c.Changes()) > 0 {
+			<-c.Changes()
+		}
+		s.set(pods+1, false)
+		select {
+		case <-c.Changes():
+		case <-time.After(10 * time.Second):
+			t.Fatalf("nobody told of %d pods", pods+1)
+		}
+	}
+}
+
+// TestNobodyWaitsForever: what the API server never serves is done without.
+func TestNobodyWaitsForever(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.with(func(s *apiServer) { s.refusals = map[string]int{settingsPath: 1000} })
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
+	becomes(t, c, "the node", 29, func(f kube.Facts) int { return f.MaxPods })
+	if !strings.Contains(c.Trouble(), "nodesettings: list: ") {
+		t.Errorf("trouble %q", c.Trouble())
+	}
+}
+
 func TestENIConfigIsNotAskedForWithoutCustomNetworking(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer()

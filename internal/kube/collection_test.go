@@ -109,6 +109,10 @@ func (s *apiServer) collect(w http.ResponseWriter, r *http.Request) bool {
 	defer s.mu.Unlock()
 	c := s.collections[r.URL.Path]
 	switch {
+	case s.refusals[r.URL.Path] > 0:
+		s.refusals[r.URL.Path]--
+		w.WriteHeader(http.StatusTooManyRequests)
+		fmt.Fprint(w, `{"kind":"Status","message":"storage is (re)initializing"}`)
 	case r.URL.Path == "/version":
 		fmt.Fprintf(w, `{"major":"1","minor":%q}`, s.minor)
 	case table && r.URL.Path == podsPath:

@@ -67,7 +67,8 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 func (c *Client) aim(cut func()) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.aimed.name, c.aimed.cut = c.told.facts(c.cfg).ENIConfig.Name, cut
+	c.aimed.name, _ = c.told.names(c.cfg)
+	c.aimed.cut = cut
 	return c.aimed.name
 }
 
@@ -75,13 +76,14 @@ func (c *Client) aim(cut func()) string {
 func (c *Client) targetENIConfig() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.told.facts(c.cfg).ENIConfig.Name
+	name, _ := c.told.names(c.cfg)
+	return name
 }
 
 // retargetENIConfig ends the watch of an ENIConfig that the Node does not name any more, or the pause before the next try.
 func (c *Client) retargetENIConfig() {
 	c.mu.Lock()
-	if c.aimed.cut != nil && c.aimed.name != c.told.facts(c.cfg).ENIConfig.Name {
+	if name, _ := c.told.names(c.cfg); c.aimed.cut != nil && c.aimed.name != name {
 		c.aimed.cut()
 	}
 	c.mu.Unlock()
@@ -89,7 +91,12 @@ func (c *Client) retargetENIConfig() {
 }
 
 func (c *Client) setENIConfig(e ENIConfig) {
-	c.learn(func(k *known) { k.eniconfig, c.trouble[whatENIConfig] = e, "" })
+	c.learn(func(k *known) {
+		if name, from := k.names(c.cfg); name == e.Name {
+			e.From = from
+		}
+		k.eniconfig, c.trouble[whatENIConfig] = e, ""
+	})
 }
 
 // noENIConfigs takes that the cluster does not know the resource.

@@ -46,7 +46,7 @@ type Bound struct {
 type known struct {
 	node      *node
 	settings  map[string]settings // by name
-	eniconfig ENIConfig           // of the name that was asked for last
+	eniconfig ENIConfig           // that was read last
 	bound     map[string]Bound    // by UID
 
 	unscheduled, nodes int
@@ -63,15 +63,25 @@ func (k known) facts(cfg Config) Facts {
 	}
 	f.MaxPods, f.Schedulable = k.node.maxPods(), k.node.schedulable()
 	f.Overrides, f.Refused = selected(k.settings, k.node.Metadata.Labels)
-	if cfg.CustomNetworking {
-		name, from := profile.ENIConfig(k.node.Metadata.Labels, k.node.Metadata.Annotations, cfg.Keys)
+	switch name, from := k.names(cfg); {
+	case name == "":
+	case k.eniconfig.Name == "":
+		f.ENIConfig = ENIConfig{Name: name, From: from, Why: "ENIConfig " + name + " was not read yet"}
+	default: // when another one was named, that before until the new one is read
 		f.ENIConfig = k.eniconfig
-		if name != k.eniconfig.Name {
-			f.ENIConfig = ENIConfig{Name: name, Why: "ENIConfig " + name + " was not read yet"}
+		if k.eniconfig.Name == name {
+			f.ENIConfig.From = from
 		}
-		f.ENIConfig.From = from
 	}
 	return f
+}
+
+// names is the ENIConfig that the Node names, and what names it; none while the Node is not known or without custom networking.
+func (k known) names(cfg Config) (name, from string) {
+	if k.node == nil || !cfg.CustomNetworking {
+		return "", ""
+	}
+	return profile.ENIConfig(k.node.Metadata.Labels, k.node.Metadata.Annotations, cfg.Keys)
 }
 
 // selected are the settings for a node with these labels, those that count first.

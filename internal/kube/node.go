@@ -77,9 +77,10 @@ func (c *Client) watchNode(ctx context.Context, a *api) error {
 func (c *Client) setNode(n *node) {
 	var renamed bool
 	c.learn(func(k *known) {
-		before := k.facts(c.cfg).ENIConfig.Name
+		before, _ := k.names(c.cfg)
 		k.node, c.trouble[whatNode] = n, ""
-		renamed = k.facts(c.cfg).ENIConfig.Name != before
+		now, _ := k.names(c.cfg)
+		renamed = now != before
 	})
 	if renamed {
 		c.retargetENIConfig()

@@ -46,3 +46,25 @@ func TestWaitingPause(t *testing.T) {
 		}
 	}
 }
+
+// TestRelabelledNodeHasAnENIConfigThroughout: for the moment until the new one is read, the node is not one without any.
+func TestRelabelledNodeHasAnENIConfigThroughout(t *testing.T) {
+	t.Parallel()
+	cfg := Config{CustomNetworking: true}
+	var n node
+	n.Metadata.Labels = map[string]string{"k8s.amazonaws.com/eniConfig": "b"}
+	read := ENIConfig{Name: "a", Found: true, Subnet: "subnet-a", From: "label x"}
+	if got := (known{node: &n, eniconfig: read}).facts(cfg).ENIConfig; got.Name != "a" || got.Subnet != "subnet-a" || got.From != "label x" || got.Why != "" {
+		t.Errorf("between two names: %+v", got)
+	}
+	if got := (known{node: &n}).facts(cfg).ENIConfig; got.Name != "b" || got.Found || got.Why != "ENIConfig b was not read yet" {
+		t.Errorf("before any was read: %+v", got)
+	}
+	read.Name = "b"
+	if got := (known{node: &n, eniconfig: read}).facts(cfg).ENIConfig; got.Name != "b" || got.From != "label k8s.amazonaws.com/eniConfig" {
+		t.Errorf("read: %+v", got)
+	}
+	if got := (known{node: &n, eniconfig: read}).facts(Config{}).ENIConfig; got.Name != "" {
+		t.Errorf("without custom networking: %+v", got)
+	}
+}

@@ -33,9 +33,10 @@ type apiServer struct {
 	minor       string                 // of the server's version
 	waiting     int                    // pods without a node
 	nodes       int
-	requests    []string // method, path and query
-	patches     []string // of the Node's status
-	patchStatus int      // answers those when set
+	requests    []string       // method, path and query
+	patches     []string       // of the Node's status
+	patchStatus int            // answers those when set
+	refusals    map[string]int // of the next requests, by path
 }
 
 func newAPIServer() *apiServer {

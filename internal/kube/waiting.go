@@ -15,13 +15,13 @@ import (
 // million events when 10,000 pods are made on 5,000 nodes. It is a hint for the time between a pod's creation and its binding;
 // once bound to this node, a pod is known exactly.
 //
-// A question costs the API server a look-up in its cache by the index of spec.nodeName, with no more rows than maxWaiting of about 200
-// bytes each in place of pods. On 5,000 nodes with pauses half to one and a half as long as these:
+// A question costs the API server a look-up in its cache by the index of spec.nodeName, and an answer of 4 KB of columns and 150 bytes
+// for each pod, maxWaiting at most. On 5,000 nodes, with pauses half to one and a half as long as these:
 //
-//	no pod waits        every 5 minutes    17 requests/s,  0.5 kB each:    8 kB/s
-//	10 pods wait        every 32 s        156 requests/s,  2.5 kB each:  400 kB/s
-//	499 pods wait       every 130 s        38 requests/s,  100 kB each:  3.8 MB/s
-//	500 or more         every 10 minutes    8 requests/s,  100 kB each:  0.8 MB/s
+//	no pod waits        every 5 minutes    17 requests/s,   4 KB each:   70 KB/s
+//	10 pods wait        every 32 s        156 requests/s,   6 KB each:  0.9 MB/s
+//	499 pods wait       every 130 s        38 requests/s,  80 KB each:    3 MB/s
+//	500 or more         every 10 minutes    8 requests/s,  80 KB each:  0.7 MB/s
 //
 // An API server of that size serves thousands of requests a second. Servers before 1.35 may serve a limited list from etcd and read
 // all pods for it (https://github.com/kubernetes/kubernetes/issues/132132), so they are not asked at all.
