@@ -392,7 +392,6 @@ func TestCodeOf(t *testing.T) {
 		{"InvalidParameterValue", "Address is in use", vpc.AddressTaken},
 		{"InvalidParameterValue", "[10.0.0.5] assigned, but move is not allowed.", vpc.AddressTaken},
 		{"InvalidParameterValue", "Prefix 10.0.0.16/28 contains addresses that are in use", vpc.AddressTaken},
-		{"InvalidParameterValue", "The CIDR '10.0.0.16/28' overlaps with another CIDR reservation of the subnet.", vpc.AddressTaken},
 		{"InvalidParameterValue", "Address does not fall within the subnet's address range", vpc.Invalid},
 		{"InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '1'.", vpc.InUse},
 		{"InsufficientCidrBlocks", "", vpc.PrefixFragmented},

@@ -85,12 +85,11 @@ var texts = []struct {
 	{"InvalidParameterValue", "sufficient free ipv4 addresses or prefixes", vpc.SubnetFull},
 	{"InvalidParameterValue", "is currently in use", vpc.InUse},
 	{"InvalidParameterValue", "already has an interface attached", vpc.InUse},
-	// A named address or prefix, or a range to reserve. What is assigned to another interface could be moved, which is never
+	// A named address or prefix. What is assigned to another interface could be moved, which is never
 	// asked for.
 	{"InvalidParameterValue", "address is in use", vpc.AddressTaken},
 	{"InvalidParameterValue", "addresses that are in use", vpc.AddressTaken},
 	{"InvalidParameterValue", "move is not allowed", vpc.AddressTaken},
-	{"InvalidParameterValue", "overlaps with another cidr reservation", vpc.AddressTaken},
 }
 
 // classify turns an error of the SDK into the project's, and returns EC2's code.
@@ -110,6 +109,9 @@ func classify(o op, err error) (*vpc.Error, string) {
 		// take the subnet for full would let pods wait beside them, to take a full one for fragmented costs one more call, whose
 		// answer is beyond doubt.
 		e.Code = vpc.PrefixFragmented
+	}
+	if e.Code == vpc.Invalid && o.action == "CreateSubnetCidrReservation" && overlaps(api.ErrorMessage()) {
+		e.Code = vpc.AddressTaken
 	}
 	e.Hint = hint(e.Code, o)
 	return e, api.ErrorCode()
@@ -136,6 +138,12 @@ func codeOf(code, message string) vpc.Code {
 		return vpc.Invalid
 	}
 	return vpc.Internal
+}
+
+// overlaps tells whether a reservation was refused for another one. EC2 documents neither the code nor the words.
+func overlaps(message string) bool {
+	lower := strings.ToLower(message)
+	return strings.Contains(lower, "overlap") || strings.Contains(lower, "conflict")
 }
 
 func hint(c vpc.Code, o op) string {
