@@ -17,6 +17,9 @@ const keyReadGroups = "read-groups"
 // and there are none that an interface could have when tags select too many.
 func (s *State) groups(id vpc.SubnetID) (groups []vpc.SecurityGroupID, known bool, err error) {
 	if s.Config.CustomNetworking {
+		if id != s.custom.Subnet { // what lies elsewhere is on its way out: its pods keep the groups that they have
+			return nil, false, nil
+		}
 		if len(s.custom.Groups) > 0 {
 			return s.custom.Groups, true, nil
 		}

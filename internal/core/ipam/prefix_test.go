@@ -215,27 +215,32 @@ func TestCustomNetworking(t *testing.T) {
 func TestCustomNetworkingUnderPods(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-pods", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("100.64.0.0/19"), Free: 8000, Available: true})
-	w.add(0, 4)
+	w.add(0, 12) // on two interfaces
 	w.settle()
 	before := w.state.Allocations()
 	cfg := w.state.Config
 	cfg.CustomNetworking = true
 	w.state.SetConfig(cfg)
-	w.state.SetCustom(ipam.Custom{Name: "default", Found: true, Subnet: "subnet-pods"})
+	w.state.SetCustom(ipam.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
 	w.now = w.now.Add(2 * time.Minute)
 	w.settleFor(2 * time.Minute)
 	if after := w.state.Allocations(); !slices.Equal(before, after) {
 		t.Errorf("pods' addresses changed:\n%v\n%v", before, after)
 	}
-	w.add(4, 8)
+	w.add(12, 16)
 	w.settleFor(time.Minute)
 	for _, a := range w.state.Allocations() {
-		if eni, _ := w.block(a.Addr); (eni == "eni-primary") != slices.Contains(before, a) {
+		if eni, _ := w.block(a.Addr); (eni == "eni-primary" || eni == "eni-1") != slices.Contains(before, a) {
 			t.Errorf("%s has %s of %s", a.Pod.Name, a.Addr, eni)
 		}
 	}
-	if n := len(w.enis[0].Assigned()); n != 4 {
-		t.Errorf("the primary interface keeps %d addresses for 4 pods", n)
+	for _, e := range w.enis {
+		if e.Subnet != "subnet-pods" && !slices.Equal(e.Groups, []vpc.SecurityGroupID{"sg-1"}) {
+			t.Errorf("the groups of %s in %s, which has pods, became %v", e.ID, e.Subnet, e.Groups)
+		}
+	}
+	if n := len(w.enis[0].Assigned()); n != 9 {
+		t.Errorf("the primary interface keeps %d addresses for 9 pods", n)
 	}
 }
 
