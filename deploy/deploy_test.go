@@ -108,8 +108,10 @@ func TestValues(t *testing.T) {
 			nil,
 		},
 		{
-			"ENIConfig by the zone's label", []string{"--set", "env.ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone"},
-			[]string{"name: ENI_CONFIG_LABEL_DEF\n          value: \"topology.kubernetes.io/zone\""}, []string{"kind: ENIConfig\nmetadata"},
+			"ENIConfig by the zone's label",
+			[]string{"--set", "env.ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone"},
+			[]string{"name: ENI_CONFIG_LABEL_DEF\n          value: \"topology.kubernetes.io/zone\""},
+			[]string{"kind: ENIConfig\nmetadata"},
 		},
 		{
 			"probes of a values file of the existing CNI",

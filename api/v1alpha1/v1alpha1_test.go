@@ -72,7 +72,7 @@ func TestCleanCooldown(t *testing.T) {
 
 func TestDeepCopySharesNothing(t *testing.T) {
 	t.Parallel()
-	make := func() *v1alpha1.NodeSettingsList {
+	example := func() *v1alpha1.NodeSettingsList {
 		return &v1alpha1.NodeSettingsList{Items: []v1alpha1.NodeSettings{{
 			ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"k": "v"}},
 			Spec: v1alpha1.NodeSettingsSpec{
@@ -85,7 +85,7 @@ func TestDeepCopySharesNothing(t *testing.T) {
 			},
 		}}}
 	}
-	original := make()
+	original := example()
 	c := original.DeepCopyObject().(*v1alpha1.NodeSettingsList)
 	if diff := cmp.Diff(original, c); diff != "" {
 		t.Errorf("the copy differs:\n%s", diff)
@@ -95,7 +95,7 @@ func TestDeepCopySharesNothing(t *testing.T) {
 	p := &s.Spec.Pool
 	*p.WarmENITarget, *p.WarmIPTarget, *p.MinimumIPTarget, *p.WarmPrefixTarget, *p.MaxENI, p.IPCooldownPeriod.Duration = 9, 9, 9, 9, 9, 9
 	*s.Spec.PrefixDelegation, *s.Spec.SubnetDiscovery, *s.Spec.ReservePrefixes = false, false, false
-	if diff := cmp.Diff(make(), original); diff != "" {
+	if diff := cmp.Diff(example(), original); diff != "" {
 		t.Errorf("changing the copy changed the original:\n%s", diff)
 	}
 }

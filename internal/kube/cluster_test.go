@@ -241,12 +241,16 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 		{"a wrong type, for other nodes", object{"nodeSelector": selector("group", "web"), "pool": object{"warmIPTarget": "five"}}, nil, ""},
 		{"a period that is none", object{"nodeSelector": all, "pool": object{"ipCooldownPeriod": "soon"}}, nil, "NodeSettings x: spec cannot be read"},
 		{
-			"out of range: the rest counts", object{"nodeSelector": all, "pool": object{"warmIPTarget": -1, "maxENI": 3}},
-			[]ipam.Overrides{{Name: "x", MaxENI: new(3)}}, "NodeSettings x: spec.pool.warmIPTarget -1 is not from 0 to 10000",
+			"out of range: the rest counts",
+			object{"nodeSelector": all, "pool": object{"warmIPTarget": -1, "maxENI": 3}},
+			[]ipam.Overrides{{Name: "x", MaxENI: new(3)}},
+			"NodeSettings x: spec.pool.warmIPTarget -1 is not from 0 to 10000",
 		},
 		{
-			"a period out of range", object{"nodeSelector": all, "pool": object{"ipCooldownPeriod": "25h"}},
-			[]ipam.Overrides{{Name: "x"}}, "NodeSettings x: spec.pool.ipCooldownPeriod 25h0m0s is not from 0s to 1h",
+			"a period out of range",
+			object{"nodeSelector": all, "pool": object{"ipCooldownPeriod": "25h"}},
+			[]ipam.Overrides{{Name: "x"}},
+			"NodeSettings x: spec.pool.ipCooldownPeriod 25h0m0s is not from 0s to 1h",
 		},
 		{"fields of a later version", object{"nodeSelector": all, "datapath": object{"mtu": 1500}, "priority": 3}, []ipam.Overrides{{Name: "x", Priority: 3}}, ""},
 	} {

@@ -19,8 +19,8 @@ func TestWatchThatBrokeOftenComesBackSoon(t *testing.T) {
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	var p pauses
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
-		if wait := p.after(0, 0.5); wait != want*time.Second {
+	for i, want := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
+		if wait := p.after(0, 0.5); wait != time.Duration(want)*time.Second {
 			t.Errorf("error %d: pause %s, want %d s", i, wait, want)
 		}
 	}

@@ -22,8 +22,11 @@ func TestENIConfig(t *testing.T) {
 		{"label", m{"k8s.amazonaws.com/eniConfig": "a"}, nil, profile.Keys{}, "a", "label k8s.amazonaws.com/eniConfig"},
 		{"annotation before label", m{"k8s.amazonaws.com/eniConfig": "a"}, m{"k8s.amazonaws.com/eniConfig": "b"}, profile.Keys{}, "b", "annotation k8s.amazonaws.com/eniConfig"},
 		{
-			"external label before both", m{"vpc.amazonaws.com/externalEniConfig": "c", "k8s.amazonaws.com/eniConfig": "a"},
-			m{"k8s.amazonaws.com/eniConfig": "b"}, profile.Keys{}, "c", "label vpc.amazonaws.com/externalEniConfig",
+			"external label before both",
+			m{"vpc.amazonaws.com/externalEniConfig": "c", "k8s.amazonaws.com/eniConfig": "a"},
+			m{"k8s.amazonaws.com/eniConfig": "b"},
+			profile.Keys{},
+			"c", "label vpc.amazonaws.com/externalEniConfig",
 		},
 		{"external is a label, not an annotation", nil, m{"vpc.amazonaws.com/externalEniConfig": "c"}, profile.Keys{}, "default", "no label or annotation names one"},
 		{"the zone's label", m{"topology.kubernetes.io/zone": "us-west-2a"}, nil, zone, "us-west-2a", "label topology.kubernetes.io/zone"},
@@ -31,8 +34,11 @@ func TestENIConfig(t *testing.T) {
 		{"own annotation", nil, m{"example.org/x": "y"}, profile.Keys{Annotation: "example.org/x"}, "y", "annotation example.org/x"},
 		{"a label with an empty value names nothing", m{"k8s.amazonaws.com/eniConfig": ""}, nil, profile.Keys{}, "default", "no label or annotation names one"},
 		{
-			"an empty external label lets the annotation count", m{"vpc.amazonaws.com/externalEniConfig": ""}, m{"k8s.amazonaws.com/eniConfig": "b"},
-			profile.Keys{}, "b", "annotation k8s.amazonaws.com/eniConfig",
+			"an empty external label lets the annotation count",
+			m{"vpc.amazonaws.com/externalEniConfig": ""},
+			m{"k8s.amazonaws.com/eniConfig": "b"},
+			profile.Keys{},
+			"b", "annotation k8s.amazonaws.com/eniConfig",
 		},
 		{"an empty annotation lets the label count", m{"k8s.amazonaws.com/eniConfig": "a"}, m{"k8s.amazonaws.com/eniConfig": ""}, profile.Keys{}, "a", "label k8s.amazonaws.com/eniConfig"},
 	} {
