@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,11 +44,16 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	seeds := make(chan uint64)
+	var done, failed atomic.Int64
+	defer progress(t, &done, &failed)()
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := range seeds {
-				if err := newSimulation(seed, false).run(*simEvents); err != nil {
+				err := newSimulation(seed, false).run(*simEvents)
+				done.Add(1)
+				if err != nil {
+					failed.Add(1)
 					t.Errorf("seed %d: %v\nrun again with: go test ./internal/node -run TestSimulation -sim.seed %d -v", seed, err, seed)
 				}
 			}
@@ -61,6 +67,25 @@ func TestSimulation(t *testing.T) {
 	}
 	close(seeds)
 	wg.Wait()
+}
+
+// progress says once a minute how far a long run is, until it is stopped.
+func progress(t *testing.T, done, failed *atomic.Int64) (stop func()) {
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		minute := time.NewTicker(time.Minute)
+		defer minute.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-minute.C:
+				t.Logf("%d of %d seeds done, %d failed", done.Load(), *simSeeds, failed.Load())
+			}
+		}
+	})
+	return func() { close(ended); wg.Wait() }
 }
 
 // simulation is one seed's world. It implements vpcsim.Clock.

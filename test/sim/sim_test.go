@@ -26,7 +26,7 @@ func TestFleets(t *testing.T) {
 		t.Skip("run by `make sim`")
 	}
 	var rows []fleet.Row
-	for _, s := range fleet.Scenarios(*seed) {
+	for _, s := range fleet.Scenarios(*seed, fleet.Full()) {
 		if !strings.Contains(s.Name, *only) {
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/budget"
-	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/vpcsim"
 )
@@ -38,18 +37,19 @@ type attempt struct {
 	done      func(error) // told once: nil when the effect has been had
 }
 
-// laneOf is the lane of what an action is for.
-func laneOf(w ipam.Why) budget.Lane {
-	switch w {
-	case ipam.PodsWaiting:
-		return budget.Waiting
-	case ipam.Starting:
-		return budget.Starting
-	case ipam.WarmTarget, ipam.PodsBound, ipam.AheadOfDemand:
-		return budget.Warm
-	default:
-		return budget.Cleaning
+// chain makes calls one after the other; effect is that of the last one.
+func (c *client) chain(actions []string, lane budget.Lane, effect func() vpc.Code, done func(error)) {
+	if len(actions) == 1 {
+		c.do(actions[0], lane, effect, done)
+		return
 	}
+	c.do(actions[0], lane, func() vpc.Code { return "" }, func(err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		c.chain(actions[1:], lane, effect, done)
+	})
 }
 
 // do makes a call: effect when EC2 carries it out, done when its answer is there.

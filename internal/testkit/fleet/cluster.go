@@ -54,6 +54,9 @@ type Cluster struct {
 	idle    gauge
 	started time.Duration
 	ready   time.Duration // when the last pod got its address
+
+	served       func(*Pod) // told of each pod that got an address, when set
+	failedBefore int        // ADDs that had failed when the measurement began
 }
 
 // NewCluster makes a cluster without nodes.
@@ -115,6 +118,7 @@ type Node struct {
 	dirty   bool
 	pods    map[*Pod]bool // bound, and not deleted
 	without map[*Pod]bool // of these, those without an address
+	running []*Pod        // bound, in no order
 }
 
 // touch makes the node look once at this instant.
@@ -142,6 +146,9 @@ type Pod struct {
 	addr  netip.Addr    // invalid while it waits
 	eni   vpc.ENIID
 	over  bool // deleted
+	place int  // in the node's running
+
+	leaving bool // chosen to be deleted
 }
 
 // sandboxes is how finely the moments of first ADDs are told apart: pods of one node that come together are looked at together.
@@ -153,6 +160,8 @@ func (c *Cluster) Bind(n *Node, within time.Duration) *Pod {
 	p := &Pod{name: fmt.Sprintf("%s-%d", c.Name, c.pods), node: n, first: c.region.now + c.region.between(0, within).Round(sandboxes)}
 	p.key = ipam.Key{ContainerID: p.name, IfName: "eth0"}
 	n.pods[p], n.without[p] = true, true
+	p.place = len(n.running)
+	n.running = append(n.running, p)
 	n.touch()
 	c.waiting++
 	c.region.at(p.first, func() {
@@ -172,6 +181,9 @@ func (n *Node) granted(p *Pod, addr netip.Addr, eni vpc.ENIID) {
 	delete(n.without, p)
 	c.waiting--
 	c.ready = c.region.now
+	if c.served != nil {
+		c.served(p)
+	}
 }
 
 // Delete deletes a pod.
@@ -180,8 +192,7 @@ func (c *Cluster) Delete(p *Pod) {
 		return
 	}
 	p.over = true
-	delete(p.node.pods, p)
-	delete(p.node.without, p)
+	p.node.forget(p)
 	switch {
 	case p.addr.IsValid():
 		p.node.agent.del(p)
@@ -190,6 +201,14 @@ func (c *Cluster) Delete(p *Pod) {
 		p.node.agent.cancel(p)
 	}
 	p.node.touch()
+}
+
+func (n *Node) forget(p *Pod) {
+	delete(n.pods, p)
+	delete(n.without, p)
+	last := n.running[len(n.running)-1]
+	n.running[p.place], last.place = last, p.place
+	n.running = n.running[:len(n.running)-1]
 }
 
 // released tells that a pod's wiring is gone.
@@ -223,6 +242,8 @@ func (c *Cluster) Kill(n *Node) int {
 		}
 	}
 	clear(n.pods)
+	clear(n.without)
+	n.running = nil
 	_, err := r.Sim.TerminateInstances(vpcsim.Caller{}, ec2.TerminateInstancesInput{InstanceIds: []string{string(n.id)}})
 	must(err)
 	for _, eni := range r.ofNode(n) {

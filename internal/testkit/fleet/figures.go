@@ -51,6 +51,7 @@ type Figures struct {
 	Calls                 map[string]Count
 	IdleMean, IdleMax     float64 // addresses that EC2 has assigned for pods and no pod has
 	Took                  time.Duration
+	Steady                bool // pods come and go all the time: no moment is the last
 }
 
 // Attempts counts all calls to EC2.
@@ -73,6 +74,10 @@ func (r *Region) Mark() {
 	for _, c := range r.clusters {
 		c.started, c.ready, c.waits = r.now, r.now, nil
 		c.idle.restart(r.now)
+		c.failedBefore = 0
+		for _, n := range c.nodes {
+			c.failedBefore += n.agent.failedAdds()
+		}
 	}
 }
 
@@ -83,20 +88,14 @@ func (c *Cluster) Figures() Figures {
 		Nodes: len(c.nodes), Unserved: c.waiting, Ready: c.ready - c.started, Took: r.now - c.started, Calls: make(map[string]Count),
 		IdleMean: c.idle.mean(r.now), IdleMax: float64(c.idle.most),
 	}
-	waits := slices.Clone(c.waits)
 	for _, n := range c.nodes {
 		f.FailedAdds += n.agent.failedAdds()
-		for p := range n.pods {
-			f.Pods++
-			if !p.addr.IsValid() && r.now >= p.first {
-				waits = append(waits, r.now-p.first)
-			}
-		}
+		f.Pods += len(n.pods)
 	}
-	slices.Sort(waits)
+	f.FailedAdds -= c.failedBefore
+	waits := c.allWaits()
 	f.P50, f.P99, f.Max = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
-	mark := "measured"
-	counts, ok := r.Sim.Calls(mark)
+	counts, ok := r.Sim.Calls("measured")
 	if !ok {
 		counts, _ = r.Sim.Calls("")
 	}
@@ -118,12 +117,45 @@ func (c *Cluster) Figures() Figures {
 	return f
 }
 
+// sum adds up the figures of clusters; their waits count as those of one.
+func sum(list []*Cluster) Figures {
+	all := &Cluster{region: list[0].region, started: list[0].started}
+	f := Figures{Calls: make(map[string]Count)}
+	for _, c := range list {
+		one := c.Figures()
+		f.Nodes, f.Pods, f.Unserved, f.FailedAdds = f.Nodes+one.Nodes, f.Pods+one.Pods, f.Unserved+one.Unserved, f.FailedAdds+one.FailedAdds
+		f.IdleMean, f.IdleMax, f.Ready, f.Took = f.IdleMean+one.IdleMean, f.IdleMax+one.IdleMax, max(f.Ready, one.Ready), one.Took
+		for action, n := range one.Calls {
+			k := f.Calls[action]
+			f.Calls[action] = Count{k.OK + n.OK, k.Throttled + n.Throttled, k.Refused + n.Refused}
+		}
+		all.waits = append(all.waits, c.allWaits()...)
+	}
+	waits := all.allWaits()
+	f.P50, f.P99, f.Max = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
+	return f
+}
+
+// allWaits are the waits of all pods, sorted; a pod without an address counts with the time that it has waited.
+func (c *Cluster) allWaits() []time.Duration {
+	waits := slices.Clone(c.waits)
+	for _, n := range c.nodes {
+		for p := range n.without {
+			if c.region.now >= p.first {
+				waits = append(waits, c.region.now-p.first)
+			}
+		}
+	}
+	slices.Sort(waits)
+	return waits
+}
+
 // percentile is the smallest of the sorted values that p percent of them do not exceed.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
-	return sorted[max(min(len(sorted)-1, (len(sorted)*p+99)/100-1), 0)]
+	return sorted[max(min(len(sorted)-1, (len(sorted)*p+99)/100-1), 0)] // the first for 0
 }
 
 // Row is a figure beside its baseline, as `make bench` writes them.
@@ -169,6 +201,9 @@ func seconds(d time.Duration) string {
 }
 
 func (f Figures) readiness() string {
+	if f.Steady {
+		return "-"
+	}
 	if f.Unserved > 0 {
 		return fmt.Sprintf("%d without after %s", f.Unserved, seconds(f.Took))
 	}

@@ -94,6 +94,9 @@ type sandbox struct {
 // Existing is the policy of the existing CNI.
 func Existing(n *Node) agent {
 	cfg := n.cluster.cfg.IPAM
+	if cfg.WarmENI < 0 { // its manifest says 1
+		cfg.WarmENI = 1
+	}
 	a := &ipamd{
 		n: n, r: n.cluster.region, warmENI: cfg.WarmENI, warmIP: cfg.WarmIP, minimum: cfg.MinimumIP, insufficient: -ipamdBackoff,
 		rng: rand.New(rand.NewPCG(n.cluster.region.dice.Uint64(), 29)),

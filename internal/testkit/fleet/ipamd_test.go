@@ -18,8 +18,8 @@ func measuredOn(seed uint64) *Region {
 	})
 }
 
-// one is a fresh m5.large with the existing CNI, its agent ready.
-func one(r *Region, cfg Config) (*Cluster, *Node) {
+// lone is a fresh m5.large with the existing CNI, its agent ready.
+func lone(r *Region, cfg Config) (*Cluster, *Node) {
 	c := r.NewCluster("existing", Existing, cfg)
 	n := c.Launch("m5.large", r.Subnet("10.0.0.0/24", 0, ""), 1)[0]
 	c.Boot([]*Node{n}, 0)
@@ -50,7 +50,7 @@ func within(t *testing.T, what string, have []time.Duration, from, to time.Durat
 // TestBaselineCallsOfAFreshNode reproduces row 1 of the measured baselines: eleven calls to two interfaces, seventeen to three.
 func TestBaselineCallsOfAFreshNode(t *testing.T) {
 	r := measuredOn(1)
-	c, n := one(r, Config{})
+	c, n := lone(r, Config{})
 	if ready := r.now; ready < 3*time.Second || ready > 4500*time.Millisecond {
 		t.Errorf("ready after %v, measured 3.5 s", ready)
 	}
@@ -86,7 +86,7 @@ func TestBaselineCallsOfAFreshNode(t *testing.T) {
 func TestBaselineBurst(t *testing.T) {
 	for seed := range uint64(5) {
 		r := measuredOn(seed)
-		c, n := one(r, Config{})
+		c, n := lone(r, Config{})
 		for range 27 {
 			c.Bind(n, 450*time.Millisecond)
 		}
@@ -111,7 +111,7 @@ func TestBaselineChurn(t *testing.T) {
 		r := measuredOn(seed)
 		cfg := ipam.Defaults()
 		cfg.WarmIP, cfg.MinimumIP = 2, 5
-		c, n := one(r, Config{IPAM: cfg})
+		c, n := lone(r, Config{IPAM: cfg})
 		var old []*Pod
 		for range 5 {
 			old = append(old, c.Bind(n, 0))

@@ -33,7 +33,7 @@ func Ours(n *Node) agent {
 	return &planned{
 		n: n, r: r, cfg: cfg, client: client{r: r, source: n.cluster.Name, budget: budget.New(string(n.id))}, adds: make(map[ipam.Key]*waiter),
 		cloud: nodeCloud{Cloud: simcloud.Cloud{Sim: r.Sim, Caller: vpcsim.Caller{Source: n.cluster.Name}}, c: n.cluster},
-		meta:  hostMetadata{Metadata: simcloud.Metadata{Sim: r.Sim, ID: n.id}},
+		meta:  hostMetadata{r: r, Metadata: simcloud.Metadata{Sim: r.Sim, ID: n.id}},
 	}
 }
 
@@ -54,16 +54,16 @@ func (n nodeCloud) AvailableENIs(ctx context.Context, _ vpc.ID, _ string, _ vpc.
 	return slices.DeleteFunc(list, func(e vpc.ENI) bool { return e.Attachment != nil }), err
 }
 
-// hostMetadata answers what an agent asks every ten seconds without building the whole tree: it does not change while a
-// scenario runs.
+// hostMetadata answers what an agent asks every ten seconds without building the whole tree.
 type hostMetadata struct {
 	simcloud.Metadata
+	r    *Region
 	inst vpc.Instance
 }
 
 // Refresh implements node.Metadata.
 func (m *hostMetadata) Refresh(context.Context, string) ([]netip.Prefix, []vpc.SecurityGroupID, error) {
-	return m.inst.VPCCIDRs, m.inst.Groups, nil
+	return m.r.blocks, m.inst.Groups, nil
 }
 
 // planned is a node's agent as the loop of internal/node drives it, without the host.
@@ -211,9 +211,9 @@ func (o *planned) pump() {
 		if o.acting >= maxActions {
 			break
 		}
-		if a.Kind == ipam.ReadVPC { // every few seconds on each node, and never news
+		if a.Kind == ipam.ReadVPC { // every few seconds on each node
 			o.state.Begin(a, now)
-			o.state.Finish(a, ipam.Result{AskedAt: now, CIDRs: o.meta.inst.VPCCIDRs, Groups: o.meta.inst.Groups}, now)
+			o.state.Finish(a, ipam.Result{AskedAt: now, CIDRs: o.r.blocks, Groups: o.meta.inst.Groups}, now)
 			wake = min(wake, o.r.now+vpcEvery)
 			continue
 		}
@@ -278,13 +278,13 @@ func (o *planned) act(a ipam.Action) {
 		o.state.Finish(a, res, o.r.Now())
 		o.n.touch()
 	}
-	name := ec2Action(a.Kind)
-	if name == "" { // the metadata service is a link away
+	calls := ec2Actions(a.Kind)
+	if len(calls) == 0 { // the metadata service is a link away
 		o.r.after(time.Millisecond, func() { answer(o.execute(a)) })
 		return
 	}
 	var res ipam.Result
-	o.client.do(name, laneOf(a.Why), func() vpc.Code {
+	o.client.chain(calls, node.LaneOf(a), func() vpc.Code {
 		if o.n.alive {
 			res = o.execute(a)
 		}
@@ -343,27 +343,30 @@ func sizeOf(blocks []vpc.Block) int {
 	return n
 }
 
-// ec2Action is the call that an action makes; empty for one to the metadata service.
-func ec2Action(k ipam.Kind) string {
-	names := []struct {
-		name  string
+// ec2Actions are the calls that an action makes, one after the other; none for one to the metadata service.
+func ec2Actions(k ipam.Kind) []string {
+	calls := []struct {
 		kinds []ipam.Kind
+		names []string
 	}{
-		{"", []ipam.Kind{ipam.ReadMetadata, ipam.ReadVPC}},
-		{"DescribeNetworkInterfaces", []ipam.Kind{ipam.ReadENIs, ipam.ReadENI, ipam.ReadLeaked}},
-		{"DescribeSubnets", []ipam.Kind{ipam.ReadSubnets}},
-		{"CreateNetworkInterface", []ipam.Kind{ipam.CreateENI}},
-		{"AttachNetworkInterface", []ipam.Kind{ipam.AttachENI}},
-		{"ModifyNetworkInterfaceAttribute", []ipam.Kind{ipam.KeepENI, ipam.SetGroups}},
-		{"CreateTags", []ipam.Kind{ipam.TagENI}},
-		{"AssignPrivateIpAddresses", []ipam.Kind{ipam.AssignAddresses}},
-		{"UnassignPrivateIpAddresses", []ipam.Kind{ipam.UnassignAddresses}},
-		{"DetachNetworkInterface", []ipam.Kind{ipam.DetachENI}},
-		{"DeleteNetworkInterface", []ipam.Kind{ipam.DeleteENI, ipam.DeleteLeaked}},
+		{[]ipam.Kind{ipam.ReadMetadata, ipam.ReadVPC}, nil},
+		{[]ipam.Kind{ipam.ReadENIs, ipam.ReadENI, ipam.ReadLeaked}, []string{"DescribeNetworkInterfaces"}},
+		{[]ipam.Kind{ipam.ReadSubnets}, []string{"DescribeSubnets"}},
+		{[]ipam.Kind{ipam.ReadSpace}, []string{"GetSubnetCidrReservations", "DescribeNetworkInterfaces"}},
+		{[]ipam.Kind{ipam.ReadGroups}, []string{"DescribeSecurityGroups"}},
+		{[]ipam.Kind{ipam.CreateENI}, []string{"CreateNetworkInterface"}},
+		{[]ipam.Kind{ipam.AttachENI}, []string{"AttachNetworkInterface"}},
+		{[]ipam.Kind{ipam.KeepENI, ipam.SetGroups}, []string{"ModifyNetworkInterfaceAttribute"}},
+		{[]ipam.Kind{ipam.TagENI}, []string{"CreateTags"}},
+		{[]ipam.Kind{ipam.AssignAddresses}, []string{"AssignPrivateIpAddresses"}},
+		{[]ipam.Kind{ipam.UnassignAddresses}, []string{"UnassignPrivateIpAddresses"}},
+		{[]ipam.Kind{ipam.DetachENI}, []string{"DetachNetworkInterface"}},
+		{[]ipam.Kind{ipam.DeleteENI, ipam.DeleteLeaked}, []string{"DeleteNetworkInterface"}},
+		{[]ipam.Kind{ipam.ReservePrefixes}, []string{"CreateSubnetCidrReservation"}},
 	}
-	for _, n := range names {
-		if slices.Contains(n.kinds, k) {
-			return n.name
+	for _, c := range calls {
+		if slices.Contains(c.kinds, k) {
+			return c.names
 		}
 	}
 	panic(fmt.Sprintf("fleet: no EC2 action for %s", k))

@@ -38,6 +38,8 @@ type Region struct {
 	opts     Options
 	dice     *rand.Rand
 	vpc      string
+	blocks   []netip.Prefix // of the VPC
+	subnets  []vpc.SubnetID // of clusters that share them
 	clusters []*Cluster
 	dirty    []*Node // something happened to them at this instant
 
@@ -80,7 +82,7 @@ func NewRegion(o Options) *Region {
 	}})
 	v, err := r.Sim.CreateVpc(vpcsim.Caller{}, ec2.CreateVpcInput{CidrBlock: "10.0.0.0/16"})
 	must(err)
-	r.vpc = v.Vpc.VpcId
+	r.vpc, r.blocks = v.Vpc.VpcId, []netip.Prefix{netip.MustParsePrefix(v.Vpc.CidrBlock)}
 	return r
 }
 
@@ -91,6 +93,12 @@ func must(err error) {
 	}
 }
 
+// ours tells whether the region's first cluster runs this project's agent.
+func (r *Region) ours() bool {
+	_, yes := r.clusters[0].nodes[0].agent.(*planned)
+	return yes
+}
+
 // zone names the nth zone.
 func zone(n int) string { return "us-west-2" + string(rune('a'+n)) }
 
@@ -98,6 +106,7 @@ func zone(n int) string { return "us-west-2" + string(rune('a'+n)) }
 func (r *Region) Block(cidr string) {
 	_, err := r.Sim.AssociateVpcCidrBlock(vpcsim.Caller{}, ec2.AssociateVpcCidrBlockInput{VpcId: r.vpc, CidrBlock: cidr})
 	must(err)
+	r.blocks = append(slices.Clone(r.blocks), netip.MustParsePrefix(cidr))
 }
 
 // Subnet makes a subnet in the nth zone. With role, it carries the tag kubernetes.io/role/cni of that value.

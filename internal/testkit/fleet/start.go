@@ -2,19 +2,26 @@ package fleet
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
 
-// both runs a scenario with the existing CNI's rules and with ours, each in a region of its own from the same seed.
+// both runs a scenario with the existing CNI's rules and with ours, each in a region of its own from the same seed,
+// side by side.
 func both(title string, scenario func(Policy) (*Region, Figures)) Report {
-	theirs, baseline := scenario(Existing)
-	rep := Report{Title: title, Theirs: baseline, TheirsWrong: theirs.Audit()}
-	theirs.halt()
+	rep := Report{Title: title}
+	var side sync.WaitGroup
+	side.Go(func() {
+		theirs, f := scenario(Existing)
+		rep.Theirs, rep.TheirsWrong = f, theirs.Audit()
+		theirs.halt()
+	})
 	ours, f := scenario(Ours)
 	rep.Ours, rep.Wrong, rep.Audited = f, ours.Audit(), ours.audited
 	ours.halt()
+	side.Wait()
 	return rep
 }
 
@@ -93,7 +100,7 @@ func (r *Region) startAll(c *Cluster, nodes, pods int) {
 	c.Boot(c.nodes, time.Second)
 	for _, n := range c.nodes {
 		for range pods {
-			c.Bind(n, 500*time.Millisecond)
+			c.Bind(n, sandboxes)
 		}
 	}
 }
