@@ -108,6 +108,13 @@ func TestValues(t *testing.T) {
 			nil,
 		},
 		{
+			"prefixes and custom networking", []string{"--set", "env.ENABLE_PREFIX_DELEGATION=true,env.AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true,env.WARM_PREFIX_TARGET=2"},
+			[]string{
+				"name: ENABLE_PREFIX_DELEGATION\n          value: \"true\"", "name: AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG\n          value: \"true\"",
+				"name: WARM_PREFIX_TARGET\n          value: \"2\"",
+			}, nil,
+		},
+		{
 			"ENIConfig by the zone's label",
 			[]string{"--set", "env.ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone"},
 			[]string{"name: ENI_CONFIG_LABEL_DEF\n          value: \"topology.kubernetes.io/zone\""},
@@ -164,7 +171,7 @@ func TestRefusedValues(t *testing.T) {
 		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
 		{"network policy", []string{"--set", "enableNetworkPolicy=true"}, "network policy is not enforced yet"},
 		{"a feature that does not exist yet", []string{"--set", "env.ENABLE_POD_ENI=true"}, "env.ENABLE_POD_ENI=true: security groups for pods does not exist yet"},
-		{"a feature that does not exist yet, as text", []string{"--set-string", "env.ENABLE_PREFIX_DELEGATION=True"}, "prefix delegation does not exist yet"},
+		{"a feature that does not exist yet, as text", []string{"--set-string", "env.ENABLE_IPv6=True"}, "IPv6 does not exist yet"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := render(t, test.args...)

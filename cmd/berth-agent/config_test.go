@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/berth-net/berth/deploy"
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/target"
@@ -210,6 +211,26 @@ func TestOpenTargets(t *testing.T) {
 	for value, want := range map[string]int{"": target.NotSet, "0": 0, "2": 2} {
 		if err := warmTarget(func(c *config) *int { return &c.ipam.WarmENI })(&c, value); err != nil || c.ipam.WarmENI != want {
 			t.Errorf("target %q: %d, %v", value, c.ipam.WarmENI, err)
+		}
+	}
+}
+
+// TestChartRefusesWhatTheAgentRefuses: a value that the agent takes is not refused by the chart, and one that stops the agent is.
+func TestChartRefusesWhatTheAgentRefuses(t *testing.T) {
+	data, err := deploy.Chart.ReadFile("chart/berth/templates/_helpers.tpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(data), "$later := dict")
+	list, _, end := strings.Cut(list, "-}}")
+	if !found || !end {
+		t.Fatal("the chart has no list of features that do not exist yet")
+	}
+	for _, v := range variables() {
+		var later laterError
+		refused := errors.As(v.set(new(config), "true"), &later)
+		if listed := strings.Contains(list, strconv.Quote(v.name)); listed != refused {
+			t.Errorf("%s=true: the agent refuses it: %t, the chart: %t", v.name, refused, listed)
 		}
 	}
 }

@@ -63,11 +63,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- $later := dict
   "ANNOTATE_POD_IP" "the annotation of pods"
-  "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" "custom networking"
   "ENABLE_IPv6" "IPv6"
   "ENABLE_MULTI_NIC" "multi-NIC"
   "ENABLE_POD_ENI" "security groups for pods"
-  "ENABLE_PREFIX_DELEGATION" "prefix delegation"
   "ENABLE_V6_EGRESS" "IPv6 egress" -}}
 {{- range $name, $value := .Values.env -}}
 {{- if and (hasKey $later $name) (has (lower (toString $value)) (list "true" "t" "1")) -}}
