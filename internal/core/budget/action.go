@@ -180,7 +180,8 @@ func (a *action) throttled(c *Call, peers int, now time.Time) {
 	floor := a.lanes[c.lane].fail(c.lane, a, peers, now)
 	for k := c.lane + 1; k < laneCount; k++ {
 		h := &a.lanes[k]
-		h.pause = max(h.pause, floor, ladders[k].first)
+		yield := min(time.Duration(float64(now.Sub(a.since))*ladders[k].yield), farPause/4)
+		h.pause = max(h.pause, floor, ladders[k].first, yield)
 		h.notBefore = later(h.notBefore, now.Add(a.jitter(h.pause)))
 	}
 }

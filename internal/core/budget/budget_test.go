@@ -164,6 +164,18 @@ func TestSuccessEndsPauses(t *testing.T) {
 	}
 }
 
+// A node that served its pods after a long burst knows that others have not: its warm pool waits for them.
+func TestWarmCallsYieldToABurst(t *testing.T) {
+	b := budget.New("i-1")
+	now := throttle(t, b, action, budget.Waiting, 12, start)
+	burst := now.Sub(start)
+	calls := leave(b, action, budget.Waiting, 1, b.When(action, budget.Waiting, now))
+	b.Done(calls[0], budget.Succeeded, now)
+	if at := b.When(action, budget.Warm, now).Sub(now); at < 2*burst {
+		t.Errorf("after %s of throttling a warm call leaves after %s", burst, at)
+	}
+}
+
 func TestOldThrottlingIsForgotten(t *testing.T) {
 	b := budget.New("i-1")
 	now := throttle(t, b, action, budget.Waiting, 20, start).Add(time.Hour)

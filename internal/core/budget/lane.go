@@ -42,6 +42,7 @@ type ladder struct {
 	first  time.Duration // the first pause
 	growth float64       // of each further one
 	most   time.Duration // the longest; after long waits a twelfth of what was waited
+	yield  float64       // of the time that a higher lane has been throttled, that this one leaves to it
 
 	// What follows is for nodes that know of peers: see turn.
 	probes  int           // throttled answers before a node believes that it is one of many
@@ -59,15 +60,15 @@ var ladders = [laneCount]ladder{
 		probes: 5, stretch: 1.06, trust: 20 * time.Minute, part: 1. / 3, window: 5 * time.Minute,
 	},
 	Starting: {
-		first: 4 * time.Second, growth: 1.5, most: 45 * time.Second,
+		first: 4 * time.Second, growth: 1.5, most: 45 * time.Second, yield: 0.25,
 		stretch: 1.06, trust: 20 * time.Minute, part: 1, window: 20 * time.Minute,
 	},
 	Warm: {
-		first: 20 * time.Second, growth: 1.5, most: 5 * time.Minute,
+		first: 20 * time.Second, growth: 1.5, most: 5 * time.Minute, yield: 4,
 		stretch: 1.25, trust: 30 * time.Minute, part: 1, window: 30 * time.Minute,
 	},
 	Cleaning: {
-		first: 40 * time.Second, growth: 1.5, most: 10 * time.Minute,
+		first: 40 * time.Second, growth: 1.5, most: 10 * time.Minute, yield: 4,
 		stretch: 1.5, trust: 30 * time.Minute, part: 1, window: 30 * time.Minute,
 	},
 }
