@@ -22,10 +22,16 @@ func introspection(report func(context.Context) (agentReport, error), settings [
 			r, err := report(ctx)
 			return enisPage(r.Node), err
 		},
-		"/v1/eni-configs":               func(context.Context) (any, error) { return "", nil },
+		"/v1/eni-configs": func(ctx context.Context) (any, error) {
+			r, err := report(ctx)
+			if r.ENIConfig == nil {
+				return "", err
+			}
+			return r.ENIConfig.Name, err
+		},
 		"/v1/networkutils-env-settings": func(context.Context) (any, error) { return settingsPage(settings, groupPath, groupChained), nil },
 		"/v1/ipamd-env-settings": func(context.Context) (any, error) {
-			return settingsPage(settings, groupFamily, groupPool, groupEC2, groupLater), nil
+			return settingsPage(settings, groupFamily, groupPool, groupEC2, groupCustom, groupLater), nil
 		},
 		"/v1/berth":    func(ctx context.Context) (any, error) { return report(ctx) },
 		"/v1/settings": func(context.Context) (any, error) { return settings, nil },

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
 )
 
@@ -87,6 +89,24 @@ func TestIntrospection(t *testing.T) {
 	} {
 		if code, body := get(t, h, path); code != http.StatusOK || !strings.Contains(body, text) {
 			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	// Every variable is on one of the two pages, as with the Amazon VPC CNI, but those of the process.
+	_, ipamd := get(t, h, "/v1/ipamd-env-settings")
+	_, network := get(t, h, "/v1/networkutils-env-settings")
+	for _, v := range variables() {
+		if v.group != groupRun && !strings.Contains(ipamd+network, strconv.Quote(v.name)) {
+			t.Errorf("%s is on no page", v.name)
+		}
+	}
+	custom := introspection(func(context.Context) (agentReport, error) {
+		var r agentReport
+		r.tell(kube.Facts{ENIConfig: kube.ENIConfig{Name: "us-west-2a", Found: true, Subnet: "subnet-1"}, Overrides: []ipam.Overrides{{Name: "jobs"}}})
+		return r, nil
+	}, nil)
+	for path, text := range map[string]string{"/v1/eni-configs": `"us-west-2a"`, "/v1/berth": `"jobs"`} {
+		if _, body := get(t, custom, path); !strings.Contains(body, text) {
+			t.Errorf("%s has no %s: %s", path, text, body)
 		}
 	}
 	stopping := introspection(func(context.Context) (agentReport, error) { return agentReport{}, errors.New("the agent is stopping") }, nil)

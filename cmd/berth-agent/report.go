@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/agentapi/queue"
+	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
 )
@@ -18,8 +19,33 @@ type agentReport struct {
 	// Degraded says what is not as it should be, beyond what the node's own report says.
 	Degraded []string `json:"degraded,omitempty"`
 	// QueuedDeletes are requests on disk that were not applied yet.
-	QueuedDeletes int         `json:"queuedDeletes"`
-	Node          node.Report `json:"node"`
+	QueuedDeletes int `json:"queuedDeletes"`
+	// ENIConfig is where custom networking takes interfaces from; none without it.
+	ENIConfig *eniConfigReport `json:"eniConfig,omitempty"`
+	// Settings names the NodeSettings that select the node, those that count first; Refused says what of them cannot be used.
+	Settings []string    `json:"settings,omitempty"`
+	Refused  []string    `json:"refused,omitempty"`
+	Node     node.Report `json:"node"`
+}
+
+// eniConfigReport is the node's ENIConfig, and why it cannot be used when it cannot.
+type eniConfigReport struct {
+	Name   string                `json:"name"`
+	From   string                `json:"from"` // what names it
+	Subnet vpc.SubnetID          `json:"subnet,omitempty"`
+	Groups []vpc.SecurityGroupID `json:"groups,omitempty"`
+	Why    string                `json:"why,omitempty"`
+}
+
+// tell adds what the cluster says of the node.
+func (r *agentReport) tell(f kube.Facts) {
+	if e := f.ENIConfig; e.Name != "" {
+		r.ENIConfig = &eniConfigReport{Name: e.Name, From: e.From, Subnet: e.Subnet, Groups: e.Groups, Why: e.Why}
+	}
+	for _, o := range f.Overrides {
+		r.Settings = append(r.Settings, o.Name)
+	}
+	r.Refused = f.Refused
 }
 
 // reporter makes reports.
@@ -47,8 +73,12 @@ func (r reporter) report(ctx context.Context) (agentReport, error) {
 	out := agentReport{Version: r.version, Name: r.name, Started: r.started, Node: n}
 	if r.kube == nil {
 		out.Degraded = append(out.Degraded, "MY_NODE_NAME is not set: taints and max pods of the node are not known")
-	} else if trouble := r.kube.Trouble(); trouble != "" {
-		out.Degraded = append(out.Degraded, "API server: "+trouble)
+	} else {
+		if trouble := r.kube.Trouble(); trouble != "" {
+			out.Degraded = append(out.Degraded, "API server: "+trouble)
+		}
+		facts, _ := r.kube.Node()
+		out.tell(facts)
 	}
 	entries, err := r.queue.List()
 	out.QueuedDeletes = len(entries)
