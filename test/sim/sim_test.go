@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestFleets(t *testing.T) {
 	if *outPath == "" {
 		t.Skip("run by `make sim`")
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // memory is there, time is not
 	var rows []fleet.Row
 	for _, s := range fleet.Scenarios(*seed, fleet.Full()) {
 		if !strings.Contains(s.Name, *only) {

@@ -222,11 +222,17 @@ func (o *planned) pump() {
 	o.sleep(wake)
 }
 
-// bound are the pods that the API server shows bound to the node without an address.
+// bound are the pods that the API server shows bound to the node without an address, and that do not ask for one now: the
+// planner leaves out the others itself.
 func (o *planned) bound() []ipam.Bound {
-	list := make([]ipam.Bound, 0, len(o.n.without))
+	if len(o.n.without) <= len(o.adds) {
+		return nil
+	}
+	list := make([]ipam.Bound, 0, len(o.n.without)-len(o.adds))
 	for p := range o.n.without { // in any order: they are counted
-		list = append(list, ipam.Bound{Name: p.name, UID: p.name})
+		if o.adds[p.key] == nil {
+			list = append(list, ipam.Bound{Name: p.name, UID: p.name})
+		}
 	}
 	return list
 }
