@@ -61,7 +61,7 @@ type Naming int
 
 // The ways.
 const (
-	ByEC2  Naming = iota // there is no map, or it shows too little: EC2 chooses
+	ByEC2  Naming = iota // there is no map, it shows too little, or there is nothing to protect: EC2 chooses
 	ByMap                // the map is good
 	Reread               // a race was lost: the map has to be read again first
 )
@@ -69,7 +69,7 @@ const (
 // Naming says how names are chosen in a subnet now.
 func (z *Zone) Naming(id vpc.SubnetID, now time.Time) Naming {
 	m := z.maps[id]
-	if m == nil || now.Sub(m.At()) > mapFor || m.Hidden()*hiddenPart > m.FreeAddrs() {
+	if m == nil || now.Sub(m.At()) > mapFor || m.Hidden()*hiddenPart > m.FreeAddrs() || !m.protects() {
 		return ByEC2
 	}
 	switch r := z.races[id]; {
@@ -80,6 +80,11 @@ func (z *Zone) Naming(id vpc.SubnetID, now time.Time) Naming {
 	}
 	return ByMap
 }
+
+// protects tells whether names matter: there is a whole block that EC2 might break, or a reservation that EC2 takes no single
+// address from, not even the last. Without either EC2 chooses as well as the map, and its choice loses no race: in a subnet
+// that is so full, the nodes that ask at the same moment would draw from the same few addresses.
+func (s *Space) protects() bool { return s.FreePrefixes() > 0 || s.Reserved() }
 
 // Clone returns a copy that is changed apart.
 func (s *Space) Clone() *Space {
