@@ -4,6 +4,7 @@
 //	berth-agent           the agent
 //	berth-agent init      the init container: installs chained plugins, sets kernel settings
 //	berth-agent probe     asks the agent whether it lives, with -ready whether it serves pods
+//	berth-agent leave     removes our nftables table once another CNI serves the node
 //	berth-agent docs DIR  writes the reference pages that are generated from this package
 //	berth-agent version   prints the version
 package main
@@ -50,12 +51,14 @@ func runMain(args []string, env lookup, stdout, stderr io.Writer) int {
 		err = runInit(args, env, stdout)
 	case "probe":
 		err = probe(args, stderr)
+	case "leave":
+		err = runLeave(args, env, stdout, stderr)
 	case "docs":
 		err = writeDocs(args)
 	case "version":
 		_, err = fmt.Fprintln(stdout, run.Version())
 	default:
-		err = fmt.Errorf("unknown command %q, want init, probe, docs, version or none", command)
+		err = fmt.Errorf("unknown command %q, want init, probe, leave, docs, version or none", command)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "berth-agent: %v\n", err)

@@ -35,6 +35,9 @@ type row struct {
 	AtLeast  bool    `json:"atLeast"`
 }
 
+// none is the baseline of what the existing CNI has no figure for.
+const none = -1
+
 func (r row) met() bool {
 	if r.AtLeast {
 		return r.Value >= r.Limit
@@ -58,7 +61,7 @@ func TestTable(t *testing.T) {
 		t.Skip("run by `make bench`")
 	}
 	var rows []row
-	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart, prefixRestart} {
+	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart, prefixRestart, adoption} {
 		rows = append(rows, measure(t)...)
 	}
 	table(t, rows)
@@ -83,7 +86,11 @@ func table(t *testing.T, rows []row) {
 		if !r.met() {
 			verdict = "FALLS SHORT"
 		}
-		fmt.Fprintf(w, "%s\t%.4g %s\t%.4g %s\t%.4g %s\t%s\n", r.Name, r.Baseline, r.Unit, r.Value, r.Unit, r.Limit, r.Unit, verdict)
+		baseline := fmt.Sprintf("%.4g %s", r.Baseline, r.Unit)
+		if r.Baseline == none {
+			baseline = "–"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.4g %s\t%.4g %s\t%s\n", r.Name, baseline, r.Value, r.Unit, r.Limit, r.Unit, verdict)
 	}
 	_ = w.Flush()
 }

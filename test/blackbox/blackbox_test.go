@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 			env.Values[worldKey{}] = newWorld(tb)
 			return nil
 		},
-		Condition:          chained,
+		Condition:          conditions,
 		RequireUniqueNames: true,
 		Cmds:               commands(),
 	})
@@ -57,6 +57,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
 		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
 		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "chain": cmdChain,
+		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
 	}
 	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
 	for name, f := range own {

@@ -19,8 +19,12 @@ import (
 // chainedDir has the chained plugins that `make tools` builds.
 const chainedDir = "../../.cache/bin/cni"
 
-// chained is the condition [chained]: portmap, bandwidth and tuning are there.
-func chained(cond string) (bool, error) {
+// conditions are [chained]: portmap, bandwidth and tuning are there; and [iptables]: the iptables of the unpacked packages are.
+func conditions(cond string) (bool, error) {
+	if cond == "iptables" {
+		_, err := os.Stat("../../.cache/deb/node/usr/sbin/xtables-nft-multi")
+		return err == nil, nil
+	}
 	if cond != "chained" {
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

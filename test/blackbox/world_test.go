@@ -16,6 +16,8 @@ import (
 
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/testkit"
+	"github.com/berth-net/berth/internal/testkit/awscni"
+	"github.com/berth-net/berth/internal/testkit/flow"
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
 
@@ -40,6 +42,8 @@ type world struct {
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them
 	outside map[string]outsider
 
+	existingSocket net.Listener // while that CNI runs
+
 	mu        sync.Mutex
 	pods      map[string]*rig.Pod // that have an address, by name
 	gone      map[string]*rig.Pod // that a reboot ended, until their DEL
@@ -47,6 +51,9 @@ type world struct {
 	waiting   map[string]chan rig.Call
 	chained   map[string]*libcni.RuntimeConf // of pods that chain add added
 	listeners map[string]net.Listener        // by namespace and port
+	existing  *awscni.Node                   // the node as the Amazon VPC CNI's
+	flows     []*flow.Flow                   // that run
+	own       []window                       // while they do, of the other CNI
 	took      time.Duration
 	serial    int
 }

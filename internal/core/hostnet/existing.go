@@ -26,6 +26,9 @@ func IsExistingChain(name string) bool {
 	return slices.ContainsFunc(existingChains, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
+// IsExistingSNAT tells whether a chain of iptables is one by which the Amazon VPC CNI translates addresses.
+func IsExistingSNAT(name string) bool { return strings.HasPrefix(name, existingChains[0]) }
+
 // IsExistingRule tells whether a rule of a base chain is the Amazon VPC CNI's: it jumps to a chain of its own or bears one of
 // its comments. raw is the rule as the kernel prints it, in which both stand as text that ends with a zero byte.
 func IsExistingRule(raw []byte) bool {

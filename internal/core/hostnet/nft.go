@@ -41,8 +41,10 @@ const (
 	chainNodePort = "mark-node-port"
 	chainPods     = "route-pods"
 	chainOutbound = "mark-outbound"
-	chainSNAT     = "translate"
 )
+
+// ChainTranslate is the chain of our table that translates addresses; it is there unless somebody else does that.
+const ChainTranslate = "translate"
 
 // table is the nftables table that cfg asks for, nil when it asks for nothing. primary is the primary link's name.
 func table(cfg Config, primary string) *Table {
@@ -127,7 +129,7 @@ func translate(cfg Config) Chain {
 		"ip saddr @" + setNode + " return",
 	}
 	rules = append(rules, keepAddress()...)
-	return Chain{Name: chainSNAT, Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: append(rules, snat)}
+	return Chain{Name: ChainTranslate, Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: append(rules, snat)}
 }
 
 // String prints the table in the language of nft.

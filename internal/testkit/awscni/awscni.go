@@ -99,6 +99,13 @@ func (n *Node) shell(space, script string) string {
 	return out
 }
 
+// batch gives commands to one process of ip, so that what is removed and added again is away as briefly as with the daemon's
+// own messages to the kernel. What is gone already is no error.
+func (n *Node) batch(commands string) {
+	n.TB.Helper()
+	n.shell(n.NetNS, "ip -4 -force -batch - 2>/dev/null <<'E' || true\n"+commands+"\nE")
+}
+
 // Start does what the daemon does at its start, in its order: the host's network, the interfaces, the checkpoint. It returns
 // the names of the pods that it knows then. An error is one with which the daemon ends.
 func (n *Node) Start() ([]string, error) {
@@ -147,15 +154,16 @@ func (n *Node) link(mac string) string {
 func (n *Node) setUp(i Interface) {
 	n.TB.Helper()
 	link, table, gateway := n.link(i.MAC), Table(i.Device), i.Subnet.Masked().Addr().Next()
-	n.shell(n.NetNS, fmt.Sprintf(`ip link set %[1]s mtu 9001 up
-ip -4 addr flush dev %[1]s scope global
-ip addr add %[2]s/%[3]d dev %[1]s
-ip route del default table %[4]d 2>/dev/null || true
-ip route replace %[5]s dev %[1]s scope link table %[4]d
-ip route replace default via %[5]s dev %[1]s table %[4]d
-ip route del %[6]s dev %[1]s 2>/dev/null || true
-ip rule del pref 32765 from %[2]s 2>/dev/null || true
-ip rule add pref 32765 from %[2]s lookup %[4]d`, link, i.Addr, i.Subnet.Bits(), table, gateway, i.Subnet.Masked()))
+	n.batch(fmt.Sprintf(`link set %[1]s mtu 9001 up
+addr flush dev %[1]s scope global
+addr add %[2]s/%[3]d dev %[1]s
+route del %[5]s dev %[1]s table %[4]d
+route replace %[5]s dev %[1]s scope link table %[4]d
+route del default table %[4]d
+route replace default via %[5]s dev %[1]s table %[4]d
+route del %[6]s dev %[1]s
+rule del pref 32765 from %[2]s
+rule add pref 32765 from %[2]s lookup %[4]d`, link, i.Addr, i.Subnet.Bits(), table, gateway, i.Subnet.Masked()))
 }
 
 // restore reads the checkpoint as the daemon does: entries without a link are stale and lose their rules; those whose
@@ -206,7 +214,7 @@ func (n *Node) device(addr string) (int, bool) {
 func (n *Node) refreshRules(addr string, device int) {
 	n.TB.Helper()
 	if strings.Contains(n.shell(n.NetNS, "ip rule"), "from "+addr+" lookup") {
-		n.shell(n.NetNS, fmt.Sprintf("while ip rule del pref 1536 from %s 2>/dev/null; do :; done; ip rule add pref 1536 from %[1]s lookup %d", addr, Table(device)))
+		n.batch(fmt.Sprintf("rule del pref 1536 from %s\nrule add pref 1536 from %[1]s lookup %d", addr, Table(device)))
 	}
 }
 

@@ -1,0 +1,45 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/core/hostnet"
+	"github.com/berth-net/berth/internal/linux/xtables"
+)
+
+// Translators are who translates pods' addresses on a host.
+type Translators struct {
+	// Ours: our table does.
+	Ours bool
+	// Theirs: the Amazon VPC CNI's chain does.
+	Theirs bool
+}
+
+// Translators looks for who translates pods' addresses now.
+func (h *Host) Translators() (t Translators, err error) {
+	_, err = h.filter.get(nftRequest(unix.NFT_MSG_GETCHAIN,
+		nl.NewRtAttr(unix.NFTA_CHAIN_TABLE, text(hostnet.TableName)), nl.NewRtAttr(unix.NFTA_CHAIN_NAME, text(hostnet.ChainTranslate))))
+	if unlessGone(err) != nil {
+		return t, fmt.Errorf("read table %s: %w", hostnet.TableName, err)
+	}
+	t.Ours = err == nil
+	e, err := h.findExisting()
+	if err != nil {
+		return t, err
+	}
+	for _, c := range e.Chains {
+		t.Theirs = t.Theirs || hostnet.IsExistingSNAT(c.Name)
+	}
+	if t.Theirs {
+		return t, nil
+	}
+	err = h.in(func() (err error) { t.Theirs, err = xtables.Translates(); return err })
+	return t, err
+}
+
+// RemoveTable removes our nftables table, after the last agent of ours on a host.
+func (h *Host) RemoveTable(ctx context.Context) error { return h.deleteTable(ctx) }

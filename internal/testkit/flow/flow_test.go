@@ -1,0 +1,41 @@
+package flow_test
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/internal/testkit"
+	"github.com/berth-net/berth/internal/testkit/flow"
+)
+
+func TestMain(m *testing.M) { os.Exit(testkit.RunNetns(m)) }
+
+// A meter that cannot see a loss proves nothing.
+func TestLossIsSeen(t *testing.T) {
+	testkit.RequireProgram(t, "nft")
+	for _, network := range []string{"udp", "tcp"} {
+		for name, lossy := range map[string]bool{"whole": false, "lossy": true} {
+			t.Run(network+"/"+name, func(t *testing.T) {
+				space := testkit.Netns(t)
+				f, err := flow.Start(name, network, space, space, netip.MustParseAddr("127.0.0.1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(100 * time.Millisecond)
+				if lossy {
+					rule := "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c ip length > 90 numgen inc mod 7 == 0 drop"
+					if out, err := testkit.NetnsOutput(space, "nft", rule); err != nil {
+						t.Fatalf("%v: %s", err, out)
+					}
+				}
+				<-time.After(500 * time.Millisecond)
+				r := f.End()
+				if r.Sent < 20 || (r.Lost() > 0) != lossy || r.Seen != 1 {
+					t.Errorf("%+v, lost %d", r, r.Lost())
+				}
+			})
+		}
+	}
+}
