@@ -10,11 +10,9 @@ import (
 
 	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/node/journal"
+	"github.com/berth-net/berth/internal/node/leave"
 	"github.com/berth-net/berth/internal/run"
 )
-
-// leaveEvery is how often it is looked whether another CNI serves the node.
-const leaveEvery = 500 * time.Millisecond
 
 // leaveOptions are the flags of leave.
 type leaveOptions struct {
@@ -24,8 +22,6 @@ type leaveOptions struct {
 	stay    bool
 }
 
-// runLeave is the last thing that we do on a node: it removes our nftables table. The agent itself leaves it, so that an
-// upgrade cuts nobody off.
 func runLeave(args []string, env lookup, stdout, stderr io.Writer) error {
 	var o leaveOptions
 	f := flag.NewFlagSet("berth-agent leave", flag.ContinueOnError)
@@ -46,7 +42,7 @@ func runLeave(args []string, env lookup, stdout, stderr io.Writer) error {
 	}
 	ctx, stop := run.UntilSignal(context.Background())
 	defer stop()
-	if err := leave(ctx, o, journalPath(c.backingStore), stdout); err != nil {
+	if err := leaveNode(ctx, o, journalPath(c.backingStore), stdout); err != nil {
 		return err
 	}
 	if o.stay {
@@ -55,9 +51,7 @@ func runLeave(args []string, env lookup, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// leave waits until no agent of ours runs and the other CNI translates, then removes our table. The journal stays its own
-// until then, so that no agent starts meanwhile.
-func leave(ctx context.Context, o leaveOptions, journalPath string, out io.Writer) (err error) {
+func leaveNode(ctx context.Context, o leaveOptions, journalPath string, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	host, err := linux.New(linux.Options{NftPath: o.nft})
@@ -66,46 +60,5 @@ func leave(ctx context.Context, o leaveOptions, journalPath string, out io.Write
 	}
 	j := journal.Open(journalPath)
 	defer func() { err = errors.Join(err, j.Close(), host.Close()) }()
-	if err := untilTrue(ctx, out, func() (string, error) {
-		if _, _, err := j.Load(); err != nil {
-			return err.Error() + "; delete the DaemonSet of the agent first", nil
-		}
-		return "", nil
-	}); err != nil {
-		return err
-	}
-	if err := untilTrue(ctx, out, func() (string, error) {
-		t, err := host.Translators()
-		if err == nil && t.Ours && !t.Theirs && !o.now {
-			return "nobody else translates pods' addresses yet: start the Amazon VPC CNI on this node, or say -now when nothing needs to be translated", nil
-		}
-		return "", err
-	}); err != nil {
-		return err
-	}
-	if err := host.RemoveTable(ctx); err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(out, "removed table ip berth: nothing of berth is left in the kernel but what both CNIs have in common")
-	return nil
-}
-
-// untilTrue repeats look until it finds nothing missing. What is missing is said once.
-func untilTrue(ctx context.Context, out io.Writer, look func() (missing string, err error)) error {
-	said := ""
-	for {
-		missing, err := look()
-		if err != nil || missing == "" {
-			return err
-		}
-		if missing != said {
-			_, _ = fmt.Fprintln(out, "waiting: "+missing)
-			said = missing
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("table ip berth stays: %s", missing)
-		case <-time.After(leaveEvery):
-		}
-	}
+	return leave.Run(ctx, host, j, o.now, out)
 }

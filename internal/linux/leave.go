@@ -11,16 +11,8 @@ import (
 	"github.com/berth-net/berth/internal/linux/xtables"
 )
 
-// Translators are who translates pods' addresses on a host.
-type Translators struct {
-	// Ours: our table does.
-	Ours bool
-	// Theirs: the Amazon VPC CNI's chain does.
-	Theirs bool
-}
-
 // Translators looks for who translates pods' addresses now.
-func (h *Host) Translators() (t Translators, err error) {
+func (h *Host) Translators() (t hostnet.Translators, err error) {
 	_, err = h.filter.get(nftRequest(unix.NFT_MSG_GETCHAIN,
 		nl.NewRtAttr(unix.NFTA_CHAIN_TABLE, text(hostnet.TableName)), nl.NewRtAttr(unix.NFTA_CHAIN_NAME, text(hostnet.ChainTranslate))))
 	if unlessGone(err) != nil {

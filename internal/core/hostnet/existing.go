@@ -80,3 +80,9 @@ func (e Existing) Removal() []string {
 	}
 	return lines
 }
+
+// Translators are who translates pods' addresses on a host.
+type Translators struct {
+	Ours   bool // our table does
+	Theirs bool // the Amazon VPC CNI's chain does
+}
