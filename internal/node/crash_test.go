@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -27,6 +28,25 @@ var scenarios = map[string]struct {
 		s.delMany(9, 4*time.Minute) // the excess goes
 		s.addMany(9, time.Minute)
 	}},
+	"prefixes, and away from them": {func(c *ipam.Config) { c.Prefixes, c.WarmPrefix = true, 1 }, func(s *simulation) {
+		s.addMany(20, 30*time.Second)
+		s.change(func(c *ipam.Config) { c.Prefixes = false })
+		s.addMany(3, time.Minute)
+		s.delMany(20, 3*time.Minute) // most of the prefixes go
+	}},
+	"custom networking under pods": {func(c *ipam.Config) { c.WarmENI = target.NotSet }, func(s *simulation) {
+		s.addMany(12, 40*time.Second)
+		s.change(func(c *ipam.Config) { c.CustomNetworking = true })
+		s.addMany(4, time.Minute)
+		s.delMany(12, 4*time.Minute) // the old interfaces empty
+	}},
+}
+
+// change changes the settings under way; a later start has them, too.
+func (s *simulation) change(f func(*ipam.Config)) {
+	f(&s.cfg)
+	s.state.SetConfig(s.cfg)
+	s.pump()
 }
 
 func (s *simulation) addMany(n int, then time.Duration) {
@@ -60,6 +80,7 @@ func play(name string, change func(*simulation)) error {
 	s.cfg = ipam.Defaults()
 	s.cfg.WarmENI = 1
 	s.cfg.Cluster = "demo"
+	s.custom = ipam.Custom{Name: "default", Found: true, Subnet: s.podNet}
 	sc.config(&s.cfg)
 	s.boot(true)
 	s.fate = func(ipam.Action) fate { return fate{} }
@@ -99,9 +120,12 @@ func TestDeathAtEveryPoint(t *testing.T) {
 func wantKinds(t *testing.T, name string, points []string) {
 	t.Helper()
 	want := []ipam.Kind{ipam.ReadENIs, ipam.ReadSubnets, ipam.AssignAddresses, ipam.CreateENI, ipam.AttachENI, ipam.KeepENI, ipam.TagENI}
-	if name == "whole interfaces" {
+	switch name {
+	case "whole interfaces":
 		want = append(want, ipam.DetachENI, ipam.ReadENI, ipam.DeleteENI)
-	} else {
+	case "prefixes, and away from them":
+		want = []ipam.Kind{ipam.AssignAddresses, ipam.UnassignAddresses}
+	default:
 		want = append(want, ipam.UnassignAddresses)
 	}
 	for _, k := range want {
@@ -118,7 +142,7 @@ func wantKinds(t *testing.T, name string, points []string) {
 // TestFaultAtEveryAction lets each action of a scenario fail in each way: refused for good or for now, lost before or
 // after its effect.
 func TestFaultAtEveryAction(t *testing.T) {
-	fates := []fate{{vpc.Throttled, true}, {vpc.Internal, true}, {vpc.Internal, false}, {vpc.NotAuthorized, true}, {vpc.Invalid, true}, {vpc.SubnetFull, true}, {vpc.LimitReached, true}, {vpc.NotFound, true}, {vpc.InUse, true}}
+	fates := []fate{{vpc.Throttled, true}, {vpc.Internal, true}, {vpc.Internal, false}, {vpc.NotAuthorized, true}, {vpc.Invalid, true}, {vpc.SubnetFull, true}, {vpc.PrefixFragmented, true}, {vpc.AddressTaken, true}, {vpc.LimitReached, true}, {vpc.NotFound, true}, {vpc.InUse, true}}
 	for name := range scenarios {
 		var actions []string
 		if err := play(name, func(s *simulation) {

@@ -179,7 +179,7 @@ func (s *simulation) lag() pacing.Distribution {
 	case 1:
 		return pacing.Distribution{P50: 500 * time.Millisecond, P99: 5 * time.Second}
 	}
-	return pacing.Distribution{P50: 2 * time.Second, P99: 40 * time.Second, Max: 55 * time.Second}
+	return pacing.Distribution{P50: 2 * time.Second, P99: 40 * time.Second, Max: 60 * time.Second}
 }
 
 func (s *simulation) must(err error) {
