@@ -182,7 +182,11 @@ func (a *action) throttled(c *Call, peers int, now time.Time) {
 		h := &a.lanes[k]
 		yield := min(time.Duration(float64(now.Sub(a.since))*ladders[k].yield), farPause/4)
 		h.pause = max(h.pause, floor, ladders[k].first, yield)
-		h.notBefore = later(h.notBefore, now.Add(a.jitter(h.pause)))
+		wait := a.jitter(h.pause)
+		h.notBefore = later(h.notBefore, now.Add(wait))
+		if t := a.lanes[c.lane].turn; t != nil { // the peers' calls come first
+			h.notBefore = later(h.notBefore, t.end.Add(min(wait, ladders[k].first)))
+		}
 	}
 }
 

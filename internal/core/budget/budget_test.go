@@ -176,6 +176,16 @@ func TestWarmCallsYieldToABurst(t *testing.T) {
 	}
 }
 
+// Among peers the warm pool waits until each of them has had its turn.
+func TestWarmCallsYieldToPeers(t *testing.T) {
+	b := budget.New("i-1")
+	b.SetPeers(1500)
+	now := throttle(t, b, action, budget.Waiting, 6, start)
+	if at := b.When(action, budget.Warm, now).Sub(start); at < 280*time.Second || at > 400*time.Second {
+		t.Errorf("a warm call leaves after %s", at)
+	}
+}
+
 func TestOldThrottlingIsForgotten(t *testing.T) {
 	b := budget.New("i-1")
 	now := throttle(t, b, action, budget.Waiting, 20, start).Add(time.Hour)
