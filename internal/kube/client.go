@@ -41,6 +41,8 @@ type Client struct {
 	retarget   chan struct{} // ends the pause before the next watch of an ENIConfig
 	recount    chan struct{} // wakes the count of waiting pods
 
+	seen struct{ settings, pods, eniconfigs string } // versions; each is its watch's own
+
 	mu      sync.Mutex
 	api     *api
 	facts   Facts

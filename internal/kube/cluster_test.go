@@ -324,9 +324,30 @@ func TestBoundPods(t *testing.T) {
 	s.breakWatches(`{"type":"ERROR","object":{"message":"too old"}}`)
 	s.put(podsPath, "late", boundPod("late", false, "Pending", ""))
 	is("bound while the watch was broken", bound("late", false))
-	if s.count("GET "+podsPath+"?fieldSelector=spec.nodeName%3Dnode-1&resourceVersion=0") < 2 {
-		t.Error("it was not listed again from the server's cache")
+}
+
+// TestRelistGoesNotBackInTime: one of several servers lags behind, and has the ENIConfig as it was.
+func TestRelistGoesNotBackInTime(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.put(eniconfigsPath, "default", object{"spec": object{"subnet": "subnet-1"}})
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL), CustomNetworking: true})
+	subnet := func(f kube.Facts) vpc.SubnetID { return f.ENIConfig.Subnet }
+	becomes(t, c, "listed", "subnet-1", subnet)
+	lists := "GET " + eniconfigsPath + "?fieldSelector=metadata.name%3Ddefault&resourceVersion="
+	if s.count(lists+"0") != 1 {
+		t.Errorf("the first list is not from the server's cache: %q", s.requests)
 	}
+	s.put(eniconfigsPath, "default", object{"spec": object{"subnet": "subnet-2"}})
+	becomes(t, c, "watched", "subnet-2", subnet)
+	var version int
+	s.with(func(s *apiServer) { version = s.version })
+	s.breakWatches("")
+	eventually(t, "listed again, from there on", func() bool { return s.count(fmt.Sprint(lists, version)) == 1 })
+	s.with(func(s *apiServer) { s.version, s.collections[eniconfigsPath].history = 1, nil }) // set back from a backup
+	s.breakWatches("")
+	s.put(eniconfigsPath, "default", object{"spec": object{"subnet": "subnet-3"}})
+	becomes(t, c, "a version that no server has is forgotten", "subnet-3", subnet)
 }
 
 func TestManyBoundPods(t *testing.T) {

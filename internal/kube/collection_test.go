@@ -133,6 +133,9 @@ func (s *apiServer) collect(w http.ResponseWriter, r *http.Request) bool {
 		s.mu.Unlock()
 		s.watchCollection(w, r, c)
 		s.mu.Lock()
+	case ahead(query.Get("resourceVersion"), s.version):
+		w.WriteHeader(http.StatusGatewayTimeout)
+		fmt.Fprint(w, `{"kind":"Status","message":"Too large resource version"}`)
 	default:
 		items := []map[string]any{}
 		for _, name := range slices.Sorted(maps.Keys(c.objects)) {
@@ -145,6 +148,12 @@ func (s *apiServer) collect(w http.ResponseWriter, r *http.Request) bool {
 		})
 	}
 	return true
+}
+
+// ahead tells whether a client has seen a version that the server has not.
+func ahead(asked string, has int) bool {
+	n, err := strconv.Atoi(asked)
+	return err == nil && n > has
 }
 
 func (s *apiServer) watchCollection(w http.ResponseWriter, r *http.Request, c *collection) {

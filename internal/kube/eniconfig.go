@@ -37,7 +37,7 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 		return nil
 	}
 	f := feed[eniConfig]{
-		path: "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", selector: named(name),
+		path: "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", selector: named(name), seen: &c.seen.eniconfigs,
 		list: func(found []eniConfig) {
 			found = slices.DeleteFunc(found, func(e eniConfig) bool { return e.Metadata.Name != name })
 			if len(found) == 0 {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,29 +53,36 @@ type feed[T object] struct {
 	change func(item T, gone bool)
 	// keep says of a listed object whether list wants it; nil keeps all.
 	keep func(T) bool
+	// seen is the last version that was seen, over all watches.
+	seen *string
 }
 
-// follow lists and watches until the watch breaks. From the server's cache: what it lacks comes with the watch.
+// follow lists and watches until the watch breaks. The list is from the server's cache: what it lacks comes with the watch. It
+// is not older than what was seen before, since of several servers one may lag behind.
 func (f feed[T]) follow(ctx context.Context, a *api) error {
 	var items []T
 	query := f.query()
-	query.Set("resourceVersion", "0")
+	query.Set("resourceVersion", cmp.Or(*f.seen, "0"))
 	meta, err := list(ctx, a, request{method: http.MethodGet, path: f.path, query: query}, "items", func(item T) {
 		if f.keep == nil || f.keep(item) {
 			items = append(items, item)
 		}
 	})
+	if isStatus(err, http.StatusGone, http.StatusGatewayTimeout) { // no server has that version: the store was set back
+		*f.seen = ""
+	}
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
+	*f.seen = meta.ResourceVersion
 	f.list(items)
-	return f.watch(ctx, a, meta.ResourceVersion)
+	return f.watch(ctx, a)
 }
 
-// watch follows from a version on until it breaks: a watch after the other, since the server ends each after a while.
-func (f feed[T]) watch(ctx context.Context, a *api, version string) (err error) {
+// watch follows from the version that was seen until it breaks: a watch after the other, since the server ends each after a while.
+func (f feed[T]) watch(ctx context.Context, a *api) error {
 	for ctx.Err() == nil {
-		if version, err = watch(ctx, a, f.path, f.query(), version, f.change); err != nil {
+		if err := watch(ctx, a, f.path, f.query(), f.seen, f.change); err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
@@ -151,35 +159,35 @@ func elements[T any](dec *json.Decoder, each func(T)) error {
 	return err
 }
 
-// watch follows from a version on and returns the last one that it saw when the server ends the watch in order.
-func watch[T object](ctx context.Context, a *api, path string, query url.Values, version string, change func(item T, gone bool)) (string, error) {
+// watch follows from a version on, which it moves on, until the server ends the watch in order.
+func watch[T object](ctx context.Context, a *api, path string, query url.Values, version *string, change func(item T, gone bool)) error {
 	timeout := watchTime + time.Duration(rand.Int64N(int64(watchTime/2)))
 	ctx, cancel := context.WithTimeout(ctx, timeout+requestTimeout) // the server ends it before
 	defer cancel()
 	query.Set("watch", "true")
-	query.Set("resourceVersion", version)
+	query.Set("resourceVersion", *version)
 	query.Set("timeoutSeconds", strconv.Itoa(int(timeout.Seconds())))
 	query.Set("allowWatchBookmarks", "true")
 	resp, err := a.send(ctx, request{method: http.MethodGet, path: path, query: query})
 	if err != nil {
-		return version, err
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	began := time.Now()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 0, 4<<10), maxBody)
 	for lines.Scan() {
-		if err := watched(lines.Bytes(), &version, change); err != nil {
-			return version, err
+		if err := watched(lines.Bytes(), version, change); err != nil {
+			return err
 		}
 	}
 	if err := lines.Err(); err != nil && ctx.Err() == nil {
-		return version, err
+		return err
 	}
 	if time.Since(began) < time.Second && ctx.Err() == nil {
-		return version, errors.New("it ended at once") // a server that does this must not be asked in a loop
+		return errors.New("it ended at once") // a server that does this must not be asked in a loop
 	}
-	return version, nil
+	return nil
 }
 
 // watched takes one line of a watch.

@@ -65,12 +65,13 @@ func (c *Client) watchNode(ctx context.Context, a *api) error {
 		return fmt.Errorf("read node %s: %w", c.cfg.Node, err)
 	}
 	c.setNode(&n)
-	f := feed[node]{path: "/api/v1/nodes", selector: named(c.cfg.Node), change: func(n node, gone bool) {
+	seen := n.version()
+	f := feed[node]{path: "/api/v1/nodes", selector: named(c.cfg.Node), seen: &seen, change: func(n node, gone bool) {
 		if !gone { // a node that was deleted keeps what was known of it
 			c.setNode(&n)
 		}
 	}}
-	return f.watch(ctx, a, n.version())
+	return f.watch(ctx, a)
 }
 
 // setNode takes what the Node object says.

@@ -41,7 +41,7 @@ func (p pod) bound() Bound {
 // the time; of the others nothing stays in memory.
 func (c *Client) watchPods(ctx context.Context, a *api) error {
 	f := feed[pod]{
-		path: "/api/v1/pods", selector: "spec.nodeName=" + fields.EscapeValue(c.cfg.Node), keep: pod.waits,
+		path: "/api/v1/pods", selector: "spec.nodeName=" + fields.EscapeValue(c.cfg.Node), keep: pod.waits, seen: &c.seen.pods,
 		list: func(pods []pod) {
 			c.learn(func(k *known) {
 				clear(k.bound)

@@ -31,7 +31,7 @@ type settings struct {
 func (c *Client) watchSettings(ctx context.Context, a *api) error {
 	f := feed[nodeSettings]{
 		path: "/apis/" + v1alpha1.GroupVersion.Group + "/" + v1alpha1.GroupVersion.Version + "/nodesettings",
-		list: c.setSettings,
+		list: c.setSettings, seen: &c.seen.settings,
 		change: func(s nodeSettings, gone bool) {
 			c.learn(func(k *known) {
 				if gone {
