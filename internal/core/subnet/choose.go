@@ -123,7 +123,7 @@ func (d drawing) broken(out []netip.Addr, n int, reserved bool) []netip.Addr {
 // pick adds free addresses of a block until there are n, beginning at a place that differs by seed.
 func (d drawing) pick(out []netip.Addr, n, b int, reserved bool) []netip.Addr {
 	free := d.openIn(b, reserved)
-	start := int(mix(d.seed, ^b) % blockSize) //nolint:gosec // below 16
+	start := int(mix(d.seed, ^b) % blockSize)
 	for i := range blockSize {
 		if o := (start + i) % blockSize; len(out) < n && free&(1<<o) != 0 {
 			out = append(out, d.addr(b*blockSize+o))
@@ -151,7 +151,7 @@ func (d drawing) whole(n int, reserved bool) []int {
 		most++
 		sum += room[most]
 	}
-	together := bits.Len(uint(min(n, blockSize) - 1)) //nolint:gosec // n is positive
+	together := bits.Len(uint(min(n, blockSize) - 1))
 	drawn := best{size: n}
 	for b, k := range order {
 		if k >= 0 && int(k) <= most {
@@ -192,7 +192,7 @@ func (s *Space) runs(reserved bool) []int8 {
 			k = -1
 		}
 		for b := first; b < first+size; b++ {
-			order[b] = int8(k) //nolint:gosec // at most 12
+			order[b] = int8(k)
 		}
 	}
 	if len(order) > 0 {
@@ -208,7 +208,7 @@ func (s *Space) Reserve(n int) netip.Prefix {
 	if n <= 0 || n > len(s.count) {
 		return netip.Prefix{}
 	}
-	size := 1 << bits.Len(uint(n-1)) //nolint:gosec // n is positive
+	size := 1 << bits.Len(uint(n-1))
 	var emptiest netip.Prefix
 	mostWhole, leastUsed := 0, 0
 	for first := 0; first+size <= len(s.count); first += size {
@@ -222,7 +222,7 @@ func (s *Space) Reserve(n int) netip.Prefix {
 		}
 		if !touched && whole > 0 && (whole > mostWhole || whole == mostWhole && used < leastUsed) {
 			mostWhole, leastUsed = whole, used
-			emptiest = netip.PrefixFrom(s.addr(first*blockSize), 32-bits.Len(uint(size*blockSize-1))) //nolint:gosec // positive
+			emptiest = netip.PrefixFrom(s.addr(first*blockSize), 32-bits.Len(uint(size*blockSize-1)))
 		}
 	}
 	return emptiest
@@ -268,7 +268,7 @@ func hash(seed string) uint64 {
 
 // mix gives a seed and a number an evenly spread rank (the finaliser of SplitMix64).
 func mix(seed uint64, n int) uint64 {
-	x := seed + uint64(n)*0x9e3779b97f4a7c15 //nolint:gosec // bits, not a number
+	x := seed + uint64(n)*0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

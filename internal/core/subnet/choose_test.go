@@ -78,13 +78,10 @@ func TestFiftyNodesOnOneStaleMap(t *testing.T) {
 // The price of not colliding: what is drawn is not emptier than what the strict order would come to soon.
 func TestToleranceIsSmall(t *testing.T) {
 	s := scattered("10.0.0.0/20", 60)
-	used := func(b netip.Prefix) int { // as chosen from the outside: a full prefix would need sixteen
-		n := 0
-		probe := scattered("10.0.0.0/20", 60)
-		before := probe.FreeAddrs()
+	used := func(b netip.Prefix) int { // addresses of a block that taking it does not change
+		probe := s.Clone()
 		probe.Take(vpc.PrefixBlock(b))
-		n = vpc.PrefixSize - (before - probe.FreeAddrs())
-		return n
+		return vpc.PrefixSize - (s.FreeAddrs() - probe.FreeAddrs())
 	}
 	strict := map[int]int{} // free addresses by fullness
 	for a := netip.MustParseAddr("10.0.0.16"); a.Less(netip.MustParseAddr("10.0.15.240")); {

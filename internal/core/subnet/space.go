@@ -246,7 +246,7 @@ func (s *Space) openIn(b int, reserved bool) uint16 {
 	if !reserved {
 		mask = ^(mask | s.aside[explicit][w])
 	}
-	return uint16(mask &^ s.used[w] >> shift) //nolint:gosec // the block's sixteen bits
+	return uint16(mask &^ s.used[w] >> shift)
 }
 
 func (s *Space) offset(a netip.Addr) (int, bool) {
@@ -258,7 +258,7 @@ func (s *Space) offset(a netip.Addr) (int, bool) {
 
 func (s *Space) addr(o int) netip.Addr {
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], s.base+uint32(o)) //nolint:gosec // at most 65535
+	binary.BigEndian.PutUint32(b[:], s.base+uint32(o))
 	return netip.AddrFrom4(b)
 }
 

@@ -24,7 +24,7 @@ func space(cidr, used string, reservations ...vpc.Reservation) *subnet.Space {
 	sn := vpc.Subnet{ID: "subnet-1", CIDR: netip.MustParsePrefix(cidr)}
 	var e vpc.ENI
 	n := vpc.ReservedPerSubnet
-	for _, text := range strings.Fields(used) {
+	for text := range strings.FieldsSeq(used) {
 		var b vpc.Block
 		if err := b.UnmarshalText([]byte(text)); err != nil {
 			panic(err)
@@ -123,12 +123,18 @@ func TestSpaceChoices(t *testing.T) {
 		{
 			"prefixes come from reservations, single addresses do not", fillFirst + " " + fillLast,
 			[]vpc.Reservation{forPrefixes("10.0.0.32/28")},
-			16, []string{"10.0.0.16/28"}, 1, []string{"10.0.0.32/28"},
+			16,
+			[]string{"10.0.0.16/28"},
+			1,
+			[]string{"10.0.0.32/28"},
 		},
 		{
 			"unless nothing else is left", fillFirst + " " + fillLast + " 10.0.0.16/28",
 			[]vpc.Reservation{forPrefixes("10.0.0.32/28")},
-			16, []string{"10.0.0.32/28"}, 1, []string{"10.0.0.32/28"},
+			16,
+			[]string{"10.0.0.32/28"},
+			1,
+			[]string{"10.0.0.32/28"},
 		},
 		{
 			"nothing comes from explicit ones", fillFirst + " " + fillLast + " 10.0.0.16/28",
@@ -138,7 +144,9 @@ func TestSpaceChoices(t *testing.T) {
 		{
 			"nor from beside a part of one as a prefix", fillFirst + " " + fillLast + " 10.0.0.16/28",
 			[]vpc.Reservation{byName("10.0.0.32/29")},
-			8, []string{"10.0.0.40/29"}, 0, nil,
+			8,
+			[]string{"10.0.0.40/29"},
+			0, nil,
 		},
 	}
 	for _, tt := range tests {
