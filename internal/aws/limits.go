@@ -129,10 +129,10 @@ func (c *Client) SetPeers(n int) {
 	c.limits.budget.SetPeers(n)
 }
 
-// Share gives the node a share of an action's bucket until a moment: see budget.Budget.Share.
-func (c *Client) Share(action string, rate, burst float64, until time.Time) {
+// Divide makes the node follow a division of the account's buckets until a moment: see budget.Budget.Divide.
+func (c *Client) Divide(d budget.Division, hungry bool, until time.Time) {
 	c.limits.mu.Lock()
 	defer c.limits.mu.Unlock()
-	c.limits.budget.Share(action, rate, burst, until, time.Now())
+	c.limits.budget.Divide(d, hungry, until, time.Now())
 	c.limits.pump()
 }

@@ -216,8 +216,8 @@ func TestBudgets(t *testing.T) {
 		t.Errorf("budgets (-want +got):\n%s", diff)
 	}
 	c.SetPeers(1500)
-	c.Share("AttachNetworkInterface", 1, 2, time.Now().Add(time.Minute))
-	if s := c.Budgets()[0]; !s.Shared || s.Rate != 1 {
+	c.Divide(budget.Divide(500, 500, 1), true, time.Now().Add(time.Minute))
+	if s := c.Budgets()[1]; s.Action != "AttachNetworkInterface" || !s.Shared || s.Rate != .01 {
 		t.Errorf("with a share: %+v", s)
 	}
 }

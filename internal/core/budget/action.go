@@ -10,12 +10,14 @@ import (
 const (
 	// answerTime is how long a call in flight holds back others of a throttled action; HTTP_TIMEOUT ends it before.
 	answerTime = 15 * time.Second
-	// leastShare is a call a minute.
-	leastShare = 1.0 / 60
+	// leastShare is a call in twenty minutes.
+	leastShare = 1.0 / 1200
 	// leastRate is what remains of a rate after many throttled answers, in calls per second.
 	leastRate = 0.2
 	// sharedPause bounds pauses under a fresh share.
 	sharedPause = 5 * time.Second
+	// calm is how long after the last throttled answer a success ends the contention.
+	calm = time.Minute
 	// farPause bounds any pause: a clock that went back must not stop a node.
 	farPause = time.Hour
 	// farShare bounds how long a share is believed in: who hands it out may be gone.
@@ -30,16 +32,17 @@ type action struct {
 
 	rate, tokens float64 // calls per second now; calls that may leave, at last
 	last         time.Time
-	share        limit
-	shareUntil   time.Time
+	quota        quota // what a share leaves
+	contended    bool  // EC2 has throttled it since the share was given, or just before
 
 	waiting []*Call // by lane, in a lane by their entry
 	flying  []*Call
 	window  int // calls that may be in flight at once, 0 when any number may
 
-	since  time.Time // first throttled answer after the last success
-	served bool      // there was a success
-	lanes  [laneCount]hold
+	since   time.Time // first throttled answer after the last success
+	refused time.Time // last throttled answer
+	served  bool      // there was a success
+	lanes   [laneCount]hold
 }
 
 // hold is what keeps a lane back.
@@ -51,24 +54,10 @@ type hold struct {
 	turn      *turn // nil while nothing is known of peers
 }
 
-func (a *action) shared(now time.Time) bool { return now.Before(a.shareUntil) }
-
-func (a *action) limit(now time.Time) limit {
-	if a.shared(now) {
-		return a.share
-	}
-	return limit{rate: a.rate, burst: a.seed.burst}
-}
-
 // refill brings tokens up to now. A clock that goes back adds none.
 func (a *action) refill(now time.Time) {
-	if a.last.Before(a.shareUntil) && a.shareUntil.Before(now) {
-		a.refill(a.shareUntil.Add(-1))
-		a.last = a.shareUntil
-	}
 	if since := now.Sub(a.last); since > 0 {
-		l := a.limit(now)
-		a.tokens = min(l.burst, a.tokens+since.Seconds()*l.rate)
+		a.tokens = min(a.seed.burst, a.tokens+since.Seconds()*a.rate)
 	}
 	a.last = now
 }
@@ -86,23 +75,18 @@ func (a *action) dueIn(l Lane, now time.Time) time.Time {
 	if free := a.slot(l, now); free.After(at) {
 		at = free
 	}
-	if missing := a.need(l, now) - a.tokens; missing > 0 {
-		at = later(at, a.tokensAt(missing, now))
+	if missing := a.need(l) - a.tokens; missing > 0 {
+		at = later(at, now.Add(seconds(missing/a.rate)))
+	}
+	if a.bounds(l, now) {
+		at = later(at, a.quota.at(now))
 	}
 	return later(at, now)
 }
 
 // need is how many tokens must be there for a lane's call: the lower lanes leave some to the higher ones.
-func (a *action) need(l Lane, now time.Time) float64 {
-	return 1 + (a.limit(now).burst-1)*float64(l)/(laneCount+1)
-}
-
-func (a *action) tokensAt(missing float64, now time.Time) time.Time {
-	wait := seconds(missing / a.limit(now).rate)
-	if at := now.Add(wait); !a.shared(now) || !at.After(a.shareUntil) {
-		return at
-	}
-	return a.shareUntil // ask again: the share ends there
+func (a *action) need(l Lane) float64 {
+	return 1 + (a.seed.burst-1)*float64(l)/(laneCount+1)
 }
 
 // slot is when a call may be in flight beside the others. Those of lower lanes do not count.
@@ -127,6 +111,9 @@ func (a *action) leave(now time.Time) *Call {
 	c := a.waiting[0]
 	a.waiting = slices.Delete(a.waiting, 0, 1)
 	a.tokens--
+	if a.bounds(c.lane, now) {
+		a.quota.tokens--
+	}
 	c.left, c.round = now, a.lanes[c.lane].round
 	a.flying = append(a.flying, c)
 	return c
@@ -144,6 +131,9 @@ func (a *action) land(c *Call) bool {
 // makes several must not begin to guess anew.
 func (a *action) succeeded(l Lane, now time.Time) {
 	a.since, a.served = time.Time{}, true
+	if now.Sub(a.refused) > calm {
+		a.contended = false
+	}
 	a.rate = min(a.seed.rate, a.rate+a.seed.rate/8)
 	if a.window > 0 {
 		if a.window++; float64(a.window) > a.seed.burst {
@@ -174,7 +164,13 @@ func (a *action) throttled(c *Call, peers int, now time.Time) {
 	if a.since.IsZero() {
 		a.since = now
 	}
-	if !a.shared(now) {
+	a.refused = now
+	if !a.contended && now.Before(a.quota.until) && a.quota.gated {
+		a.contended = true
+		a.quota.refill(now)
+		a.quota.tokens = a.place()
+	}
+	if !a.bounds(c.lane, now) {
 		a.rate = max(min(leastRate, a.seed.rate), a.rate/2)
 	}
 	floor := a.lanes[c.lane].fail(c.lane, a, peers, now)
@@ -205,7 +201,7 @@ func (h *hold) fail(l Lane, a *action, peers int, now time.Time) time.Duration {
 	}
 	wait := a.jitter(h.pause)
 	switch {
-	case a.shared(now):
+	case a.bounds(l, now):
 		wait = min(wait, a.jitter(sharedPause))
 	case h.failures > ladder.probes && peers > 1:
 		if need := a.needOf(peers, l); need > 0 {

@@ -55,9 +55,11 @@ func (c *Call) Lane() Lane { return c.lane }
 
 // Budget is the request budget of one node.
 type Budget struct {
-	spread  uint64 // of the node's name
-	peers   int
-	actions []*action // few; in the order of their first call
+	spread    uint64 // of the node's name
+	peers     int
+	told      int // peers by a division, which count until then
+	toldUntil time.Time
+	actions   []*action // few; in the order of their first call
 }
 
 // New returns the budget of a node. The name spreads the nodes' attempts: give each node another one.
@@ -69,23 +71,23 @@ func New(node string) *Budget { return &Budget{spread: hash(node)} }
 // those that are not there; one that is too low costs attempts. Zero or less is: nothing is known.
 func (b *Budget) SetPeers(n int) { b.peers = max(n, 0) }
 
-// Share bounds the rate of an action, in calls per second, and its burst until a moment, and gives all of it at once: no
-// pause from before holds. After a throttled answer it is not guessed at either: pauses stay short, since the shares of
-// all nodes together bound their attempts. A share of nothing leaves a call a minute: no mistake elsewhere stops a node.
-// It is believed in for ten minutes at most. Values that are no numbers are ignored. A newer share replaces it.
+func (b *Budget) peersAt(now time.Time) int {
+	if b.told > 0 && now.Before(b.toldUntil) {
+		return b.told
+	}
+	return b.peers
+}
+
+// Share bounds the rate of an action, in calls per second, and its burst until a moment, in all lanes and whether EC2
+// throttles or not, and gives all of it at once: no pause from before holds. After a throttled answer it is not guessed at
+// either: pauses stay short, since the shares of all nodes together bound their attempts. A share of nothing leaves a call
+// in twenty minutes: no mistake elsewhere stops a node. It is believed in for ten minutes at most. Values that are no
+// numbers are ignored. A newer share replaces it.
 func (b *Budget) Share(action string, rate, burst float64, until, now time.Time) {
 	if math.IsNaN(rate) || math.IsInf(rate, 0) || math.IsNaN(burst) || math.IsInf(burst, 0) || rate < 0 || !until.After(now) {
 		return
 	}
-	a := b.of(action, now)
-	a.refill(now)
-	a.share = limit{rate: max(rate, leastShare), burst: max(burst, 1)}
-	a.shareUntil = until
-	if most := now.Add(farShare); until.After(most) {
-		a.shareUntil = most
-	}
-	a.tokens = min(a.tokens, a.share.burst)
-	a.lanes = [laneCount]hold{}
+	b.of(action, now).grant(quota{limit: limit{rate: rate, burst: max(burst, 0)}, until: until}, now)
 }
 
 // Enter makes a call wait for its turn.
@@ -137,7 +139,7 @@ func (b *Budget) Done(c *Call, answer Answer, now time.Time) {
 	case Succeeded:
 		c.action.succeeded(c.lane, now)
 	case Throttled:
-		c.action.throttled(c, b.peers, now)
+		c.action.throttled(c, b.peersAt(now), now)
 	default:
 	}
 }
@@ -167,7 +169,7 @@ type Status struct {
 	Rate    float64        // calls per second that may leave now
 	Full    float64        // and that may when nothing is throttled
 	Since   time.Time      // of the first throttled answer after the last success; zero when there is none
-	Shared  bool           // the rate is a share that was handed out
+	Shared  bool           // the rate is bounded by a share that was handed out
 	Waiting [laneCount]int // calls that wait, by lane
 	Next    time.Time      // when the first of them may leave; zero when none waits
 }
@@ -176,7 +178,10 @@ type Status struct {
 func (b *Budget) Status(now time.Time) []Status {
 	list := make([]Status, 0, len(b.actions))
 	for _, a := range b.actions {
-		s := Status{Action: a.name, Rate: a.limit(now).rate, Full: a.seed.rate, Since: a.since, Shared: a.shared(now)}
+		s := Status{Action: a.name, Rate: a.rate, Full: a.seed.rate, Since: a.since, Shared: now.Before(a.quota.until)}
+		if s.Shared {
+			s.Rate = min(s.Rate, a.quota.rate)
+		}
 		for _, c := range a.waiting {
 			s.Waiting[c.lane]++
 		}

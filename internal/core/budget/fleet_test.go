@@ -64,6 +64,7 @@ type fleet struct {
 	agenda  agenda
 	now     time.Time
 	rng     *rand.Rand
+	dies    time.Time // when the controller does; never when zero
 }
 
 // member is a node. Each of its calls is repeated until it succeeds.
