@@ -17,7 +17,7 @@ import (
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
 
-const cniUsage = `cni add [-within LIMIT] [-background] POD… | refused PREFIX | wait POD… | again POD | sandbox POD | del POD… | result POD | check POD | gc [POD…] | status | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
+const cniUsage = `cni add [-within LIMIT] [-background] POD… | refused PREFIX | wait POD… | again POD | sandbox POD | del POD… | result POD | check POD | gc [POD…] | status | old | raw [-stdin FILE] [VARIABLE=value | -VARIABLE …]`
 
 // cni runs the plugin; cniUsage has its verbs. What the plugin prints is on stdout.
 func cmdCNI(w *world, neg bool, args []string) {
@@ -40,6 +40,8 @@ func cmdCNI(w *world, neg bool, args []string) {
 		w.ask(neg, verb, args[1:])
 	case "raw":
 		w.raw(neg, args[1:])
+	case "old": // from here on
+		w.rig.OldPlugins.Store(true)
 	case "result":
 		w.printf("%s\n", w.pod(args[1]).Result)
 	default:

@@ -64,6 +64,9 @@ func (r *Rig) Conf(prev json.RawMessage) []byte {
 
 // Plugin runs the plugin process for a verb.
 func (r *Rig) Plugin(verb string, p Pod) Call {
+	if (verb == "ADD" || verb == "DEL") && r.OldPlugins.Load() && r.calls.Add(1)%2 == 0 {
+		return r.pluginV1(verb, p)
+	}
 	var prev json.RawMessage
 	if verb == "CHECK" || verb == "DEL" {
 		prev = p.Result

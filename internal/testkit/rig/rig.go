@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,10 @@ type Rig struct {
 	Instance vpc.InstanceID
 	Dir      string // short: sockets live below it
 	Bin      string // where berth-agent and berth-cni are
+
+	// OldPlugins makes every second ADD and DEL come from a plugin of version 1 of the protocol.
+	OldPlugins atomic.Bool
+	calls      atomic.Int64
 
 	cancel context.CancelFunc
 	owner  vpcsim.Caller // of the VPC and its subnets
