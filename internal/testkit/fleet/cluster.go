@@ -16,10 +16,10 @@ import (
 const addRetry = time.Second
 
 // Policy makes the agent of a node.
-type Policy func(*Node) agent
+type Policy func(*Node) Agent
 
-// agent is what gives a node's pods addresses.
-type agent interface {
+// Agent is what gives a node's pods addresses.
+type Agent interface {
 	boot()           // the agent's process starts
 	add(p *Pod)      // an ADD; it is repeated by the agent's model itself, every addRetry after it failed
 	cancel(p *Pod)   // the pod that waits is deleted
@@ -113,7 +113,7 @@ type Node struct {
 	primary vpc.ENIID
 	mac     string
 	address netip.Addr
-	agent   agent
+	agent   Agent
 	alive   bool
 	dirty   bool
 	pods    map[*Pod]bool // bound, and not deleted

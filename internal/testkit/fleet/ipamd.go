@@ -48,7 +48,6 @@ type ipamd struct {
 	lastAction   time.Duration
 	lastShrink   time.Duration
 	insufficient time.Duration // when that error came last; negative when never
-	groupsSet    bool
 
 	waiting []*sandbox
 	failed  int
@@ -92,7 +91,7 @@ type sandbox struct {
 }
 
 // Existing is the policy of the existing CNI.
-func Existing(n *Node) agent {
+func Existing(n *Node) Agent {
 	cfg := n.cluster.cfg.IPAM
 	if cfg.WarmENI < 0 { // its manifest says 1
 		cfg.WarmENI = 1
@@ -132,11 +131,10 @@ func (a *ipamd) boot() {
 		return
 	}
 	a.main = newProcess(&a.r.Clock, ipamdStart, func(p *process) {
-		pause := crashLoopFirst
-		for a.life(p) != nil {
-			a.serving, a.enis, a.groupsSet = false, nil, false
+		for pause := crashLoopFirst; ; pause = min(2*pause, crashLoopMost) {
+			a.life(p)
+			a.serving, a.enis = false, nil
 			p.sleep(pause + ipamdStart)
-			pause = min(2*pause, crashLoopMost)
 		}
 	})
 	first := time.Duration(a.rng.Int64N(int64(ipamdLeakedFirst)))
@@ -149,9 +147,9 @@ func (a *ipamd) boot() {
 }
 
 // life is one run of the process. It returns only when the start fails.
-func (a *ipamd) life(p *process) error {
-	if err := a.start(p); err != nil {
-		return err
+func (a *ipamd) life(p *process) {
+	if a.start(p) != nil {
+		return
 	}
 	a.serving = true
 	a.available()
@@ -351,8 +349,7 @@ func (a *ipamd) available() {
 			continue
 		}
 		s.queued = true
-		passed := (a.r.now - s.first + addRetry - 1) / addRetry
-		a.r.at(s.first+passed*addRetry, func() {
+		a.r.at(a.r.now+(addRetry-(a.r.now-s.first)%addRetry)%addRetry, func() {
 			s.queued = false
 			if s.over || !a.n.alive {
 				return

@@ -196,7 +196,7 @@ func (a *ipamd) createSomewhere(p *process, n int) (vpc.ENIID, error) {
 			return "", err
 		}
 	}
-	var failed error = errTooMany
+	failed := errTooMany
 	for _, sn := range subnets {
 		id, err := a.client.create(p, sn, n)
 		if err == nil {

@@ -27,7 +27,7 @@ const (
 
 // Ours is the policy of this project: the real planner, and the calls that it asks for. The warm targets are left open, so
 // that the pool follows the demand.
-func Ours(n *Node) agent {
+func Ours(n *Node) Agent {
 	r, cfg := n.cluster.region, n.cluster.cfg.IPAM
 	cfg.Prefixes, cfg.WarmENI, cfg.WarmPrefix = n.cluster.cfg.Prefixes, target.NotSet, target.NotSet
 	return &planned{
