@@ -320,8 +320,9 @@ func (s *sdk) attach(p *process, id vpc.ENIID, device int) (attachment string, e
 	return attachment, err
 }
 
-func (s *sdk) detach(p *process, attachment string) error {
+func (s *sdk) detach(p *process, id vpc.ENIID, attachment string) error {
 	return s.do(p, "DetachNetworkInterface", func(c vpcsim.Caller) error {
+		s.a.r.detaches("the existing CNI's detachment", id)
 		_, err := s.a.r.Sim.DetachNetworkInterface(c, ec2.DetachNetworkInterfaceInput{AttachmentId: attachment})
 		return err
 	})
@@ -329,9 +330,9 @@ func (s *sdk) detach(p *process, attachment string) error {
 
 func (s *sdk) remove(p *process, id vpc.ENIID) error {
 	err := s.do(p, "DeleteNetworkInterface", func(c vpcsim.Caller) error {
-		s.a.r.detaches("the existing CNI's deletion", id)
 		_, err := s.a.r.Sim.DeleteNetworkInterface(c, ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: string(id)})
-		if err == nil {
+		if err == nil { // EC2 refuses to delete one that is attached
+			s.a.r.detaches("the existing CNI's deletion", id)
 			s.a.r.gone(id)
 		}
 		return err

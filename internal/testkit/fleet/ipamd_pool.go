@@ -309,7 +309,7 @@ func (a *ipamd) freeENI(p *process, id vpc.ENIID) {
 	}
 	pause := 200 * time.Millisecond
 	for try := 0; ; try++ {
-		err := a.client.detach(p, attachment)
+		err := a.client.detach(p, id, attachment)
 		if err == nil {
 			break
 		}

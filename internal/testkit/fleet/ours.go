@@ -311,7 +311,7 @@ func (o *planned) execute(a ipam.Action) ipam.Result {
 		for _, b := range a.Blocks {
 			o.r.frees(what, b.CIDR())
 		}
-	case ipam.DetachENI, ipam.DeleteENI, ipam.DeleteLeaked:
+	case ipam.DetachENI:
 		o.r.detaches(what, a.ENI)
 	default:
 	}
@@ -329,7 +329,8 @@ func (o *planned) execute(a ipam.Action) ipam.Result {
 		o.r.gains(o.n, a.ENI, sizeOf(res.Assigned))
 	case ipam.UnassignAddresses:
 		o.r.gains(o.n, a.ENI, -sizeOf(a.Blocks))
-	case ipam.DeleteENI, ipam.DeleteLeaked:
+	case ipam.DeleteENI, ipam.DeleteLeaked: // EC2 refuses to delete one that is attached
+		o.r.detaches(what, a.ENI)
 		o.r.gone(a.ENI)
 	case ipam.DetachENI:
 		o.r.loose[a.ENI] = o.n.cluster
