@@ -25,6 +25,9 @@ const maxBody = 4 << 20
 // requestTimeout bounds a request that is no watch.
 const requestTimeout = 10 * time.Second
 
+// listTimeout bounds a list, which may be some megabytes.
+const listTimeout = 30 * time.Second
+
 // Media types.
 const (
 	jsonType       = "application/json"

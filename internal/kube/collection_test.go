@@ -129,13 +129,13 @@ func (s *apiServer) collect(w http.ResponseWriter, r *http.Request) bool {
 	case c.absent:
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, "404 page not found")
+	case ahead(query.Get("resourceVersion"), s.version):
+		w.WriteHeader(http.StatusGatewayTimeout)
+		fmt.Fprint(w, `{"kind":"Status","message":"Too large resource version"}`)
 	case query.Get("watch") == "true":
 		s.mu.Unlock()
 		s.watchCollection(w, r, c)
 		s.mu.Lock()
-	case ahead(query.Get("resourceVersion"), s.version):
-		w.WriteHeader(http.StatusGatewayTimeout)
-		fmt.Fprint(w, `{"kind":"Status","message":"Too large resource version"}`)
 	default:
 		items := []map[string]any{}
 		for _, name := range slices.Sorted(maps.Keys(c.objects)) {

@@ -106,7 +106,7 @@ type listMeta struct {
 
 // list reads a list and gives its items, one at a time, to each.
 func list[T any](ctx context.Context, a *api, r request, items string, each func(T)) (meta listMeta, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	resp, err := a.send(ctx, r)
 	if err != nil {
