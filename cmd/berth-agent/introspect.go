@@ -24,9 +24,6 @@ func introspection(report func(context.Context) (agentReport, error), settings [
 		},
 		"/v1/eni-configs": func(ctx context.Context) (any, error) {
 			r, err := report(ctx)
-			if r.ENIConfig == nil {
-				return "", err
-			}
 			return r.ENIConfig.Name, err
 		},
 		"/v1/networkutils-env-settings": func(context.Context) (any, error) { return settingsPage(settings, groupPath, groupChained), nil },

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/agentapi/queue"
-	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
 )
@@ -21,31 +20,19 @@ type agentReport struct {
 	// QueuedDeletes are requests on disk that were not applied yet.
 	QueuedDeletes int `json:"queuedDeletes"`
 	// ENIConfig is where custom networking takes interfaces from; none without it.
-	ENIConfig *eniConfigReport `json:"eniConfig,omitempty"`
+	ENIConfig kube.ENIConfig `json:"eniConfig,omitzero"`
 	// Settings names the NodeSettings that select the node, those that count first; Refused says what of them cannot be used.
 	Settings []string    `json:"settings,omitempty"`
 	Refused  []string    `json:"refused,omitempty"`
 	Node     node.Report `json:"node"`
 }
 
-// eniConfigReport is the node's ENIConfig, and why it cannot be used when it cannot.
-type eniConfigReport struct {
-	Name   string                `json:"name"`
-	From   string                `json:"from"` // what names it
-	Subnet vpc.SubnetID          `json:"subnet,omitempty"`
-	Groups []vpc.SecurityGroupID `json:"groups,omitempty"`
-	Why    string                `json:"why,omitempty"`
-}
-
 // tell adds what the cluster says of the node.
 func (r *agentReport) tell(f kube.Facts) {
-	if e := f.ENIConfig; e.Name != "" {
-		r.ENIConfig = &eniConfigReport{Name: e.Name, From: e.From, Subnet: e.Subnet, Groups: e.Groups, Why: e.Why}
-	}
+	r.ENIConfig, r.Refused = f.ENIConfig, f.Refused
 	for _, o := range f.Overrides {
 		r.Settings = append(r.Settings, o.Name)
 	}
-	r.Refused = f.Refused
 }
 
 // reporter makes reports.

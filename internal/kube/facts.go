@@ -28,12 +28,12 @@ type Facts struct {
 
 // ENIConfig is the one that the Node names.
 type ENIConfig struct {
-	Name   string
-	Found  bool
-	Subnet vpc.SubnetID // empty when it names none that can be used
-	Groups []vpc.SecurityGroupID
-	From   string // what named it
-	Why    string // why it cannot be used; empty when it can
+	Name   string                `json:"name"`
+	Found  bool                  `json:"found"`
+	Subnet vpc.SubnetID          `json:"subnet,omitempty"` // empty when it names none that can be used
+	Groups []vpc.SecurityGroupID `json:"groups,omitempty"`
+	From   string                `json:"from"`          // what named it
+	Why    string                `json:"why,omitempty"` // why it cannot be used; empty when it can
 }
 
 // Bound is a pod that the scheduler put on the node and that will ask for an address.
