@@ -23,7 +23,6 @@ const (
 // exceptions are what may be larger, a line each with its reason: "path.go Function", "path.go", "folder" or
 // "path.go Interface". One that is not needed any more fails.
 var exceptions = map[string]string{
-	"internal/core/ipam":                                   "what is known and what is planned are being taken apart",
 	"internal/vpcsim/authorize.go Sim.targets":             "one switch: which resources each EC2 action touches",
 	"internal/vpcsim/fabric/plan/tables_test.go interpret": "one switch: each command of nft's language that a plan may use",
 }

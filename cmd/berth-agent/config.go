@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/profile"
 )
 
 // config is every setting of the agent, in the agent's own terms.
 type config struct {
-	ipam      ipam.Config
+	ipam      pool.Config
 	host      hostnet.Settings
 	eniconfig profile.Keys
 

@@ -16,7 +16,7 @@ import (
 
 	"github.com/berth-net/berth/deploy"
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -36,8 +36,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%v %v", warnings, err)
 	}
-	if diff := cmp.Diff(ipam.Defaults(), c.ipam); diff != "" {
-		t.Errorf("address management (-ipam.Defaults +read):\n%s", diff)
+	if diff := cmp.Diff(pool.Defaults(), c.ipam); diff != "" {
+		t.Errorf("address management (-pool.Defaults +read):\n%s", diff)
 	}
 	want := hostnet.Settings{VethPrefix: "eni", ENIMTU: 9001, PodMTU: 9001, SNAT: true, RandomizeSNAT: hostnet.RandomizePRNG, NodePort: true, ConnMark: 0x80}
 	if diff := cmp.Diff(want, c.host, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {

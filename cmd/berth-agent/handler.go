@@ -12,7 +12,7 @@ import (
 	"github.com/berth-net/berth/internal/agentapi"
 	"github.com/berth-net/berth/internal/agentapi/queue"
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/run"
@@ -22,8 +22,8 @@ import (
 type pods interface {
 	Add(ctx context.Context, req node.AddRequest) (node.Added, error)
 	Del(ctx context.Context, req node.DelRequest) error
-	Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error)
-	GC(ctx context.Context, network string, valid []ipam.Key) error
+	Check(ctx context.Context, pod pool.Pod, netns *os.File) (hostnet.Pod, error)
+	GC(ctx context.Context, network string, valid []pool.Key) error
 	Status(ctx context.Context) error
 }
 
@@ -38,8 +38,8 @@ type handler struct {
 	log     *slog.Logger
 }
 
-func podOf(req agentapi.Request) ipam.Pod {
-	return ipam.Pod{Key: ipam.Key(req.Attachment), Namespace: req.Pod.Namespace, Name: req.Pod.Name, UID: req.Pod.UID}
+func podOf(req agentapi.Request) pool.Pod {
+	return pool.Pod{Key: pool.Key(req.Attachment), Namespace: req.Pod.Namespace, Name: req.Pod.Name, UID: req.Pod.UID}
 }
 
 // delOf is a DEL in the loop's terms.
@@ -70,7 +70,7 @@ func (h handler) Add(ctx context.Context, req agentapi.Request, netns *os.File) 
 // Del implements server.Handler. While the loop starts or stops, the request waits on disk as if no agent was there.
 func (h handler) Del(ctx context.Context, req agentapi.Request) error {
 	err := h.node.Del(ctx, delOf(req))
-	if e, ok := errors.AsType[*node.Error](err); ok && (e.Why == ipam.Starting || e.Why == node.Stopping) {
+	if e, ok := errors.AsType[*node.Error](err); ok && (e.Why == pool.Starting || e.Why == node.Stopping) {
 		if err := h.queue.Put(req, time.Now()); err != nil {
 			return agentapi.Errorf(agentapi.CodeIO, "%s: the agent is %s and the request cannot be left on disk: %v", subject(req), e.Why, err)
 		}
@@ -104,9 +104,9 @@ func (h handler) Check(ctx context.Context, req agentapi.Request, netns *os.File
 
 // GC implements server.Handler.
 func (h handler) GC(ctx context.Context, req agentapi.Request) error {
-	valid := make([]ipam.Key, len(req.Valid))
+	valid := make([]pool.Key, len(req.Valid))
 	for i, a := range req.Valid {
-		valid[i] = ipam.Key(a)
+		valid[i] = pool.Key(a)
 	}
 	if err := h.node.GC(ctx, req.Attachment.Network, valid); err != nil {
 		return asError(req, err)

@@ -17,13 +17,14 @@ import (
 	"github.com/berth-net/berth/internal/agentapi/queue"
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node"
 )
 
 // loop stands in for the node's loop: it holds pods and refuses when told.
 type loop struct {
 	mu     sync.Mutex
-	pods   map[ipam.Key]hostnet.Pod
+	pods   map[pool.Key]hostnet.Pod
 	refuse error
 }
 
@@ -51,16 +52,16 @@ func (l *loop) Del(_ context.Context, req node.DelRequest) error {
 	return nil
 }
 
-func (l *loop) Check(_ context.Context, pod ipam.Pod, _ *os.File) (hostnet.Pod, error) {
+func (l *loop) Check(_ context.Context, pod pool.Pod, _ *os.File) (hostnet.Pod, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.pods[pod.Key], l.refuse
 }
 
-func (l *loop) GC(_ context.Context, network string, valid []ipam.Key) error {
+func (l *loop) GC(_ context.Context, network string, valid []pool.Key) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	keep := map[ipam.Key]bool{}
+	keep := map[pool.Key]bool{}
 	for _, k := range valid {
 		keep[k] = true
 	}
@@ -91,7 +92,7 @@ func (l *loop) Report(context.Context) (node.Report, error) {
 
 func newHandler(t *testing.T) (handler, *loop) {
 	t.Helper()
-	l := &loop{pods: map[ipam.Key]hostnet.Pod{}}
+	l := &loop{pods: map[pool.Key]hostnet.Pod{}}
 	q := queue.New(filepath.Join(t.TempDir(), "queue"))
 	r := reporter{loop: l, queue: q}
 	return handler{
@@ -158,8 +159,8 @@ func TestErrorCodes(t *testing.T) {
 
 func TestStatusTellsPodsThatMayBeCutOffFromAnAgentThatIsNotReady(t *testing.T) {
 	h, l := newHandler(t)
-	for why, want := range map[ipam.Why]agentapi.Code{
-		node.HostNetwork: agentapi.CodeLimited, ipam.Starting: agentapi.CodeNotAvailable, node.Stopping: agentapi.CodeNotAvailable,
+	for why, want := range map[pool.Why]agentapi.Code{
+		node.HostNetwork: agentapi.CodeLimited, pool.Starting: agentapi.CodeNotAvailable, node.Stopping: agentapi.CodeNotAvailable,
 	} {
 		l.refuses(&node.Error{Op: "STATUS", Why: why, Detail: "nft: no such table"})
 		e, ok := errors.AsType[*agentapi.Error](h.Status(t.Context()))
@@ -174,7 +175,7 @@ func TestErrorOfGCNamesThePod(t *testing.T) {
 	req := agentapi.Request{Version: agentapi.Version, Verb: agentapi.GC, Attachment: agentapi.Attachment{Network: "aws-cni"}}
 	for want, refuse := range map[string]*node.Error{
 		"pod default/web: wiring-failed":      {Pod: node.PodName{Namespace: "default", Name: "web"}, Op: "DEL", Why: node.WiringError},
-		"network aws-cni: starting: metadata": {Op: "GC", Why: ipam.Starting, Detail: "metadata"},
+		"network aws-cni: starting: metadata": {Op: "GC", Why: pool.Starting, Detail: "metadata"},
 	} {
 		l.refuses(refuse)
 		if e, ok := errors.AsType[*agentapi.Error](h.GC(t.Context(), req)); !ok || e.Msg != want {
@@ -188,7 +189,7 @@ func TestStatusSaysWhatTheStartWaitsFor(t *testing.T) {
 	if err := h.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l.refuses(&node.Error{Op: "STATUS", Why: ipam.Starting, Retry: true})
+	l.refuses(&node.Error{Op: "STATUS", Why: pool.Starting, Retry: true})
 	e, ok := errors.AsType[*agentapi.Error](h.Status(t.Context()))
 	if !ok || e.Code != agentapi.CodeNotAvailable || e.Msg != "the agent is not ready: it waits for the instance metadata service: no route" {
 		t.Errorf("%+v", e)
@@ -217,7 +218,7 @@ func TestDelWhileStarting(t *testing.T) {
 	if _, err := h.Add(t.Context(), request(agentapi.Add), ownNetns(t)); err != nil {
 		t.Fatal(err)
 	}
-	l.refuses(&node.Error{Op: "DEL", Why: ipam.Starting, Retry: true})
+	l.refuses(&node.Error{Op: "DEL", Why: pool.Starting, Retry: true})
 	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil {
 		t.Fatalf("DEL while starting: %v", err)
 	}
@@ -283,7 +284,7 @@ func TestDelThatMeetsAStartingAgentIsNotForgotten(t *testing.T) {
 	if err := h.queue.Put(request(agentapi.Del), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	l.refuses(&node.Error{Op: "DEL", Why: ipam.Starting, Retry: true})
+	l.refuses(&node.Error{Op: "DEL", Why: pool.Starting, Retry: true})
 	if err := h.Del(t.Context(), request(agentapi.Del)); err != nil || waits() != 1 {
 		t.Errorf("%v, %d requests wait", err, waits())
 	}

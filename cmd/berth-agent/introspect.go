@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node"
 )
 
@@ -164,7 +164,7 @@ func enisPage(r node.Report) map[string]cardPage {
 		}
 		for _, a := range e.Addresses {
 			card.TotalIPs++
-			if a.Phase == ipam.InUse || a.Phase == ipam.Held {
+			if a.Phase == pool.InUse || a.Phase == pool.Held {
 				card.AssignedIPs++
 			}
 			bits := a.IP.BitLen()

@@ -12,6 +12,7 @@ import (
 	"github.com/berth-net/berth/internal/aws"
 	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -95,7 +96,7 @@ func newMetrics(version string, r prometheus.Registerer) *metrics {
 func (m *metrics) Added(elapsed time.Duration, why string) {
 	m.adds.Inc()
 	result := why
-	switch ipam.Why(why) {
+	switch pool.Why(why) {
 	case "":
 		result = "ok"
 	case ipam.Coming, ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.Unschedulable, ipam.ProvisioningOff, ipam.EC2Throttled, ipam.EC2Denied, ipam.EC2Failing, ipam.AddressesCooling, ipam.AddressesInDoubt:
@@ -119,16 +120,16 @@ func outcome(err error) string {
 }
 
 // errorFn names the steps of the existing CNI that the failure of an action stands for.
-var errorFn = map[ipam.Kind]string{
-	ipam.ReadENIs: "reconcileFailedGetENIs", ipam.ReadENI: "increaseIPPoolGetENIaddressesFailed", ipam.ReadMetadata: "reconcileFailedGetENIs",
-	ipam.ReadSubnets: "increaseIPPoolAllocENI", ipam.CreateENI: "increaseIPPoolAllocENI", ipam.AttachENI: "increaseIPPoolAllocENI",
-	ipam.KeepENI: "increaseIPPoolsetupENIFailed", ipam.TagENI: "increaseIPPoolsetupENIFailed", ipam.SetGroups: "increaseIPPoolsetupENIFailed",
-	ipam.AssignAddresses: "increaseIPPoolAllocIPAddressesFailed", ipam.UnassignAddresses: "decreaseIPPool",
-	ipam.DetachENI: "decreaseIPPoolFreeENIFailed", ipam.DeleteENI: "decreaseIPPoolFreeENIFailed",
+var errorFn = map[pool.Kind]string{
+	pool.ReadENIs: "reconcileFailedGetENIs", pool.ReadENI: "increaseIPPoolGetENIaddressesFailed", pool.ReadMetadata: "reconcileFailedGetENIs",
+	pool.ReadSubnets: "increaseIPPoolAllocENI", pool.CreateENI: "increaseIPPoolAllocENI", pool.AttachENI: "increaseIPPoolAllocENI",
+	pool.KeepENI: "increaseIPPoolsetupENIFailed", pool.TagENI: "increaseIPPoolsetupENIFailed", pool.SetGroups: "increaseIPPoolsetupENIFailed",
+	pool.AssignAddresses: "increaseIPPoolAllocIPAddressesFailed", pool.UnassignAddresses: "decreaseIPPool",
+	pool.DetachENI: "decreaseIPPoolFreeENIFailed", pool.DeleteENI: "decreaseIPPoolFreeENIFailed",
 }
 
 // Acted implements node.Meter.
-func (m *metrics) Acted(kind ipam.Kind, why ipam.Why, _ time.Duration, err error) {
+func (m *metrics) Acted(kind pool.Kind, why pool.Why, _ time.Duration, err error) {
 	result := "ok"
 	if err != nil {
 		result = string(vpc.CodeOf(err))
@@ -136,7 +137,7 @@ func (m *metrics) Acted(kind ipam.Kind, why ipam.Why, _ time.Duration, err error
 			m.ipamdErrors.WithLabelValues(fn).Inc()
 			m.utilErrors.WithLabelValues(string(kind), result).Inc()
 		}
-	} else if kind == ipam.ReadENIs || kind == ipam.ReadMetadata {
+	} else if kind == pool.ReadENIs || kind == pool.ReadMetadata {
 		m.reconciles.WithLabelValues("eniDataStorePoolReconcileAdd").Inc()
 	}
 	m.actions.WithLabelValues(string(kind), string(why), result).Inc()
@@ -237,7 +238,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	if n.Blocked.Why != "" {
 		emit(descBlocked, 1, string(n.Blocked.Why))
 	}
-	for state, v := range map[ipam.Phase]int{ipam.Free: t.Free, ipam.InUse: t.InUse, ipam.Cooling: t.Cooling, ipam.Held: t.Held, ipam.Leaving: t.Leaving, "coming": t.Coming} {
+	for state, v := range map[pool.Phase]int{pool.Free: t.Free, pool.InUse: t.InUse, pool.Cooling: t.Cooling, pool.Held: t.Held, pool.Leaving: t.Leaving, "coming": t.Coming} {
 		emit(descAddresses, v, string(state))
 	}
 	emit(descTotal, t.Free+t.InUse+t.Cooling+t.Held)
@@ -285,7 +286,7 @@ func collectENIs(r agentReport, emit func(*prometheus.Desc, int, ...string)) {
 		managed++
 		used := 0
 		for _, a := range e.Addresses {
-			n := number(a.Phase == ipam.InUse || a.Phase == ipam.Held)
+			n := number(a.Phase == pool.InUse || a.Phase == pool.Held)
 			used += n
 			emit(descPerCIDR, n, a.IP.String()+"/"+strconv.Itoa(a.IP.BitLen()))
 		}
@@ -297,10 +298,10 @@ func collectENIs(r agentReport, emit func(*prometheus.Desc, int, ...string)) {
 }
 
 // inProgressFn names the steps of the existing CNI that an action under way stands for.
-var inProgressFn = map[ipam.Kind]string{
-	ipam.ReadENIs: "nodeIPPoolReconcile", ipam.ReadENI: "nodeIPPoolReconcile", ipam.ReadMetadata: "nodeIPPoolReconcile",
-	ipam.UnassignAddresses: "decreaseDatastorePool", ipam.DetachENI: "decreaseDatastorePool", ipam.DeleteENI: "decreaseDatastorePool",
-	ipam.CreateENI: "increaseDatastorePool", ipam.AttachENI: "increaseDatastorePool", ipam.AssignAddresses: "increaseDatastorePool",
+var inProgressFn = map[pool.Kind]string{
+	pool.ReadENIs: "nodeIPPoolReconcile", pool.ReadENI: "nodeIPPoolReconcile", pool.ReadMetadata: "nodeIPPoolReconcile",
+	pool.UnassignAddresses: "decreaseDatastorePool", pool.DetachENI: "decreaseDatastorePool", pool.DeleteENI: "decreaseDatastorePool",
+	pool.CreateENI: "increaseDatastorePool", pool.AttachENI: "increaseDatastorePool", pool.AssignAddresses: "increaseDatastorePool",
 }
 
 func collectActions(acting []string, emit func(*prometheus.Desc, int, ...string)) {
@@ -308,7 +309,7 @@ func collectActions(acting []string, emit func(*prometheus.Desc, int, ...string)
 	for _, line := range acting {
 		kind, _, _ := strings.Cut(line, " ")
 		kind, _, _ = strings.Cut(kind, ":")
-		if fn := inProgressFn[ipam.Kind(kind)]; fn != "" {
+		if fn := inProgressFn[pool.Kind(kind)]; fn != "" {
 			counts[fn]++
 		}
 	}

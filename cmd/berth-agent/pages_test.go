@@ -18,6 +18,8 @@ import (
 	"github.com/berth-net/berth/internal/aws"
 	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
@@ -30,25 +32,25 @@ func advance(d time.Duration) {
 
 func sample(context.Context) (agentReport, error) {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
-	pod := &ipam.Pod{Key: ipam.Key{Network: "aws-cni", ContainerID: "c1", IfName: "eth0"}, Namespace: "default", Name: "web"}
+	pod := &pool.Pod{Key: pool.Key{Network: "aws-cni", ContainerID: "c1", IfName: "eth0"}, Namespace: "default", Name: "web"}
 	return agentReport{
 		Version: "v1", Name: "node-1", Started: at, QueuedDeletes: 2, Degraded: []string{"API server: away"},
 		Node: node.Report{
 			At: at, Ready: true, MaxENIs: 3, Limits: vpc.InstanceLimits{Type: "m5.large", ENIs: 3, IPv4PerENI: 10},
-			Tally: ipam.Tally{Free: 1, InUse: 1, Cooling: 1, Held: 1, Waiting: 4},
+			Tally: target.Tally{Free: 1, InUse: 1, Cooling: 1, Held: 1, Waiting: 4},
 			ENIs: []node.ReportENI{
 				{
 					ID: "eni-1", Subnet: "subnet-1", Type: "interface", Primary: true, Managed: true, Configured: true,
 					Addresses: []node.ReportAddress{
-						{IP: netip.MustParseAddr("10.0.0.5"), Phase: ipam.InUse, Pod: pod, AssignedAt: at},
-						{IP: netip.MustParseAddr("10.0.0.6"), Phase: ipam.Free},
+						{IP: netip.MustParseAddr("10.0.0.5"), Phase: pool.InUse, Pod: pod, AssignedAt: at},
+						{IP: netip.MustParseAddr("10.0.0.6"), Phase: pool.Free},
 					},
 				},
 				{
 					ID: "eni-2", Subnet: "subnet-2", Type: "interface", DeviceIndex: 1, Managed: true, Barred: true,
 					Addresses: []node.ReportAddress{
-						{IP: netip.MustParseAddr("10.1.0.5"), Phase: ipam.Cooling, FreedAt: at},
-						{IP: netip.MustParseAddr("10.1.0.6"), Phase: ipam.Held},
+						{IP: netip.MustParseAddr("10.1.0.5"), Phase: pool.Cooling, FreedAt: at},
+						{IP: netip.MustParseAddr("10.1.0.6"), Phase: pool.Held},
 					},
 				},
 				{ID: "eni-3", Type: "interface", DeviceIndex: 2},
@@ -101,7 +103,7 @@ func TestIntrospection(t *testing.T) {
 	}
 	custom := introspection(func(context.Context) (agentReport, error) {
 		var r agentReport
-		r.tell(kube.Facts{ENIConfig: kube.ENIConfig{Name: "us-west-2a", Found: true, Subnet: "subnet-1"}, Overrides: []ipam.Overrides{{Name: "jobs"}}})
+		r.tell(kube.Facts{ENIConfig: kube.ENIConfig{Name: "us-west-2a", Found: true, Subnet: "subnet-1"}, Overrides: []pool.Overrides{{Name: "jobs"}}})
 		return r, nil
 	}, nil)
 	for path, text := range map[string]string{"/v1/eni-configs": `"us-west-2a"`, "/v1/berth": `"jobs"`} {
@@ -131,8 +133,8 @@ func TestMetrics(t *testing.T) {
 	m.Added(10*time.Second, string(ipam.SubnetsFull))
 	m.Added(time.Second, string(node.WiringError))
 	m.Deleted(2*time.Millisecond, nil)
-	m.Acted(ipam.CreateENI, ipam.PodsWaiting, time.Second, &vpc.Error{Code: vpc.SubnetFull})
-	m.Acted(ipam.ReadENIs, ipam.Resync, time.Second, nil)
+	m.Acted(pool.CreateENI, pool.PodsWaiting, time.Second, &vpc.Error{Code: vpc.SubnetFull})
+	m.Acted(pool.ReadENIs, pool.Resync, time.Second, nil)
 	m.called(aws.Call{Action: "DescribeSubnets", Status: 200, Elapsed: 20 * time.Millisecond})
 	m.called(aws.Call{Action: "DescribeSubnets", Status: 503, Wire: "RequestLimitExceeded", Err: &vpc.Error{Code: vpc.Throttled}})
 	m.ready(300*time.Millisecond, true)
@@ -158,9 +160,9 @@ func TestThrottledForHowLong(t *testing.T) {
 
 func TestStatusPageNamesNoPod(t *testing.T) {
 	report := func(context.Context) (agentReport, error) {
-		pod := &ipam.Pod{Namespace: "secret", Name: "secret-pod"}
+		pod := &pool.Pod{Namespace: "secret", Name: "secret-pod"}
 		return agentReport{Version: "v1", Node: node.Report{
-			Ready: true, Tally: ipam.Tally{InUse: 1, Waiting: 1}, Lost: []string{"EC2 does not list 10.0.0.9 of pod secret/secret-pod: delete the pod"},
+			Ready: true, Tally: target.Tally{InUse: 1, Waiting: 1}, Lost: []string{"EC2 does not list 10.0.0.9 of pod secret/secret-pod: delete the pod"},
 			ENIs:    []node.ReportENI{{ID: "eni-1", Addresses: []node.ReportAddress{{Pod: pod}}}},
 			Waiting: []node.ReportWaiting{{Pod: *pod}},
 		}}, nil

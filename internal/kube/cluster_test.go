@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/kube"
@@ -34,7 +34,7 @@ func becomes[T any](t *testing.T, c *kube.Client, what string, want T, part func
 	eventually(t, what, ok)
 }
 
-func overrides(f kube.Facts) []ipam.Overrides { return f.Overrides }
+func overrides(f kube.Facts) []pool.Overrides { return f.Overrides }
 
 func TestENIConfigIsFollowed(t *testing.T) {
 	t.Parallel()
@@ -204,16 +204,16 @@ func TestSettingsThatSelectTheNode(t *testing.T) {
 	s.put(settingsPath, "a", object{"spec": object{"nodeSelector": selector("group", "jobs"), "priority": 10, "prefixDelegation": true}})
 	s.put(settingsPath, "elsewhere", object{"spec": object{"nodeSelector": selector("group", "web"), "priority": 99, "subnetDiscovery": false}})
 	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
-	everywhere := ipam.Overrides{Name: "everywhere", WarmIP: new(5)}
-	a := ipam.Overrides{Name: "a", Priority: 10, PrefixDelegation: new(true)}
-	b := ipam.Overrides{Name: "b", Priority: 10, WarmIP: new(0), Cooldown: new(time.Minute)}
-	becomes(t, c, "by priority, then by name", []ipam.Overrides{a, b, everywhere}, overrides)
+	everywhere := pool.Overrides{Name: "everywhere", WarmIP: new(5)}
+	a := pool.Overrides{Name: "a", Priority: 10, PrefixDelegation: new(true)}
+	b := pool.Overrides{Name: "b", Priority: 10, WarmIP: new(0), Cooldown: new(time.Minute)}
+	becomes(t, c, "by priority, then by name", []pool.Overrides{a, b, everywhere}, overrides)
 	s.mark(object{"group": "web"}, nil)
-	becomes(t, c, "the node's labels changed", []ipam.Overrides{{Name: "elsewhere", Priority: 99, Discovery: new(false)}, everywhere}, overrides)
+	becomes(t, c, "the node's labels changed", []pool.Overrides{{Name: "elsewhere", Priority: 99, Discovery: new(false)}, everywhere}, overrides)
 	s.remove(settingsPath, "elsewhere")
-	becomes(t, c, "deleted", []ipam.Overrides{everywhere}, overrides)
+	becomes(t, c, "deleted", []pool.Overrides{everywhere}, overrides)
 	s.put(settingsPath, "everywhere", object{"spec": object{"nodeSelector": object{"matchExpressions": []any{object{"key": "group", "operator": "Exists"}}}, "reservePrefixes": true}})
-	becomes(t, c, "changed", []ipam.Overrides{{Name: "everywhere", ReservePrefixes: new(true)}}, overrides)
+	becomes(t, c, "changed", []pool.Overrides{{Name: "everywhere", ReservePrefixes: new(true)}}, overrides)
 	s.breakWatches("")
 	s.remove(settingsPath, "everywhere")
 	becomes(t, c, "deleted while the watch was broken", nil, overrides)
@@ -225,7 +225,7 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		spec    any
-		want    []ipam.Overrides
+		want    []pool.Overrides
 		refused string // one; none when empty
 	}{
 		{"no spec", nil, nil, "NodeSettings x: spec.nodeSelector: it is missing; {} selects all nodes"},
@@ -243,16 +243,16 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 		{
 			"out of range: the rest counts",
 			object{"nodeSelector": all, "pool": object{"warmIPTarget": -1, "maxENI": 3}},
-			[]ipam.Overrides{{Name: "x", MaxENI: new(3)}},
+			[]pool.Overrides{{Name: "x", MaxENI: new(3)}},
 			"NodeSettings x: spec.pool.warmIPTarget -1 is not from 0 to 10000",
 		},
 		{
 			"a period out of range",
 			object{"nodeSelector": all, "pool": object{"ipCooldownPeriod": "25h"}},
-			[]ipam.Overrides{{Name: "x"}},
+			[]pool.Overrides{{Name: "x"}},
 			"NodeSettings x: spec.pool.ipCooldownPeriod 25h0m0s is not from 0s to 1h",
 		},
-		{"fields of a later version", object{"nodeSelector": all, "datapath": object{"mtu": 1500}, "priority": 3}, []ipam.Overrides{{Name: "x", Priority: 3}}, ""},
+		{"fields of a later version", object{"nodeSelector": all, "datapath": object{"mtu": 1500}, "priority": 3}, []pool.Overrides{{Name: "x", Priority: 3}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -260,7 +260,7 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 			s.put(settingsPath, "x", object{"spec": test.spec})
 			s.put(settingsPath, "z", object{"spec": object{"nodeSelector": object{}, "priority": -5, "prefixDelegation": false}})
 			c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
-			becomes(t, c, "overrides", append(test.want, ipam.Overrides{Name: "z", Priority: -5, PrefixDelegation: new(false)}), overrides)
+			becomes(t, c, "overrides", append(test.want, pool.Overrides{Name: "z", Priority: -5, PrefixDelegation: new(false)}), overrides)
 			f, _ := c.Node()
 			switch {
 			case test.refused == "" && len(f.Refused) > 0, test.refused != "" && (len(f.Refused) != 1 || !strings.HasPrefix(f.Refused[0], test.refused)):
@@ -276,9 +276,9 @@ func TestSettingsInContradiction(t *testing.T) {
 	s.put(settingsPath, "b", object{"spec": object{"nodeSelector": object{}, "pool": object{"warmIPTarget": 2}}})
 	s.put(settingsPath, "a", object{"spec": object{"nodeSelector": object{}, "pool": object{"warmIPTarget": 1}}})
 	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
-	becomes(t, c, "overrides", []ipam.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(2)}}, overrides)
+	becomes(t, c, "overrides", []pool.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(2)}}, overrides)
 	f, _ := c.Node()
-	config, against := ipam.Config{WarmIP: 9}.With(f.Overrides)
+	config, against := pool.Config{WarmIP: 9}.With(f.Overrides)
 	if config.WarmIP != 1 || len(against) != 1 {
 		t.Errorf("warm IPs %d, contradictions %q", config.WarmIP, against)
 	}

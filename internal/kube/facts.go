@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -18,7 +18,7 @@ type Facts struct {
 	MaxPods     int
 	Schedulable bool
 	ENIConfig   ENIConfig        // zero without custom networking
-	Overrides   []ipam.Overrides // of the NodeSettings that select the node, those that count first
+	Overrides   []pool.Overrides // of the NodeSettings that select the node, those that count first
 	Refused     []string         // what of them cannot be used, a sentence each
 	Bound       []Bound          // by UID
 	// Unscheduled are the pods of the cluster that wait for a node, as far as they were counted, and Nodes how many nodes
@@ -85,7 +85,7 @@ func (k known) names(cfg Config) (name, from string) {
 }
 
 // selected are the settings for a node with these labels, those that count first.
-func selected(all map[string]settings, nodeLabels map[string]string) (overrides []ipam.Overrides, refused []string) {
+func selected(all map[string]settings, nodeLabels map[string]string) (overrides []pool.Overrides, refused []string) {
 	order := slices.SortedFunc(maps.Values(all), func(a, b settings) int {
 		return cmp.Or(cmp.Compare(b.overrides.Priority, a.overrides.Priority), cmp.Compare(a.overrides.Name, b.overrides.Name))
 	})

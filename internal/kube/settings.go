@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/berth-net/berth/api/v1alpha1"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // nodeSettings is a NodeSettings object whose spec may be anything.
@@ -23,7 +23,7 @@ type nodeSettings struct {
 type settings struct {
 	selector  labels.Selector // nil: which nodes it means cannot be told
 	usable    bool
-	overrides ipam.Overrides
+	overrides pool.Overrides
 	refused   []string
 }
 
@@ -58,7 +58,7 @@ func (c *Client) setSettings(all []nodeSettings) {
 
 // readSettings reads a spec that the API server has validated, or not: when the definition is older or was changed.
 func readSettings(o nodeSettings) settings {
-	s := settings{overrides: ipam.Overrides{Name: o.Metadata.Name}}
+	s := settings{overrides: pool.Overrides{Name: o.Metadata.Name}}
 	var spec v1alpha1.NodeSettingsSpec
 	err := json.Unmarshal(o.Spec, &spec)
 	if err != nil { // whom it means may be legible all the same
@@ -92,14 +92,14 @@ func readSelector(s *metav1.LabelSelector) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(s)
 }
 
-func overrides(name string, s v1alpha1.NodeSettingsSpec) ipam.Overrides {
+func overrides(name string, s v1alpha1.NodeSettingsSpec) pool.Overrides {
 	number := func(n *int32) *int {
 		if n == nil {
 			return nil
 		}
 		return new(int(*n))
 	}
-	o := ipam.Overrides{
+	o := pool.Overrides{
 		Name: name, Priority: int(s.Priority),
 		WarmENI: number(s.Pool.WarmENITarget), WarmIP: number(s.Pool.WarmIPTarget), MinimumIP: number(s.Pool.MinimumIPTarget),
 		WarmPrefix: number(s.Pool.WarmPrefixTarget), MaxENI: number(s.Pool.MaxENI),

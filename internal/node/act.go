@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/budget"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/run"
 )
 
 // act starts an action: its records first, then, once they are durable, the call.
-func (n *Node) act(a ipam.Action) {
+func (n *Node) act(a pool.Action) {
 	wait := n.ports.Journal.Append(n.state.Begin(a, n.now()))
 	n.acting++
 	inst := n.state.Instance
@@ -23,9 +23,9 @@ func (n *Node) act(a ipam.Action) {
 	})
 }
 
-func (n *Node) call(a ipam.Action, inst vpc.Instance, wait func() error) ipam.Result {
+func (n *Node) call(a pool.Action, inst vpc.Instance, wait func() error) pool.Result {
 	if err := wait(); err != nil {
-		return ipam.Result{Err: &vpc.Error{Code: vpc.Throttled, Op: string(a.Kind), Subject: string(a.ENI), Err: err, Hint: "the journal cannot be written"}}
+		return pool.Result{Err: &vpc.Error{Code: vpc.Throttled, Op: string(a.Kind), Subject: string(a.ENI), Err: err, Hint: "the journal cannot be written"}}
 	}
 	ctx, cancel := context.WithTimeout(budget.Into(n.ctx, LaneOf(a)), actionTimeout)
 	defer cancel()
@@ -36,7 +36,7 @@ func (n *Node) call(a ipam.Action, inst vpc.Instance, wait func() error) ipam.Re
 }
 
 // finish folds the result of an action into the state.
-func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
+func (n *Node) finish(a pool.Action, r pool.Result, elapsed time.Duration) {
 	n.acting--
 	attached, blocks := len(n.state.ENIs()), n.state.Instance.VPCCIDRs
 	n.ports.Journal.Append(n.state.Finish(a, r, n.now()))
@@ -51,14 +51,14 @@ func (n *Node) finish(a ipam.Action, r ipam.Result, elapsed time.Duration) {
 	default:
 		n.log.Debug("action done", run.KeyAction, a.String(), run.KeyElapsed, elapsed)
 	}
-	if a.Kind == ipam.ReadENIs {
+	if a.Kind == pool.ReadENIs {
 		n.noteLost()
 	}
 	if now := n.state.Instance.VPCCIDRs; !slices.Equal(blocks, now) {
 		n.log.Info("the VPC's blocks changed", "cidrs", now)
 		n.host.dirty = true
 	}
-	if a.Kind == ipam.AttachENI || a.Kind == ipam.ReadENIs || a.Kind == ipam.ReadMetadata || attached != len(n.state.ENIs()) {
+	if a.Kind == pool.AttachENI || a.Kind == pool.ReadENIs || a.Kind == pool.ReadMetadata || attached != len(n.state.ENIs()) {
 		n.host.dirty = true
 	}
 }
@@ -69,7 +69,7 @@ func (n *Node) noteLost() {
 	n.lost = n.state.Lost()
 	enis, addrs := make(map[vpc.ENIID]bool), 0
 	for _, a := range n.lost {
-		if slices.ContainsFunc(before, func(b ipam.Allocation) bool { return b.Addr == a.Addr && b.Pod.Key == a.Pod.Key }) {
+		if slices.ContainsFunc(before, func(b pool.Allocation) bool { return b.Addr == a.Addr && b.Pod.Key == a.Pod.Key }) {
 			continue
 		}
 		addrs++
@@ -84,59 +84,59 @@ func (n *Node) noteLost() {
 }
 
 // LaneOf is how urgent an action is.
-func LaneOf(a ipam.Action) budget.Lane {
+func LaneOf(a pool.Action) budget.Lane {
 	switch {
-	case a.Why == ipam.PodsWaiting, a.Kind == ipam.AttachENI: // an interface that was made for pods, mostly
+	case a.Why == pool.PodsWaiting, a.Kind == pool.AttachENI: // an interface that was made for pods, mostly
 		return budget.Waiting
-	case a.Why == ipam.Starting, a.Why == ipam.AfterDoubt, a.Kind == ipam.CreateENI && a.Why == ipam.Unfinished:
+	case a.Why == pool.Starting, a.Why == pool.AfterDoubt, a.Kind == pool.CreateENI && a.Why == pool.Unfinished:
 		return budget.Starting
-	case a.Why == ipam.WarmTarget, a.Why == ipam.PodsBound, a.Why == ipam.AheadOfDemand, a.Why == ipam.Fragmentation:
+	case a.Why == pool.WarmTarget, a.Why == pool.PodsBound, a.Why == pool.AheadOfDemand, a.Why == pool.Fragmentation:
 		return budget.Warm
 	}
 	return budget.Cleaning
 }
 
 // Execute makes the call that an action stands for. The caller sets AskedAt.
-func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a ipam.Action, inst vpc.Instance, cluster string) (r ipam.Result) {
+func Execute(ctx context.Context, cloud Cloud, metadata Metadata, a pool.Action, inst vpc.Instance, cluster string) (r pool.Result) {
 	switch a.Kind {
-	case ipam.ReadENIs:
+	case pool.ReadENIs:
 		r.ENIs, r.Err = cloud.AttachedENIs(ctx, inst.ID)
-	case ipam.ReadENI:
+	case pool.ReadENI:
 		r.ENIs, r.Err = cloud.ENIs(ctx, []vpc.ENIID{a.ENI})
-	case ipam.ReadSubnets:
+	case pool.ReadSubnets:
 		r.Subnets, r.Err = cloud.Subnets(ctx, inst.VPC, inst.Zone)
-	case ipam.ReadSpace:
+	case pool.ReadSpace:
 		r.ENIs, r.Reserved, r.Err = cloud.Occupants(ctx, a.Subnet)
-	case ipam.ReadGroups:
+	case pool.ReadGroups:
 		r.Tagged, r.Err = cloud.SecurityGroups(ctx, inst.VPC)
-	case ipam.ReservePrefixes:
+	case pool.ReservePrefixes:
 		_, r.Err = cloud.ReservePrefixes(ctx, a.Subnet, a.CIDR, a.Tags)
-	case ipam.ReadLeaked:
+	case pool.ReadLeaked:
 		r.ENIs, r.Err = cloud.AvailableENIs(ctx, inst.VPC, cluster, "")
-	case ipam.ReadMetadata:
+	case pool.ReadMetadata:
 		r.Metadata, r.Err = metadata.ENIs(ctx)
-	case ipam.ReadVPC:
+	case pool.ReadVPC:
 		r.CIDRs, r.Groups, r.Err = metadata.Refresh(ctx, inst.PrimaryMAC)
-	case ipam.CreateENI:
+	case pool.CreateENI:
 		r.ENI, r.Err = cloud.CreateENI(ctx, CreateENI{
 			Token: a.Create.Token, Subnet: a.Create.Subnet, Groups: a.Create.Groups, Description: a.Create.Description,
 			Tags: a.Create.Tags, Primary: a.Create.Primary, Want: a.Create.Want,
 		})
-	case ipam.AttachENI:
+	case pool.AttachENI:
 		r.Attachment, r.Err = cloud.AttachENI(ctx, AttachENI{ENI: a.ENI, Instance: inst.ID, DeviceIndex: a.Device, NetworkCard: a.Card})
-	case ipam.KeepENI:
+	case pool.KeepENI:
 		r.Err = cloud.SetDeleteOnTermination(ctx, a.ENI, a.Attachment)
-	case ipam.TagENI:
+	case pool.TagENI:
 		r.Err = cloud.TagENI(ctx, a.ENI, a.Tags)
-	case ipam.SetGroups:
+	case pool.SetGroups:
 		r.Err = cloud.SetGroups(ctx, a.ENI, a.Groups)
-	case ipam.AssignAddresses:
+	case pool.AssignAddresses:
 		r.Assigned, r.Err = cloud.Assign(ctx, a.ENI, a.Want)
-	case ipam.UnassignAddresses:
+	case pool.UnassignAddresses:
 		r.Err = cloud.Unassign(ctx, a.ENI, a.Blocks)
-	case ipam.DetachENI:
+	case pool.DetachENI:
 		r.Err = cloud.DetachENI(ctx, a.ENI, a.Attachment)
-	case ipam.DeleteENI, ipam.DeleteLeaked:
+	case pool.DeleteENI, pool.DeleteLeaked:
 		r.Err = cloud.DeleteENI(ctx, a.ENI)
 	}
 	return r

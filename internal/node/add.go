@@ -12,12 +12,13 @@ import (
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
 // AddRequest asks for a pod's network.
 type AddRequest struct {
-	Pod   ipam.Pod
+	Pod   pool.Pod
 	NetNS *os.File // open until Add returns
 }
 
@@ -31,7 +32,7 @@ type Added struct {
 type Error struct {
 	Pod    PodName
 	Op     string // ADD, DEL or CHECK
-	Why    ipam.Why
+	Why    pool.Why
 	Detail string
 	Hint   string
 	// Retry tells that trying again may help by itself: CNI error code 11.
@@ -40,12 +41,12 @@ type Error struct {
 
 // Reasons of errors that are not the planner's.
 const (
-	Stopping    ipam.Why = "agent-stopping"
-	WiringError ipam.Why = "wiring-failed"
-	Unknown     ipam.Why = "unknown-attachment"
-	Broken      ipam.Why = "wiring-incomplete"
-	JournalLost ipam.Why = "journal-not-writable"
-	HostNetwork ipam.Why = "host-network" // interfaces are there, but the host's network does not serve them
+	Stopping    pool.Why = "agent-stopping"
+	WiringError pool.Why = "wiring-failed"
+	Unknown     pool.Why = "unknown-attachment"
+	Broken      pool.Why = "wiring-incomplete"
+	JournalLost pool.Why = "journal-not-writable"
+	HostNetwork pool.Why = "host-network" // interfaces are there, but the host's network does not serve them
 )
 
 // Error implements error.
@@ -130,7 +131,7 @@ func (n *Node) meterAdd(elapsed time.Duration, err error) {
 	n.ports.Meter.Added(elapsed, why)
 }
 
-func (n *Node) stopping(p ipam.Pod, op string) error {
+func (n *Node) stopping(p pool.Pod, op string) error {
 	return &Error{Pod: PodName{p.Namespace, p.Name}, Op: op, Why: Stopping, Hint: "the kubelet tries again once it runs", Retry: true}
 }
 
@@ -154,10 +155,10 @@ func (n *Node) beginAdd(c *addCall) {
 	}
 }
 
-func podName(p ipam.Pod) PodName { return PodName{Namespace: p.Namespace, Name: p.Name} }
+func podName(p pool.Pod) PodName { return PodName{Namespace: p.Namespace, Name: p.Name} }
 
 // later queues f behind the work on the same attachment that is under way.
-func (n *Node) later(key ipam.Key, f func()) bool {
+func (n *Node) later(key pool.Key, f func()) bool {
 	q, busy := n.busy[key]
 	if busy {
 		n.busy[key] = append(q, f)
@@ -166,7 +167,7 @@ func (n *Node) later(key ipam.Key, f func()) bool {
 }
 
 // idle ends the work on an attachment and starts what queued behind it.
-func (n *Node) idle(key ipam.Key) {
+func (n *Node) idle(key pool.Key) {
 	q := n.busy[key]
 	delete(n.busy, key)
 	for i, f := range q {
@@ -179,7 +180,7 @@ func (n *Node) idle(key ipam.Key) {
 }
 
 // wire wires a pod that was given an address, once that is durable.
-func (n *Node) wire(g ipam.Granted) {
+func (n *Node) wire(g pool.Granted) {
 	key := g.Allocation.Pod.Key
 	c := n.adds[key]
 	if c == nil { // its caller left: nobody knows of the address yet
@@ -189,7 +190,7 @@ func (n *Node) wire(g ipam.Granted) {
 	c.granted, c.repeat = true, g.Repeat
 	delete(n.said, key)
 	n.busy[key] = nil
-	wait := n.ports.Journal.Append([]ipam.Record{g.Record})
+	wait := n.ports.Journal.Append([]pool.Record{g.Record})
 	pod := n.hostPod(g.Allocation)
 	n.schedule(func() {
 		wired, err := n.doWire(c, pod, wait)
@@ -233,9 +234,9 @@ func (n *Node) wired(c *addCall, pod hostnet.Pod, wired hostnet.Wired, err error
 }
 
 // undo takes an address back whose pod was not wired. It cools down all the same: a packet may have been sent.
-func (n *Node) undo(key ipam.Key) {
+func (n *Node) undo(key pool.Key) {
 	if r, ok := n.state.Release(key, n.now()); ok {
-		n.ports.Journal.Append([]ipam.Record{r})
+		n.ports.Journal.Append([]pool.Record{r})
 	}
 }
 
@@ -254,7 +255,7 @@ func (n *Node) expire(now time.Time) {
 		}
 		delete(n.adds, key)
 		n.state.Withdraw(key)
-		b := n.state.Explain(n.plan)
+		b := ipam.Explain(n.state, n.plan)
 		if b.Why == "" {
 			b.Why = ipam.Coming
 		}
@@ -283,7 +284,7 @@ func (n *Node) failWaiting() {
 }
 
 // hostPod is an allocation in the host's terms.
-func (n *Node) hostPod(a ipam.Allocation) hostnet.Pod {
+func (n *Node) hostPod(a pool.Allocation) hostnet.Pod {
 	p := hostnet.Pod{
 		Key:       hostnet.PodKey(a.Pod.Key),
 		Namespace: a.Pod.Namespace, Name: a.Pod.Name, Addrs: []netip.Addr{a.Addr}, ENI: a.ENI,

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/run"
@@ -28,7 +28,7 @@ type notingJournal struct {
 }
 
 // Append implements Journal.
-func (j notingJournal) Append(records []ipam.Record) func() error {
+func (j notingJournal) Append(records []pool.Record) func() error {
 	for _, r := range records {
 		*j.changed = *j.changed || r.Pod != nil || r.Freed != nil
 	}
@@ -37,23 +37,23 @@ func (j notingJournal) Append(records []ipam.Record) func() error {
 
 // adopt takes pods over from the Amazon VPC CNI, or from a run of ours whose journal is lost, into a state that has the
 // journal's. It returns the records that say so.
-func (n *Node) adopt(st *ipam.State, s started, now time.Time) (checkpoint.Verdict, []ipam.Record) {
+func (n *Node) adopt(st *pool.State, s started, now time.Time) (checkpoint.Verdict, []pool.Record) {
 	journal := st.Allocations()
 	n.legacy.changed = true
 	v := checkpoint.Judge(s.found, journal, len(s.records) == 0 || s.damage != "", checkpoint.Kernel{Seen: s.seen, Links: s.links})
 	if !v.Taken {
 		return v, nil
 	}
-	had := make(map[ipam.Key]netip.Addr, len(journal))
+	had := make(map[pool.Key]netip.Addr, len(journal))
 	for _, a := range journal {
 		had[a.Pod.Key] = a.Addr
 	}
-	var records []ipam.Record
+	var records []pool.Record
 	for _, k := range v.Drop {
-		records = append(records, ipam.Record{Freed: &ipam.FreedRecord{Key: k, Addr: had[k], At: now, Until: now.Add(n.cfg.IPAM.Cooldown)}})
+		records = append(records, pool.Record{Freed: &pool.FreedRecord{Key: k, Addr: had[k], At: now, Until: now.Add(n.cfg.IPAM.Cooldown)}})
 	}
 	for _, a := range v.Adopt {
-		records = append(records, ipam.Record{Pod: &ipam.PodRecord{Pod: a.Pod, Addr: a.Addr, ENI: interfaceOf(st, a.Addr), At: a.At}})
+		records = append(records, pool.Record{Pod: &pool.PodRecord{Pod: a.Pod, Addr: a.Addr, ENI: interfaceOf(st, a.Addr), At: a.At}})
 	}
 	st.Restore(records)
 	n.sayAdopted(s.found, v)
@@ -61,7 +61,7 @@ func (n *Node) adopt(st *ipam.State, s started, now time.Time) (checkpoint.Verdi
 }
 
 // interfaceOf is the interface that the journal has an address on, empty until EC2 says.
-func interfaceOf(st *ipam.State, addr netip.Addr) vpc.ENIID {
+func interfaceOf(st *pool.State, addr netip.Addr) vpc.ENIID {
 	for _, e := range st.ENIs() {
 		if e.Addresses[addr] != nil {
 			return e.ID

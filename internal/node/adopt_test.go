@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -312,10 +312,10 @@ func TestLostJournalIsMadeGoodByTheCheckpoint(t *testing.T) {
 type countingCheckpoint struct {
 	*checkpoint.File
 	saves int
-	last  []ipam.Allocation
+	last  []pool.Allocation
 }
 
-func (c *countingCheckpoint) Save(pods []ipam.Allocation) { c.saves, c.last = c.saves+1, pods }
+func (c *countingCheckpoint) Save(pods []pool.Allocation) { c.saves, c.last = c.saves+1, pods }
 
 func TestCheckpointIsHandedOverOnceASecondAndAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

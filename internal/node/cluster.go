@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -22,11 +23,11 @@ func (n *Node) follow(f Facts) {
 		n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused))
 	}
 	if cfg.CustomNetworking {
-		n.state.SetCustom(ipam.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups})
+		n.state.SetCustom(pool.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups})
 	}
-	bound := make([]ipam.Bound, 0, len(f.Bound))
+	bound := make([]pool.Bound, 0, len(f.Bound))
 	for _, b := range f.Bound {
-		bound = append(bound, ipam.Bound{Namespace: b.Namespace, Name: b.Name, UID: b.UID, Leaving: b.Leaving})
+		bound = append(bound, pool.Bound{Namespace: b.Namespace, Name: b.Name, UID: b.UID, Leaving: b.Leaving})
 	}
 	n.state.Expect(bound, share(f.Unscheduled, f.Nodes))
 }
@@ -39,7 +40,7 @@ func share(pods, nodes int) int {
 	return (pods + nodes - 1) / nodes
 }
 
-func namesOf(overrides []ipam.Overrides) []string {
+func namesOf(overrides []pool.Overrides) []string {
 	var names []string
 	for _, o := range overrides {
 		names = append(names, o.Name)
@@ -49,7 +50,7 @@ func namesOf(overrides []ipam.Overrides) []string {
 
 // tellProblems tells the cluster what is wrong with the node's settings: a condition, and an event for each that is new.
 func (n *Node) tellProblems() {
-	problems := n.state.Problems()
+	problems := ipam.Problems(n.state)
 	for _, p := range problems {
 		if slices.Contains(n.toldOf, p) {
 			continue
@@ -75,7 +76,7 @@ func addressingCondition(problems []ipam.Problem) Condition {
 }
 
 // reasonOf spells a reason as Kubernetes does: max-pods-too-high is MaxPodsTooHigh.
-func reasonOf(why ipam.Why) string {
+func reasonOf(why pool.Why) string {
 	var b strings.Builder
 	for word := range strings.SplitSeq(string(why), "-") {
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])

@@ -6,7 +6,7 @@ import (
 )
 
 // SettingsCondition is the condition of the Node that says whether all settings of resources for it could be taken:
-// contradictions are those of ipam.Config.With, refused is Facts.Refused.
+// contradictions are those of pool.Config.With, refused is Facts.Refused.
 func SettingsCondition(contradictions, refused []string) Condition {
 	c := Condition{Type: ConditionSettings, Status: true, Reason: "SettingsTaken", Message: "all settings for this node are taken"}
 	var lines []string

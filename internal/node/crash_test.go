@@ -7,43 +7,43 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // scenarios are lives of a node that together take every kind of action. They have no faults of their own.
 var scenarios = map[string]struct {
-	config func(*ipam.Config)
+	config func(*pool.Config)
 	live   func(*simulation)
 }{
-	"whole interfaces": {func(*ipam.Config) {}, func(s *simulation) {
+	"whole interfaces": {func(*pool.Config) {}, func(s *simulation) {
 		s.addMany(5, 20*time.Second)
 		s.addMany(20, 40*time.Second)
 		s.delMany(25, 6*time.Minute) // the emptied interfaces go
 		s.addMany(4, time.Minute)
 	}},
-	"address targets": {func(c *ipam.Config) { c.WarmENI, c.WarmIP, c.MinimumIP = 0, 2, 4 }, func(s *simulation) {
+	"address targets": {func(c *pool.Config) { c.WarmENI, c.WarmIP, c.MinimumIP = 0, 2, 4 }, func(s *simulation) {
 		s.addMany(12, 40*time.Second)
 		s.delMany(9, 4*time.Minute) // the excess goes
 		s.addMany(9, time.Minute)
 	}},
-	"prefixes, and away from them": {func(c *ipam.Config) { c.Prefixes, c.WarmPrefix = true, 1 }, func(s *simulation) {
+	"prefixes, and away from them": {func(c *pool.Config) { c.Prefixes, c.WarmPrefix = true, 1 }, func(s *simulation) {
 		s.addMany(20, 30*time.Second)
-		s.change(func(c *ipam.Config) { c.Prefixes = false })
+		s.change(func(c *pool.Config) { c.Prefixes = false })
 		s.addMany(3, time.Minute)
 		s.delMany(20, 3*time.Minute) // most of the prefixes go
 	}},
-	"custom networking under pods": {func(c *ipam.Config) { c.WarmENI = target.NotSet }, func(s *simulation) {
+	"custom networking under pods": {func(c *pool.Config) { c.WarmENI = target.NotSet }, func(s *simulation) {
 		s.addMany(12, 40*time.Second)
-		s.change(func(c *ipam.Config) { c.CustomNetworking = true })
+		s.change(func(c *pool.Config) { c.CustomNetworking = true })
 		s.addMany(4, time.Minute)
 		s.delMany(12, 4*time.Minute) // the old interfaces empty
 	}},
 }
 
 // change changes the settings under way; a later start has them, too.
-func (s *simulation) change(f func(*ipam.Config)) {
+func (s *simulation) change(f func(*pool.Config)) {
 	f(&s.cfg)
 	s.state.SetConfig(s.cfg)
 	s.pump()
@@ -77,13 +77,13 @@ func play(name string, change func(*simulation)) error {
 	sc := scenarios[name]
 	s := emptySimulation(7, false)
 	s.build("m5.large", 24)
-	s.cfg = ipam.Defaults()
+	s.cfg = pool.Defaults()
 	s.cfg.WarmENI = 1
 	s.cfg.Cluster = "demo"
-	s.custom = ipam.Custom{Name: "default", Found: true, Subnet: s.podNet}
+	s.custom = pool.Custom{Name: "default", Found: true, Subnet: s.podNet}
 	sc.config(&s.cfg)
 	s.boot(true)
-	s.fate = func(ipam.Action) fate { return fate{} }
+	s.fate = func(pool.Action) fate { return fate{} }
 	change(s)
 	sc.live(s)
 	s.point, s.fate = nil, nil
@@ -119,14 +119,14 @@ func TestDeathAtEveryPoint(t *testing.T) {
 // wantKinds guards against a scenario that stops taking the actions which it is there for.
 func wantKinds(t *testing.T, name string, points []string) {
 	t.Helper()
-	want := []ipam.Kind{ipam.ReadENIs, ipam.ReadSubnets, ipam.AssignAddresses, ipam.CreateENI, ipam.AttachENI, ipam.KeepENI, ipam.TagENI}
+	want := []pool.Kind{pool.ReadENIs, pool.ReadSubnets, pool.AssignAddresses, pool.CreateENI, pool.AttachENI, pool.KeepENI, pool.TagENI}
 	switch name {
 	case "whole interfaces":
-		want = append(want, ipam.DetachENI, ipam.ReadENI, ipam.DeleteENI)
+		want = append(want, pool.DetachENI, pool.ReadENI, pool.DeleteENI)
 	case "prefixes, and away from them":
-		want = []ipam.Kind{ipam.AssignAddresses, ipam.UnassignAddresses}
+		want = []pool.Kind{pool.AssignAddresses, pool.UnassignAddresses}
 	default:
-		want = append(want, ipam.UnassignAddresses)
+		want = append(want, pool.UnassignAddresses)
 	}
 	for _, k := range want {
 		found := false
@@ -146,14 +146,14 @@ func TestFaultAtEveryAction(t *testing.T) {
 	for name := range scenarios {
 		var actions []string
 		if err := play(name, func(s *simulation) {
-			s.fate = func(a ipam.Action) fate { actions = append(actions, a.String()); return fate{} }
+			s.fate = func(a pool.Action) fate { actions = append(actions, a.String()); return fate{} }
 		}); err != nil {
 			t.Fatalf("%s without a fault: %v", name, err)
 		}
 		each(t, len(actions)*len(fates), func(i int) error {
 			which, what, n := i/len(fates), fates[i%len(fates)], 0
 			err := play(name, func(s *simulation) {
-				s.fate = func(ipam.Action) fate {
+				s.fate = func(pool.Action) fate {
 					n++
 					if n-1 == which {
 						return what

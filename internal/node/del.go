@@ -9,13 +9,13 @@ import (
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
 // DelRequest asks for the end of an attachment.
 type DelRequest struct {
-	Pod   ipam.Pod
+	Pod   pool.Pod
 	Addrs []netip.Addr // what its ADD answered, as the runtime kept it; may be empty
 }
 
@@ -70,7 +70,7 @@ func (n *Node) beginDel(req DelRequest, reply chan error) {
 	})
 }
 
-func (n *Node) unwired(pod hostnet.Pod, key ipam.Key, err error, reply chan error) {
+func (n *Node) unwired(pod hostnet.Pod, key pool.Key, err error, reply chan error) {
 	n.wiringEnded()
 	defer n.idle(key)
 	if err != nil {
@@ -85,7 +85,7 @@ func (n *Node) unwired(pod hostnet.Pod, key ipam.Key, err error, reply chan erro
 		return
 	}
 	n.log.Info("pod unwired", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs)
-	wait := n.ports.Journal.Append([]ipam.Record{r})
+	wait := n.ports.Journal.Append([]pool.Record{r})
 	n.spawn(func() {
 		if err := wait(); err != nil { // the address cools in memory; a restart finds its pod gone
 			n.log.Warn("record a release", run.KeyPod, pod.Name, run.KeyNamespace, pod.Namespace, run.KeyIP, pod.Addrs, run.KeyErr, err)
@@ -110,7 +110,7 @@ func (n *Node) delHeld(req DelRequest, reply chan error) {
 			for _, addr := range gone {
 				n.log.Info("held pod unwired", run.KeyPod, req.Pod.Name, run.KeyNamespace, req.Pod.Namespace, run.KeyIP, addr)
 				if r, ok := n.state.ReleaseHeld(addr, n.now()); ok {
-					n.ports.Journal.Append([]ipam.Record{r})
+					n.ports.Journal.Append([]pool.Record{r})
 				}
 			}
 			reply <- err
@@ -158,7 +158,7 @@ func (n *Node) heldAddrs() []netip.Addr {
 	var held []netip.Addr
 	for _, e := range n.state.ENIs() {
 		for _, a := range e.Addresses {
-			if a.Phase == ipam.Held {
+			if a.Phase == pool.Held {
 				held = append(held, a.IP)
 			}
 		}
@@ -168,13 +168,13 @@ func (n *Node) heldAddrs() []netip.Addr {
 
 // starting is the answer to a request that came before the start was over.
 func (n *Node) starting(op string, pod PodName) error {
-	return &Error{Pod: pod, Op: op, Why: ipam.Starting, Detail: "waiting for " + n.boot, Hint: "the runtime tries again; see the agent's log", Retry: true}
+	return &Error{Pod: pod, Op: op, Why: pool.Starting, Detail: "waiting for " + n.boot, Hint: "the runtime tries again; see the agent's log", Retry: true}
 }
 
 // GC deletes every attachment of the network that is not among the valid ones. One that is being added stays.
-func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
+func (n *Node) GC(ctx context.Context, network string, valid []pool.Key) error {
 	type answer struct {
-		stale []ipam.Pod
+		stale []pool.Pod
 		err   error
 	}
 	a, err := query(ctx, n, func() (a answer) {
@@ -198,7 +198,7 @@ func (n *Node) GC(ctx context.Context, network string, valid []ipam.Key) error {
 }
 
 // Check tells whether a pod's attachment is recorded and wired.
-func (n *Node) Check(ctx context.Context, pod ipam.Pod, netns *os.File) (hostnet.Pod, error) {
+func (n *Node) Check(ctx context.Context, pod pool.Pod, netns *os.File) (hostnet.Pod, error) {
 	type answer struct {
 		pod hostnet.Pod
 		err error
@@ -239,7 +239,7 @@ func (n *Node) Status(ctx context.Context) error {
 	select {
 	case <-n.ready:
 	default:
-		return &Error{Op: "STATUS", Why: ipam.Starting, Hint: "see the agent's log", Retry: true}
+		return &Error{Op: "STATUS", Why: pool.Starting, Hint: "see the agent's log", Retry: true}
 	}
 	what, err := query(ctx, n, func() string {
 		if what, limited := n.host.trouble.limits(n.now()); limited {

@@ -22,7 +22,7 @@ func (n *Node) explain(now time.Time) {
 			continue
 		}
 		if b.Why == "" {
-			b = n.state.Explain(n.plan)
+			b = ipam.Explain(n.state, n.plan)
 		}
 		n.said[d.Pod.Key] = b.Why
 		n.log.Warn("pod waits for an address", run.KeyPod, d.Pod.Name, run.KeyNamespace, d.Pod.Namespace, run.KeyWhy, b.Why, "detail", b.Detail)

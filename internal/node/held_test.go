@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node"
 )
 
@@ -40,7 +40,7 @@ func (h *house) held(addr netip.Addr) bool {
 	for _, e := range r.ENIs {
 		for _, a := range e.Addresses {
 			if a.IP == addr {
-				return a.Phase == ipam.Held
+				return a.Phase == pool.Held
 			}
 		}
 	}

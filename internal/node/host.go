@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/run"
 )
@@ -194,7 +194,7 @@ func (n *Node) hostConfig() hostnet.Config {
 	inst := n.state.Instance
 	cfg := hostnet.Config{PrimaryMAC: inst.PrimaryMAC, PrimaryIP: inst.PrimaryIP, VPCCIDRs: inst.VPCCIDRs, Settings: n.cfg.Settings}
 	for _, e := range n.state.ENIs() {
-		serves := e.Phase == ipam.Attached || (e.Phase == ipam.Detaching && e.Configured)
+		serves := e.Phase == pool.Attached || (e.Phase == pool.Detaching && e.Configured)
 		if !e.Managed || !serves {
 			continue
 		}

@@ -9,12 +9,13 @@ import (
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
 // Config is what the operator set.
 type Config struct {
-	IPAM     ipam.Config
+	IPAM     pool.Config
 	Settings hostnet.Settings
 	// AddTimeout is the longest that an ADD waits for an address; 10 s when zero.
 	AddTimeout time.Duration
@@ -69,22 +70,22 @@ type Node struct {
 
 	// What follows belongs to the loop's goroutine.
 	ctx    context.Context //nolint:containedctx // the loop's own, for the workers that it starts
-	state  *ipam.State     // nil until the start is over
+	state  *pool.State     // nil until the start is over
 	boot   string          // what the start waits for
-	adds   map[ipam.Key]*addCall
+	adds   map[pool.Key]*addCall
 	early  []*addCall // ADDs that came before the start was over
-	busy   map[ipam.Key][]func()
+	busy   map[pool.Key][]func()
 	wiring int
 	wireQ  []func()
 	host   hostState
 	plan   ipam.Plan
 	acting int
-	said   map[ipam.Key]ipam.Why
+	said   map[pool.Key]pool.Why
 	toldOf []ipam.Problem // of which the cluster was told
 	// settingsTold: the cluster was told of settings, and hears also when they are gone.
 	settingsTold bool
-	lost         []ipam.Allocation      // whose address EC2 does not list any more
-	gone         map[ipam.Key]time.Time // pods of which the kernel shows nothing, since when
+	lost         []pool.Allocation      // whose address EC2 does not list any more
+	gone         map[pool.Key]time.Time // pods of which the kernel shows nothing, since when
 	isReady      bool
 	damage       string
 	legacy       legacy // the Amazon VPC CNI's file
@@ -97,7 +98,7 @@ func New(cfg Config, ports Ports) *Node {
 	}
 	n := &Node{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 64), done: make(chan struct{}), ready: make(chan struct{}),
-		adds: make(map[ipam.Key]*addCall), busy: make(map[ipam.Key][]func()), said: make(map[ipam.Key]ipam.Why),
+		adds: make(map[pool.Key]*addCall), busy: make(map[pool.Key][]func()), said: make(map[pool.Key]pool.Why),
 		boot: journalStep,
 	}
 	if ports.Checkpoint != nil {
@@ -178,7 +179,7 @@ func (n *Node) step() time.Duration {
 	for _, g := range n.state.Satisfy(now) {
 		n.wire(g)
 	}
-	n.plan = n.state.Plan(now)
+	n.plan = ipam.Decide(n.state, now)
 	for _, a := range n.plan.Actions {
 		if n.acting >= maxActions {
 			break

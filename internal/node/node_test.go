@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/testkit/simcloud"
@@ -137,16 +137,16 @@ func (h *memoryHost) Links(context.Context) ([]hostnet.Link, error) {
 // memoryJournal keeps records, or fails.
 type memoryJournal struct {
 	mu      sync.Mutex
-	records []ipam.Record
+	records []pool.Record
 	err     error
 }
 
-func (j *memoryJournal) Load() ([]ipam.Record, string, error) {
+func (j *memoryJournal) Load() ([]pool.Record, string, error) {
 	return slices.Clone(j.records), "", nil
 }
 func (j *memoryJournal) Due() bool                          { return false }
-func (j *memoryJournal) Compact([]ipam.Record) func() error { return func() error { return nil } }
-func (j *memoryJournal) Append(r []ipam.Record) func() error {
+func (j *memoryJournal) Compact([]pool.Record) func() error { return func() error { return nil } }
+func (j *memoryJournal) Append(r []pool.Record) func() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	err := j.err
@@ -233,7 +233,7 @@ func (h *house) start() {
 	if booted.IsZero() {
 		booted = time.Now()
 	}
-	h.node = node.New(node.Config{IPAM: ipam.Defaults(), Settings: hostnet.Settings{VethPrefix: "eni"}, Nonce: "n", BootedAt: booted}, h.ports)
+	h.node = node.New(node.Config{IPAM: pool.Defaults(), Settings: hostnet.Settings{VethPrefix: "eni"}, Nonce: "n", BootedAt: booted}, h.ports)
 	n := h.node
 	ended := h.ended
 	go func() { ended <- n.Run(ctx) }()
@@ -246,8 +246,8 @@ func (h *house) close() {
 	}
 }
 
-func pod(name string) ipam.Pod {
-	return ipam.Pod{Key: ipam.Key{ContainerID: "c-" + name, IfName: "eth0"}, Namespace: "default", Name: name}
+func pod(name string) pool.Pod {
+	return pool.Pod{Key: pool.Key{ContainerID: "c-" + name, IfName: "eth0"}, Namespace: "default", Name: name}
 }
 
 func (h *house) addAll(names ...string) (map[string]netip.Addr, []error) {
@@ -464,7 +464,7 @@ func TestGCRemovesWhatTheRuntimeDoesNotKnow(t *testing.T) {
 		h := newHouse(t, "10.0.0.0/24")
 		defer h.close()
 		got, _ := h.addAll("a", "b", "c")
-		if err := h.node.GC(t.Context(), "", []ipam.Key{pod("b").Key}); err != nil {
+		if err := h.node.GC(t.Context(), "", []pool.Key{pod("b").Key}); err != nil {
 			t.Fatal(err)
 		}
 		if len(h.host.pods) != 1 || h.host.pods[got["b"]].Name != "b" {

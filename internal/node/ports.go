@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 )
@@ -155,7 +155,7 @@ type Facts struct {
 	// asked for.
 	ENIConfig ENIConfig
 	// Overrides are the settings that resources with a matching node selector make, those that count first.
-	Overrides []ipam.Overrides
+	Overrides []pool.Overrides
 	// Bound are the pods that are bound to the node and will ask for an address: not in the host's network, not ended, and
 	// without an address in their status.
 	Bound []Bound
@@ -223,11 +223,11 @@ type PodName struct {
 // Journal keeps records across restarts. internal/node/journal implements it.
 type Journal interface {
 	// Load returns the records of earlier runs in order. A damaged journal gives what could be read and says what was lost.
-	Load() (records []ipam.Record, damage string, err error)
+	Load() (records []pool.Record, damage string, err error)
 	// Append queues records in order and returns a function that waits until they are durable.
-	Append(records []ipam.Record) (wait func() error)
+	Append(records []pool.Record) (wait func() error)
 	// Compact replaces all records so far by a snapshot, in order with Append.
-	Compact(snapshot []ipam.Record) (wait func() error)
+	Compact(snapshot []pool.Record) (wait func() error)
 	// Due tells whether the journal has grown enough to be compacted.
 	Due() bool
 }
@@ -240,14 +240,14 @@ type Checkpoint interface {
 	// KeepAside makes the next Save leave a copy of the present file beside it.
 	KeepAside()
 	// Save has the file written with these pods, soon. It never waits.
-	Save(pods []ipam.Allocation)
+	Save(pods []pool.Allocation)
 }
 
 // Meter is told what happened, for metrics. Its methods are called from many goroutines.
 type Meter interface {
 	Added(elapsed time.Duration, why string) // why is empty on success
 	Deleted(elapsed time.Duration, err error)
-	Acted(kind ipam.Kind, why ipam.Why, elapsed time.Duration, err error)
+	Acted(kind pool.Kind, why pool.Why, elapsed time.Duration, err error)
 	// Compared is told of each comparison of the host's network.
 	Compared(err error)
 	// Lost is told of interfaces with pods and of pods' addresses that EC2 does not list any more.

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -22,7 +24,7 @@ type Report struct {
 	Limits   vpc.InstanceLimits `json:"limits"`
 	MaxPods  int                `json:"maxPods,omitempty"`
 	MaxENIs  int                `json:"maxENIs"`
-	Tally    ipam.Tally         `json:"tally"`
+	Tally    target.Tally       `json:"tally"`
 	ENIs     []ReportENI        `json:"enis"`
 	Subnets  []ReportSubnet     `json:"subnets"`
 	Waiting  []ReportWaiting    `json:"waiting,omitempty"`
@@ -40,7 +42,7 @@ type ReportENI struct {
 	DeviceIndex int             `json:"deviceIndex"`
 	Card        int             `json:"networkCard"`
 	Type        string          `json:"type"`
-	Phase       ipam.ENIPhase   `json:"phase"`
+	Phase       pool.ENIPhase   `json:"phase"`
 	Primary     bool            `json:"primary"`
 	Managed     bool            `json:"managed"`
 	Barred      bool            `json:"barred"`
@@ -52,8 +54,8 @@ type ReportENI struct {
 type ReportAddress struct {
 	IP         netip.Addr   `json:"ip"`
 	Prefix     netip.Prefix `json:"prefix,omitzero"` // that it came in
-	Phase      ipam.Phase   `json:"phase"`
-	Pod        *ipam.Pod    `json:"pod,omitempty"`
+	Phase      pool.Phase   `json:"phase"`
+	Pod        *pool.Pod    `json:"pod,omitempty"`
 	AssignedAt time.Time    `json:"assignedAt,omitzero"`
 	FreedAt    time.Time    `json:"freedAt,omitzero"`
 	Until      time.Time    `json:"until,omitzero"`
@@ -72,7 +74,7 @@ type ReportSubnet struct {
 
 // ReportWaiting is a pod that waits for an address.
 type ReportWaiting struct {
-	Pod   ipam.Pod  `json:"pod"`
+	Pod   pool.Pod  `json:"pod"`
 	Since time.Time `json:"since"`
 }
 
@@ -88,7 +90,7 @@ func (n *Node) report() Report {
 		return r
 	}
 	s := n.state
-	r.Ready, r.Instance, r.Limits, r.MaxPods, r.Tally, r.Blocked = s.Ready(), s.Instance, s.Limits, s.MaxPods, s.Tally(), s.Explain(n.plan)
+	r.Ready, r.Instance, r.Limits, r.MaxPods, r.Tally, r.Blocked = s.Ready(), s.Instance, s.Limits, s.MaxPods, s.Tally(), ipam.Explain(s, n.plan)
 	r.MaxENIs = s.MaxENIs()
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
@@ -110,12 +112,11 @@ func (n *Node) report() Report {
 		r.ENIs = append(r.ENIs, n.reportENI(e))
 		ours[e.Subnet] += 1 + len(e.Addresses)
 	}
-	subnets, _ := s.Subnets()
-	for _, sn := range subnets {
+	for _, sn := range s.Zone().Subnets() {
 		if !sn.CIDR.IsValid() {
 			continue // IPv6 only
 		}
-		usable, why := subnet.Judge(s.Rules(), sn)
+		usable, why := subnet.Judge(s.Zone().Rules(), sn)
 		r.Subnets = append(r.Subnets, ReportSubnet{ID: sn.ID, CIDR: sn.CIDR, Free: sn.Free, Ours: ours[sn.ID], Usable: usable, Why: why})
 	}
 	for _, d := range s.Waiting() {
@@ -127,7 +128,7 @@ func (n *Node) report() Report {
 	return r
 }
 
-func (n *Node) reportENI(e *ipam.ENI) ReportENI {
+func (n *Node) reportENI(e *pool.ENI) ReportENI {
 	r := ReportENI{
 		ID: e.ID, MAC: e.MAC, Subnet: e.Subnet, SubnetCIDR: e.SubnetCIDR, Address: e.Primary, DeviceIndex: e.DeviceIndex, Card: e.Card,
 		Type: e.Type, Phase: e.Phase, Primary: e.IsPrimary(), Managed: e.Managed, Barred: e.Barred, Configured: e.Configured,
@@ -138,7 +139,7 @@ func (n *Node) reportENI(e *ipam.ENI) ReportENI {
 			if b.IsPrefix() {
 				ra.Prefix = b.CIDR()
 			}
-			if alloc, ok := n.state.Allocation(a.Owner); ok && a.Phase == ipam.InUse {
+			if alloc, ok := n.state.Allocation(a.Owner); ok && a.Phase == pool.InUse {
 				ra.Pod, ra.AssignedAt = &alloc.Pod, alloc.At
 			}
 			r.Addresses = append(r.Addresses, ra)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -109,7 +109,7 @@ func TestStatusTellsOfAHostNetworkThatCannotBePutRight(t *testing.T) {
 		h := newHouse(t, "10.0.0.0/24")
 		defer func() { h.close() }()
 		host := h.tricky()
-		if e, ok := errors.AsType[*node.Error](h.node.Status(t.Context())); !ok || e.Why != ipam.Starting {
+		if e, ok := errors.AsType[*node.Error](h.node.Status(t.Context())); !ok || e.Why != pool.Starting {
 			t.Errorf("at the start: %v", e)
 		}
 		<-h.node.Ready()
@@ -252,7 +252,7 @@ func TestCheckAndGCWhileStartingAreToldToComeAgain(t *testing.T) {
 		synctest.Wait()
 		_, check := h.node.Check(t.Context(), pod("p"), nil)
 		for verb, err := range map[string]error{"CHECK": check, "GC": h.node.GC(t.Context(), "", nil)} {
-			if e, ok := errors.AsType[*node.Error](err); !ok || e.Why != ipam.Starting || !e.Retry || !strings.Contains(e.Error(), "metadata") {
+			if e, ok := errors.AsType[*node.Error](err); !ok || e.Why != pool.Starting || !e.Retry || !strings.Contains(e.Error(), "metadata") {
 				t.Errorf("%s: %v", verb, err)
 			}
 		}
@@ -345,7 +345,7 @@ type meter struct{ enis, addrs, compared atomic.Int32 }
 
 func (*meter) Added(time.Duration, string)                     {}
 func (*meter) Deleted(time.Duration, error)                    {}
-func (*meter) Acted(ipam.Kind, ipam.Why, time.Duration, error) {}
+func (*meter) Acted(pool.Kind, pool.Why, time.Duration, error) {}
 func (m *meter) Compared(error)                                { m.compared.Add(1) }
 func (m *meter) Lost(enis, addrs int)                          { m.enis.Add(int32(enis)); m.addrs.Add(int32(addrs)) }
 

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/testkit/simcloud"
@@ -99,17 +99,17 @@ type simulation struct {
 	caller vpcsim.Caller
 	vpcID  string
 	podNet vpc.SubnetID // the subnet of ENIConfigs
-	cfg    ipam.Config
-	custom ipam.Custom // the node's ENIConfig
+	cfg    pool.Config
+	custom pool.Custom // the node's ENIConfig
 	inst   vpc.Instance
-	state  *ipam.State
+	state  *pool.State
 	life   int // which run of the agent this is; answers of an earlier one are lost
 
-	durable, volatile []ipam.Record
-	kernel            map[netip.Addr]ipam.Key // truth: who is wired where
-	wired             map[ipam.Key]netip.Addr
-	asked             map[ipam.Key]bool  // ADDs without an answer
-	deleting          map[ipam.Key]bool  // DELs without an answer
+	durable, volatile []pool.Record
+	kernel            map[netip.Addr]pool.Key // truth: who is wired where
+	wired             map[pool.Key]netip.Addr
+	asked             map[pool.Key]bool  // ADDs without an answer
+	deleting          map[pool.Key]bool  // DELs without an answer
 	foreign           map[vpc.ENIID]bool // interfaces of others
 	queue             events
 	order, pods       int
@@ -119,7 +119,7 @@ type simulation struct {
 	point func(name string) (die bool)
 	dead  bool
 	// fate decides what becomes of a call; nil rolls dice.
-	fate   func(a ipam.Action) fate
+	fate   func(a pool.Action) fate
 	faulty bool
 	loud   bool
 	err    error
@@ -162,7 +162,7 @@ func newSimulation(seed uint64, loud bool) *simulation {
 func emptySimulation(seed uint64, loud bool) *simulation {
 	s := &simulation{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, seed)), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), loud: loud,
-		kernel: map[netip.Addr]ipam.Key{}, wired: map[ipam.Key]netip.Addr{}, asked: map[ipam.Key]bool{}, deleting: map[ipam.Key]bool{}, foreign: map[vpc.ENIID]bool{},
+		kernel: map[netip.Addr]pool.Key{}, wired: map[pool.Key]netip.Addr{}, asked: map[pool.Key]bool{}, deleting: map[pool.Key]bool{}, foreign: map[vpc.ENIID]bool{},
 	}
 	s.sim = vpcsim.New(vpcsim.Options{Seed: seed, Clock: s, Settings: vpcsim.Settings{
 		Attach: pacing.Distribution{P50: 2 * time.Second, P99: 20 * time.Second}, Detach: pacing.Distribution{P50: 3 * time.Second, P99: 10 * time.Second},
@@ -211,8 +211,8 @@ func (s *simulation) build(kind string, size int) {
 	s.must(err)
 }
 
-func (s *simulation) randomConfig() ipam.Config {
-	c := ipam.Defaults()
+func (s *simulation) randomConfig() pool.Config {
+	c := pool.Defaults()
 	c.Cluster = "demo"
 	c.Cooldown = []time.Duration{0, 5 * time.Second, 30 * time.Second}[s.rng.IntN(3)]
 	switch s.rng.IntN(4) {
@@ -241,9 +241,9 @@ func (s *simulation) randomMode() {
 	s.cfg.WarmPrefix = s.rng.IntN(3) - 1
 	s.cfg.ReservePrefixes = s.rng.IntN(6) == 0
 	s.cfg.CustomNetworking = s.rng.IntN(5) == 0
-	s.custom = ipam.Custom{Name: "default", Found: true, Subnet: s.podNet}
+	s.custom = pool.Custom{Name: "default", Found: true, Subnet: s.podNet}
 	if s.rng.IntN(8) == 0 {
-		s.custom = ipam.Custom{Name: "default"}
+		s.custom = pool.Custom{Name: "default"}
 	}
 	s.say("prefixes %t, custom networking %t in %q", s.cfg.Prefixes, s.cfg.CustomNetworking, s.custom.Subnet)
 	if s.state != nil {
@@ -340,18 +340,18 @@ func (s *simulation) advance(d time.Duration) {
 
 func (s *simulation) addPod() {
 	s.pods++
-	k := ipam.Key{ContainerID: fmt.Sprintf("c%d", s.pods), IfName: "eth0"}
+	k := pool.Key{ContainerID: fmt.Sprintf("c%d", s.pods), IfName: "eth0"}
 	if len(s.asked)+len(s.wired) >= s.state.Limits.MaxPods()-2 {
 		return
 	}
 	s.say("add %s", k.ContainerID)
 	s.asked[k] = true
-	if g, ok := s.state.Add(ipam.Pod{Key: k, Name: k.ContainerID}, s.now); ok {
+	if g, ok := s.state.Add(pool.Pod{Key: k, Name: k.ContainerID}, s.now); ok {
 		s.wire(g)
 	}
 }
 
-func (s *simulation) wire(g ipam.Granted) {
+func (s *simulation) wire(g pool.Granted) {
 	k, life := g.Allocation.Pod.Key, s.life
 	s.volatile = append(s.volatile, g.Record)
 	s.say("grant %s to %s", g.Allocation.Addr, k.ContainerID)
@@ -376,10 +376,10 @@ func (s *simulation) wire(g ipam.Granted) {
 }
 
 func (s *simulation) delPod() {
-	keys := slices.SortedFunc(maps.Keys(s.wired), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
-	keys = slices.DeleteFunc(keys, func(k ipam.Key) bool { return s.deleting[k] }) // the loop serves one call per pod at a time
+	keys := slices.SortedFunc(maps.Keys(s.wired), func(a, b pool.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+	keys = slices.DeleteFunc(keys, func(k pool.Key) bool { return s.deleting[k] }) // the loop serves one call per pod at a time
 	if len(keys) == 0 || s.rng.IntN(8) == 0 {
-		keys = slices.SortedFunc(maps.Keys(s.asked), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
+		keys = slices.SortedFunc(maps.Keys(s.asked), func(a, b pool.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) })
 	}
 	if len(keys) == 0 {
 		return
@@ -387,7 +387,7 @@ func (s *simulation) delPod() {
 	s.del(keys[s.rng.IntN(len(keys))])
 }
 
-func (s *simulation) del(k ipam.Key) {
+func (s *simulation) del(k pool.Key) {
 	s.say("del %s", k.ContainerID)
 	delete(s.asked, k)
 	addr, wired := s.wired[k]
@@ -467,7 +467,7 @@ func (s *simulation) advanceDead(d time.Duration) {
 // the pods that wait new sandboxes.
 func (s *simulation) boot(fresh bool) {
 	limits, _ := vpc.Limits(s.inst.Type)
-	s.state = ipam.New(s.cfg, s.inst, limits, fmt.Sprint(s.life), s.now)
+	s.state = pool.New(s.cfg, s.inst, limits, fmt.Sprint(s.life), s.now)
 	s.state.SetCustom(s.custom)
 	s.state.Restore(s.durable)
 	s.state.SetLive(slices.Collect(maps.Keys(s.kernel)), s.now)
@@ -481,7 +481,7 @@ func (s *simulation) boot(fresh bool) {
 	}
 	again := len(s.asked)
 	clear(s.asked)
-	for _, k := range slices.SortedFunc(maps.Keys(s.deleting), func(a, b ipam.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) }) {
+	for _, k := range slices.SortedFunc(maps.Keys(s.deleting), func(a, b pool.Key) int { return strings.Compare(a.ContainerID, b.ContainerID) }) {
 		s.del(k)
 	}
 	for range again {
@@ -492,7 +492,7 @@ func (s *simulation) boot(fresh bool) {
 // intrude makes another one's interface in a subnet that the node uses: what it takes breaks blocks, and is gone from maps
 // that the node has.
 func (s *simulation) intrude() {
-	subnets, _ := s.state.Subnets()
+	subnets := s.state.Zone().Subnets()
 	if len(subnets) == 0 {
 		return
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
 )
@@ -26,7 +28,7 @@ func (s *simulation) pump() {
 	if s.dead {
 		return
 	}
-	plan := s.state.Plan(s.now)
+	plan := ipam.Decide(s.state, s.now)
 	s.wake = plan.Wake
 	for _, a := range plan.Actions {
 		if !s.dead {
@@ -41,13 +43,13 @@ func (s *simulation) pump() {
 // configure marks the interfaces whose link has appeared.
 func (s *simulation) configure() {
 	for _, e := range s.state.ENIs() {
-		if e.Phase == ipam.Attached && !e.Configured {
+		if e.Phase == pool.Attached && !e.Configured {
 			s.state.Configured(e.ID, s.truth()[e.ID].status == "attached")
 		}
 	}
 }
 
-func (s *simulation) start(a ipam.Action) {
+func (s *simulation) start(a pool.Action) {
 	s.volatile = append(s.volatile, s.state.Begin(a, s.now)...)
 	s.say("begin %s", a)
 	if s.dies("begun " + string(a.Kind)) {
@@ -60,12 +62,12 @@ func (s *simulation) start(a ipam.Action) {
 	life, asked, inst := s.life, s.now, s.inst
 	what := s.fateOf(a)
 	s.after(s.between(20*time.Millisecond, 400*time.Millisecond), func() {
-		var r ipam.Result
+		var r pool.Result
 		if !what.before {
 			r = node.Execute(context.Background(), s.cloud, s.meta, a, inst, s.cfg.Cluster)
 		}
 		if what.code != "" {
-			r = ipam.Result{Err: &vpc.Error{Code: what.code, Op: string(a.Kind)}}
+			r = pool.Result{Err: &vpc.Error{Code: what.code, Op: string(a.Kind)}}
 		}
 		r.AskedAt = asked
 		if life == s.life && s.dies("done "+string(a.Kind)) {
@@ -88,7 +90,7 @@ type fate struct {
 	before bool // lost or refused before it had an effect
 }
 
-func (s *simulation) fateOf(a ipam.Action) fate {
+func (s *simulation) fateOf(a pool.Action) fate {
 	if s.fate != nil {
 		return s.fate(a)
 	}
@@ -157,7 +159,7 @@ func (s *simulation) check() {
 			s.fail("pod %s lives on %s, which is no address of the instance in EC2", k.ContainerID, addr)
 		}
 	}
-	seen := map[netip.Addr]ipam.Key{}
+	seen := map[netip.Addr]pool.Key{}
 	for _, a := range s.state.Allocations() {
 		if other, twice := seen[a.Addr]; twice {
 			s.fail("%s is recorded for %s and %s", a.Addr, other.ContainerID, a.Pod.Key.ContainerID)
@@ -177,11 +179,11 @@ func (s *simulation) quiet() {
 	if s.err != nil {
 		return
 	}
-	plan := s.state.Plan(s.now)
+	plan := ipam.Decide(s.state, s.now)
 	switch plan.Blocked {
 	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.NoENIConfig:
 	default:
-		s.fail("pods still wait: %s", s.state.Explain(plan))
+		s.fail("pods still wait: %s", ipam.Explain(s.state, plan))
 	}
 	orphans := 0 // live pods whose record was lost: their addresses stay held
 	for _, k := range s.kernel {
@@ -241,7 +243,7 @@ func (s *simulation) checkTargets(plan ipam.Plan) {
 }
 
 // checkMode holds the pool against the targets in prefix mode, and where an ENIConfig says.
-func (s *simulation) checkMode(t ipam.Tally) {
+func (s *simulation) checkMode(t target.Tally) {
 	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-vpc.PrefixSize && t.Free-s.cfg.WarmIP >= vpc.PrefixSize && t.Idle > 0 && t.Waiting == 0 {
 		s.fail("a prefix more than WARM_IP_TARGET=%d asks for: %+v", s.cfg.WarmIP, t)
 	}
@@ -257,7 +259,7 @@ func (s *simulation) checkMode(t ipam.Tally) {
 
 // roomy tells whether some usable subnet could fill an interface.
 func (s *simulation) roomy() bool {
-	subnets, _ := s.state.Subnets()
+	subnets := s.state.Zone().Subnets()
 	return slices.ContainsFunc(subnets, func(sn vpc.Subnet) bool {
 		return sn.Free > s.state.Limits.IPv4PerENI && sn.Tags[vpc.TagCNIRole] != "0"
 	})

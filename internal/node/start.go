@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/run"
@@ -17,7 +17,7 @@ import (
 type started struct {
 	instance vpc.Instance
 	limits   vpc.InstanceLimits
-	records  []ipam.Record
+	records  []pool.Record
 	damage   string
 	found    checkpoint.Found
 	seen     []hostnet.Seen
@@ -104,7 +104,7 @@ func (n *Node) findLimits(ctx context.Context, s *started) (err error) {
 // newer, held against what the kernel shows.
 func (n *Node) begin(s started) {
 	now := n.now()
-	st := ipam.New(n.cfg.IPAM, s.instance, s.limits, n.cfg.Nonce, now)
+	st := pool.New(n.cfg.IPAM, s.instance, s.limits, n.cfg.Nonce, now)
 	st.Restore(s.records)
 	v, records := n.adopt(st, s, now)
 	st.SetLive(slices.Concat(liveAddrs(s.seen), v.Live), now)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -20,7 +20,7 @@ func (n *Node) sweep(seen []hostnet.Seen, now time.Time) {
 	for _, a := range liveAddrs(seen) {
 		live[a] = true
 	}
-	gone := make(map[ipam.Key]time.Time)
+	gone := make(map[pool.Key]time.Time)
 	for _, a := range n.state.Allocations() {
 		key := a.Pod.Key
 		_, busy := n.busy[key]
@@ -39,7 +39,7 @@ func (n *Node) sweep(seen []hostnet.Seen, now time.Time) {
 		n.log.Warn("pod is gone without a DEL; its address cools down", run.KeyPod, a.Pod.Name, run.KeyNamespace, a.Pod.Namespace, run.KeyIP, a.Addr, run.KeyENI, a.ENI,
 			run.KeyWhy, "the kernel shows nothing of it", "since", since)
 		if r, ok := n.state.Release(key, now); ok {
-			n.ports.Journal.Append([]ipam.Record{r})
+			n.ports.Journal.Append([]pool.Record{r})
 		}
 	}
 	n.gone = gone

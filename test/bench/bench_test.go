@@ -16,7 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/testkit/rig"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -115,9 +115,9 @@ func warm(t *testing.T, cooldown string) (*rig.Rig, *rig.Agent) {
 	return r, a
 }
 
-func tally(a *rig.Agent) ipam.Tally {
+func tally(a *rig.Agent) target.Tally {
 	var report struct {
-		Node struct{ Tally ipam.Tally }
+		Node struct{ Tally target.Tally }
 	}
 	a.Get("/v1/berth", &report)
 	return report.Node.Tally

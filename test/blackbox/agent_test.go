@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node"
 )
 
@@ -122,7 +122,7 @@ func (w *world) facts() (map[string]string, error) {
 		if e.Barred {
 			barred++
 		}
-		if e.Managed && e.Phase == ipam.Attached {
+		if e.Managed && e.Phase == pool.Attached {
 			managed++
 		}
 	}

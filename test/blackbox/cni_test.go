@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
@@ -286,7 +286,7 @@ func (w *world) printStrangers() {
 	}
 	for _, e := range r.Node.ENIs {
 		for _, a := range e.Addresses {
-			if a.Phase == ipam.Held || a.Pod != nil && !live[a.Pod.Key.ContainerID] {
+			if a.Phase == pool.Held || a.Pod != nil && !live[a.Pod.Key.ContainerID] {
 				w.printf("stranger: %s %s %+v\n", a.IP, a.Phase, a.Pod)
 			}
 		}

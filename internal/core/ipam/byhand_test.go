@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // Somebody detaches an interface with a pod and free addresses, and its link is gone: nobody waits for those addresses.
 func TestPodDoesNotWaitForAddressesOfADetachedInterface(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI = 0 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI = 0 })
 	w.add(0, 10)
 	w.settle()
 	w.eni("eni-1").Attachment = nil
@@ -46,7 +47,7 @@ func TestEC2IsAskedWhenMetadataShowsWhatSomebodyChanged(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, func(c *ipam.Config) { c.WarmENI = 0 })
+			w := newWorld(t, func(c *pool.Config) { c.WarmENI = 0 })
 			w.add(0, 10)
 			w.settle()
 			w.now = w.now.Add(2 * time.Minute)
@@ -55,11 +56,11 @@ func TestEC2IsAskedWhenMetadataShowsWhatSomebodyChanged(t *testing.T) {
 			for _, e := range w.enis {
 				shown = append(shown, vpc.MetadataENI{ID: e.ID, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...)})
 			}
-			read := ipam.Action{Kind: ipam.ReadMetadata, Key: "read-metadata"}
+			read := pool.Action{Kind: pool.ReadMetadata, Key: "read-metadata"}
 			w.state.Begin(read, w.now)
-			w.state.Finish(read, ipam.Result{Metadata: tt.change(w, shown), AskedAt: w.now}, w.now)
+			w.state.Finish(read, pool.Result{Metadata: tt.change(w, shown), AskedAt: w.now}, w.now)
 			w.now = w.now.Add(time.Millisecond)
-			if plan := w.state.Plan(w.now).String(); strings.Contains(plan, "read-enis") != tt.asked {
+			if plan := ipam.Decide(w.state, w.now).String(); strings.Contains(plan, "read-enis") != tt.asked {
 				t.Errorf("asked is not %t; plan:\n%s", tt.asked, plan)
 			}
 		})
@@ -88,7 +89,7 @@ func TestInterfaceThatSomebodyDetachesIsNotDeleted(t *testing.T) {
 			}
 			w.eni("eni-1").Attachment = nil
 			w.state.WantRead(w.now)
-			if n := w.count(ipam.DeleteENI, 5*time.Minute, time.Second); n != 0 {
+			if n := w.count(pool.DeleteENI, 5*time.Minute, time.Second); n != 0 {
 				t.Errorf("deleted %d times", n)
 			}
 			if lost := w.state.Lost(); len(lost) != tc.lost {

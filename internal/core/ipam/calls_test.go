@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // EC2 answers for subnets at once and is slow with interfaces: the subnets are not asked for again and again.
 func TestSubnetsAreReadOnceWhileInterfacesAreSlow(t *testing.T) {
 	w := newWorld(t, nil)
-	plan := w.state.Plan(w.now)
+	plan := ipam.Decide(w.state, w.now)
 	for _, a := range plan.Actions {
 		w.state.Begin(a, w.now)
-		if a.Kind == ipam.ReadSubnets {
+		if a.Kind == pool.ReadSubnets {
 			w.state.Finish(a, w.perform(a), w.now)
 		}
 	}
@@ -26,18 +27,18 @@ func TestSubnetsAreReadOnceWhileInterfacesAreSlow(t *testing.T) {
 // asked again later.
 func TestFullSubnetThatMayNotBeReadIsNoCallStorm(t *testing.T) {
 	w := newWorld(t, nil)
-	w.refuse[ipam.ReadSubnets] = vpc.NotAuthorized
+	w.refuse[pool.ReadSubnets] = vpc.NotAuthorized
 	w.settle()
 	w.add(0, 12)
-	w.refuse[ipam.CreateENI] = vpc.SubnetFull
-	if n := w.count(ipam.CreateENI, 25*time.Second, 200*time.Millisecond); n == 0 || n > 2 {
+	w.refuse[pool.CreateENI] = vpc.SubnetFull
+	if n := w.count(pool.CreateENI, 25*time.Second, 200*time.Millisecond); n == 0 || n > 2 {
 		t.Errorf("EC2 was asked for an interface %d times in 25 s", n)
 	}
-	if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.SubnetsFull || !strings.Contains(b.String(), "ec2:DescribeSubnets") {
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.SubnetsFull || !strings.Contains(b.String(), "ec2:DescribeSubnets") {
 		t.Errorf("blocked %s", b)
 	}
-	delete(w.refuse, ipam.CreateENI)
-	if n := w.count(ipam.CreateENI, 10*time.Second, 200*time.Millisecond); n == 0 || n > 2 {
+	delete(w.refuse, pool.CreateENI)
+	if n := w.count(pool.CreateENI, 10*time.Second, 200*time.Millisecond); n == 0 || n > 2 {
 		t.Errorf("once there is room again, EC2 was asked %d times", n)
 	}
 }
@@ -57,7 +58,7 @@ func TestExcludedInterfaceThatVanishedIsNoCallStorm(t *testing.T) {
 	}
 	w.state.WantRead(w.now)
 	w.count("", 11*time.Minute, time.Second)
-	if n := w.count(ipam.ReadENIs, time.Minute, time.Second); n > 2 {
+	if n := w.count(pool.ReadENIs, time.Minute, time.Second); n > 2 {
 		t.Errorf("%d reads of the interfaces in a minute", n)
 	}
 }
@@ -70,7 +71,7 @@ func TestAddressThatEC2LeavesOutIsReadAgainSoon(t *testing.T) {
 	lost := w.enis[0].Secondary[0]
 	w.enis[0].Secondary = w.enis[0].Secondary[1:]
 	w.state.WantRead(w.now)
-	if n := w.count(ipam.ReadENIs, 2*time.Minute, time.Second); n != 2 {
+	if n := w.count(pool.ReadENIs, 2*time.Minute, time.Second); n != 2 {
 		t.Errorf("%d reads of the interfaces", n)
 	}
 	if _, known := w.state.ENI("eni-primary").Addresses[lost]; known {
@@ -83,11 +84,11 @@ func TestLeakedInterfaceThatMayNotBeTaggedIsLeftAlone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle()
 	w.now = w.now.Add(2 * time.Minute)
-	read := ipam.Action{Kind: ipam.ReadLeaked, Key: "read-leaked"}
+	read := pool.Action{Kind: pool.ReadLeaked, Key: "read-leaked"}
 	w.state.Begin(read, w.now)
-	w.state.Finish(read, ipam.Result{AskedAt: w.now, ENIs: []vpc.ENI{{ID: "eni-lost", Description: "aws-K8S-i-9", Tags: vpc.Tags{vpc.TagENIInstance: "i-9"}}}}, w.now)
-	w.refuse[ipam.TagENI] = vpc.NotAuthorized
-	if n := w.count(ipam.TagENI, 20*time.Minute, time.Second); n != 1 {
+	w.state.Finish(read, pool.Result{AskedAt: w.now, ENIs: []vpc.ENI{{ID: "eni-lost", Description: "aws-K8S-i-9", Tags: vpc.Tags{vpc.TagENIInstance: "i-9"}}}}, w.now)
+	w.refuse[pool.TagENI] = vpc.NotAuthorized
+	if n := w.count(pool.TagENI, 20*time.Minute, time.Second); n != 1 {
 		t.Errorf("%d tries in 20 minutes", n)
 	}
 }
@@ -100,17 +101,17 @@ func TestDetachmentThatHangsIsLookedAtMoreAndMoreSeldom(t *testing.T) {
 	hanging.State = vpc.Detaching
 	w.step()
 	w.eni("eni-2").Attachment = &hanging
-	if n := w.count(ipam.ReadENI, time.Hour, time.Second); n > 80 {
+	if n := w.count(pool.ReadENI, time.Hour, time.Second); n > 80 {
 		t.Errorf("%d looks in an hour", n)
 	}
 }
 
 // Without EC2, addresses that somebody assigns for a waiting pod are found within seconds.
 func TestPodInMetadataOnlyModeGetsAnAddressSoon(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.ReadEC2, c.Provision = false, false })
+	w := newWorld(t, func(c *pool.Config) { c.ReadEC2, c.Provision = false, false })
 	w.settle()
 	w.add(0, 1)
-	if n := w.count(ipam.ReadMetadata, time.Minute, time.Second); n < 10 || n > 13 {
+	if n := w.count(pool.ReadMetadata, time.Minute, time.Second); n < 10 || n > 13 {
 		t.Errorf("%d walks in a minute", n)
 	}
 }

@@ -5,30 +5,32 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // Reasons why a pod waits.
 const (
-	Coming           Why = "addresses-coming"      // EC2 is adding them
-	NodeFull         Why = "node-full"             // the instance type takes no more
-	SubnetsFull      Why = "subnets-full"          // no usable subnet has room
-	LastSlotKept     Why = "last-slot-kept"        // no usable subnet can fill the node's last interface
-	Unschedulable    Why = "node-unschedulable"    // and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false
-	ProvisioningOff  Why = "provisioning-disabled" // DISABLE_NETWORK_RESOURCE_PROVISIONING
-	NoENIConfig      Why = "no-eniconfig"          // custom networking is on, and the node's ENIConfig does not exist or names no subnet
-	ENIConfigSubnet  Why = "eniconfig-subnet"      // it names a subnet that interfaces of this node cannot lie in
-	EC2Throttled     Why = "ec2-throttled"
-	EC2Denied        Why = "ec2-not-authorized"
-	EC2Failing       Why = "ec2-failing"
-	AddressesCooling Why = "addresses-cooling"
-	AddressesInDoubt Why = "addresses-in-doubt" // the journal was lost; held until a read can tell
+	Coming           pool.Why = "addresses-coming"      // EC2 is adding them
+	NodeFull         pool.Why = "node-full"             // the instance type takes no more
+	SubnetsFull      pool.Why = "subnets-full"          // no usable subnet has room
+	LastSlotKept     pool.Why = "last-slot-kept"        // no usable subnet can fill the node's last interface
+	Unschedulable    pool.Why = "node-unschedulable"    // and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false
+	ProvisioningOff  pool.Why = "provisioning-disabled" // DISABLE_NETWORK_RESOURCE_PROVISIONING
+	NoENIConfig      pool.Why = "no-eniconfig"          // custom networking is on, and the node's ENIConfig does not exist or names no subnet
+	ENIConfigSubnet  pool.Why = "eniconfig-subnet"      // it names a subnet that interfaces of this node cannot lie in
+	EC2Throttled     pool.Why = "ec2-throttled"
+	EC2Denied        pool.Why = "ec2-not-authorized"
+	EC2Failing       pool.Why = "ec2-failing"
+	AddressesCooling pool.Why = "addresses-cooling"
+	AddressesInDoubt pool.Why = "addresses-in-doubt" // the journal was lost; held until a read can tell
 )
 
 // Blocked says why pods wait, what was found, and what to do.
 type Blocked struct {
-	Why    Why
+	Why    pool.Why
 	Detail string
 	Hint   string
 }
@@ -46,35 +48,36 @@ func (b Blocked) String() string {
 }
 
 // blocked finds why pods wait, empty when none does. Promised addresses are those about to be added.
-func (s *State) blocked(t Tally, promised int, now time.Time) Why {
-	var why Why
+func (v view) blocked(t target.Tally, promised int, now time.Time) pool.Why {
+	var why pool.Why
 	switch {
 	case t.Waiting == 0:
 		return ""
-	case !s.Ready():
-		why = Starting
-	case !s.Config.Provision || !s.Config.ReadEC2:
+	case !v.Ready():
+		why = pool.Starting
+	case !v.Config.Provision || !v.Config.ReadEC2:
 		return ProvisioningOff
-	case s.holdsGrowth():
+	case v.holdsGrowth():
 		return Unschedulable
-	case s.Config.CustomNetworking && s.custom.Subnet == "":
+	case v.Config.CustomNetworking && v.Custom().Subnet == "":
 		return NoENIConfig
 	case t.Coming+promised >= t.Waiting:
 		why = Coming
 	default:
-		why = s.noRoom(t)
+		why = v.noRoom(t)
 	}
-	if _, flying := s.inflight[s.lastKey]; !s.tries.Failed(s.lastKey) || s.tries.May(s.lastKey, now) && !flying {
+	key, err := v.LastFailure()
+	if _, flying := v.Flying(key); !v.tries.Failed(key) || v.tries.May(key, now) && !flying {
 		return why // what failed has worked since, or nobody needs it any more: else it would wait, or be tried
 	}
-	switch vpc.CodeOf(s.lastErr) {
+	switch vpc.CodeOf(err) {
 	case vpc.Throttled:
 		return EC2Throttled
 	case vpc.NotAuthorized:
 		return EC2Denied
 	case vpc.Internal, vpc.Inconsistent, vpc.Invalid, vpc.LimitReached:
 		// A refused creation hides behind the subnets, which have room.
-		if why == Coming || why == Starting || s.lastKey == keyGrow {
+		if why == Coming || why == pool.Starting || key == pool.Growth {
 			return EC2Failing
 		}
 	default:
@@ -83,37 +86,37 @@ func (s *State) blocked(t Tally, promised int, now time.Time) Why {
 }
 
 // noRoom finds what limits a node whose pods wait for more than what is coming.
-func (s *State) noRoom(t Tally) Why {
-	slots := s.freeSlots()
+func (v view) noRoom(t target.Tally) pool.Why {
+	slots := v.FreeSlots()
 	switch {
-	case s.doubtful() > 0 && s.doubtful() >= t.Waiting: // the wait ends by itself, whatever the subnets are like
+	case v.doubtful() > 0 && v.doubtful() >= t.Waiting: // the wait ends by itself, whatever the subnets are like
 		return AddressesInDoubt
-	case slots <= 0 && s.addressSlots() == 0 && t.Cooling > 0:
+	case slots <= 0 && v.addressSlots() == 0 && t.Cooling > 0:
 		return AddressesCooling
-	case slots <= 0 && s.addressSlots() == 0 && s.doubtful() > 0:
+	case slots <= 0 && v.addressSlots() == 0 && v.doubtful() > 0:
 		return AddressesInDoubt
-	case slots <= 0 && s.addressSlots() == 0:
+	case slots <= 0 && v.addressSlots() == 0:
 		return NodeFull
-	case !s.zone.Told():
-		return Starting
-	case s.Config.CustomNetworking && !s.customUsable():
+	case !v.zone.Told():
+		return pool.Starting
+	case v.Config.CustomNetworking && !v.customUsable():
 		return ENIConfigSubnet
-	case slots == 1 && s.zone.Best() > 1:
+	case slots == 1 && v.zone.Best() > 1:
 		return LastSlotKept
 	}
 	return SubnetsFull
 }
 
 // customUsable tells whether the subnet that custom networking names is one that interfaces of this node can lie in.
-func (s *State) customUsable() bool {
-	sn, ok := s.zone.Find(s.custom.Subnet)
-	usable, _ := subnet.Judge(s.zone.Rules(), sn)
+func (v view) customUsable() bool {
+	sn, ok := v.zone.Find(v.Custom().Subnet)
+	usable, _ := subnet.Judge(v.zone.Rules(), sn)
 	return ok && usable
 }
 
 // doubtful is how many addresses are held because the journal was lost.
-func (s *State) doubtful() (n int) {
-	for _, e := range s.order {
+func (v view) doubtful() (n int) {
+	for _, e := range v.ENIs() {
 		if e.Managed {
 			n += e.Doubted(ledger.MaybeGone)
 		}
@@ -122,12 +125,14 @@ func (s *State) doubtful() (n int) {
 }
 
 // Explain puts a plan's reason into words that name the figures and the next step.
-func (s *State) Explain(p Plan) Blocked {
+func Explain(s *pool.State, p Plan) Blocked {
+	v := viewOf(s)
 	b := Blocked{Why: p.Blocked}
-	t := s.Tally()
-	capacity := s.Capacity()
+	t := v.Tally()
+	capacity := v.Capacity()
+	_, err := v.LastFailure()
 	switch p.Blocked {
-	case Starting:
+	case pool.Starting:
 		b.Detail = "EC2 has not answered for the node's interfaces and subnets yet"
 	case Coming:
 		b.Detail = "EC2 is adding addresses"
@@ -138,68 +143,68 @@ func (s *State) Explain(p Plan) Blocked {
 		b.Detail = "the node is unschedulable and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false"
 		b.Hint = "uncordon the node or set AWS_MANAGE_ENIS_NON_SCHEDULABLE=true"
 	case AddressesCooling:
-		b.Detail = fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", capacity, s.Limits.Type, t.Cooling)
+		b.Detail = fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", capacity, v.Limits.Type, t.Cooling)
 		b.Hint = "they are free again within IP_COOLDOWN_PERIOD"
 	case AddressesInDoubt:
-		b.Detail = fmt.Sprintf("the journal was lost, and %d addresses may have been given back just before", s.doubtful())
-		b.Hint = "they are free again at " + s.book.DoubtUntil().UTC().Format("15:04:05 MST")
+		b.Detail = fmt.Sprintf("the journal was lost, and %d addresses may have been given back just before", v.doubtful())
+		b.Hint = "they are free again at " + v.DoubtUntil().UTC().Format("15:04:05 MST")
 	case NodeFull:
-		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, s.Limits.Type)
+		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, v.Limits.Type)
 		b.Hint = "lower the kubelet's max-pods or use a larger instance type"
 	case NoENIConfig:
-		b.Detail, b.Hint = s.explainENIConfig()
+		b.Detail, b.Hint = v.explainENIConfig()
 	case ENIConfigSubnet:
-		b.Detail, b.Hint = s.explainCustomSubnet(), s.editENIConfig()
+		b.Detail, b.Hint = v.explainCustomSubnet(), v.editENIConfig()
 	case LastSlotKept:
-		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", s.Limits.Type, s.wholeENI(t.Waiting)+1, s.zone)
-		b.Hint = s.subnetHint()
+		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", v.Limits.Type, v.wholeENI(t.Waiting)+1, v.zone)
+		b.Hint = v.subnetHint()
 	case SubnetsFull:
-		b.Detail, b.Hint = s.zone.String(), s.subnetHint()
+		b.Detail, b.Hint = v.zone.String(), v.subnetHint()
 	case EC2Throttled, EC2Failing:
-		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "the agent tries again by itself"
-		if vpc.CodeOf(s.lastErr) == vpc.LimitReached {
+		b.Detail, b.Hint = fmt.Sprint(err), "the agent tries again by itself"
+		if vpc.CodeOf(err) == vpc.LimitReached {
 			b.Hint = "raise the account's quota of network interfaces, or delete some that nothing uses; " + b.Hint
 		}
 	case EC2Denied:
-		b.Detail, b.Hint = fmt.Sprint(s.lastErr), "grant the action to the role of aws-node"
+		b.Detail, b.Hint = fmt.Sprint(err), "grant the action to the role of aws-node"
 	default:
 	}
 	return b
 }
 
 // explainENIConfig says what is wrong with the node's ENIConfig.
-func (s *State) explainENIConfig() (detail, hint string) {
+func (v view) explainENIConfig() (detail, hint string) {
 	switch {
-	case s.custom.Name == "":
+	case v.Custom().Name == "":
 		return "the Node object is not known yet, which says which ENIConfig counts", "check the agent's access to the API server"
-	case !s.custom.Found:
-		return fmt.Sprintf("there is no ENIConfig %s", s.custom.Name),
+	case !v.Custom().Found:
+		return fmt.Sprintf("there is no ENIConfig %s", v.Custom().Name),
 			"create it, or label the node with vpc.amazonaws.com/externalEniConfig=<name of one>; kubectl get eniconfigs lists them"
 	}
-	return fmt.Sprintf("ENIConfig %s names no subnet", s.custom.Name), s.editENIConfig()
+	return fmt.Sprintf("ENIConfig %s names no subnet", v.Custom().Name), v.editENIConfig()
 }
 
-func (s *State) explainCustomSubnet() string {
-	return fmt.Sprintf("ENIConfig %s names %s, which is no available subnet of %s in %s that this account sees", s.custom.Name, s.custom.Subnet, s.Instance.VPC, s.Instance.Zone)
+func (v view) explainCustomSubnet() string {
+	return fmt.Sprintf("ENIConfig %s names %s, which is no available subnet of %s in %s that this account sees", v.Custom().Name, v.Custom().Subnet, v.Instance.VPC, v.Instance.Zone)
 }
 
-func (s *State) editENIConfig() string {
-	return fmt.Sprintf("kubectl edit eniconfig %s: spec.subnet", s.custom.Name)
+func (v view) editENIConfig() string {
+	return fmt.Sprintf("kubectl edit eniconfig %s: spec.subnet", v.Custom().Name)
 }
 
-func (s *State) subnetHint() string {
-	if s.Config.CustomNetworking {
-		return fmt.Sprintf("point spec.subnet of ENIConfig %s to a subnet in %s that has room", s.custom.Name, s.Instance.Zone)
+func (v view) subnetHint() string {
+	if v.Config.CustomNetworking {
+		return fmt.Sprintf("point spec.subnet of ENIConfig %s to a subnet in %s that has room", v.Custom().Name, v.Instance.Zone)
 	}
-	return fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", s.Instance.Zone, s.Instance.VPC, vpc.TagCNIRole)
+	return fmt.Sprintf("create a subnet in %s of %s with tag %s=1, or tag one that has room", v.Instance.Zone, v.Instance.VPC, vpc.TagCNIRole)
 }
 
 // addressSlots is how many blocks the attached interfaces could still take by the type's limit.
-func (s *State) addressSlots() int {
+func (v view) addressSlots() int {
 	n := 0
-	for _, e := range s.order {
-		if e.Managed && e.Phase == Attached && !e.Barred {
-			n += max(s.slots()-len(e.Blocks), 0)
+	for _, e := range v.ENIs() {
+		if e.Managed && e.Phase == pool.Attached && !e.Barred {
+			n += max(v.Slots()-len(e.Blocks), 0)
 		}
 	}
 	return n

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -27,41 +28,38 @@ func (p *planner) grow() {
 // told tells whether all is known that growth needs. A first start waits for the subnets' tags once, and an error lets it go
 // on; custom networking waits for an ENIConfig.
 func (p *planner) told() bool {
-	if p.Config.CustomNetworking && p.custom.Subnet == "" {
+	if p.Config.CustomNetworking && p.Custom().Subnet == "" {
 		return false
 	}
-	return p.restored || !p.zone.ReadAt().IsZero() || p.tries.Failed(keyReadSubnets)
+	return p.Restored() || !p.zone.ReadAt().IsZero() || p.tries.Failed(keyReadSubnets)
 }
 
-// holdsGrowth tells whether the node's pool is left as it is: no new pod will come.
-func (s *State) holdsGrowth() bool { return s.Unschedulable && !s.Config.ManageUnschedulable }
-
 // why says what growth is for.
-func (p *planner) why(need target.Short) Why {
+func (p *planner) why(need target.Short) pool.Why {
 	switch {
 	case need.Demand > 0:
-		return PodsWaiting
+		return pool.PodsWaiting
 	case !p.warm.Follows():
-		return WarmTarget
-	case p.expected() > 0:
-		return PodsBound
+		return pool.WarmTarget
+	case p.Expected() > 0:
+		return pool.PodsBound
 	}
-	return AheadOfDemand
+	return pool.AheadOfDemand
 }
 
 // growExisting assigns blocks on interfaces that have room and returns how many addresses are still short. In prefix mode
 // single addresses are for pods that wait, unless no subnet has a prefix left.
 func (p *planner) growExisting(need target.Short) int {
 	rest := need.Count
-	for _, e := range p.order {
-		if !p.broken[e.Subnet] || !p.prefixes() || !p.warm.InPrefixes {
+	for _, e := range p.ENIs() {
+		if !p.Broken(e.Subnet) || !p.Prefixes() || !p.warm.InPrefixes {
 			rest = p.growOn(e, need, rest)
 		}
 	}
 	if spared := need.Count - need.Demand; rest > spared && p.warm.InPrefixes {
 		waiting := rest - spared
-		for _, e := range p.order {
-			if p.broken[e.Subnet] {
+		for _, e := range p.ENIs() {
+			if p.Broken(e.Subnet) {
 				waiting = p.growOn(e, need, waiting)
 			}
 		}
@@ -71,15 +69,15 @@ func (p *planner) growExisting(need target.Short) int {
 }
 
 // growOn assigns blocks on one interface and returns what is left of rest.
-func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
+func (p *planner) growOn(e *pool.ENI, need target.Short, rest int) int {
 	if rest <= 0 || !p.assignable(e) {
 		return rest
 	}
 	n := rest
 	if need.Fill {
-		n = p.perENI()
+		n = p.PerENI()
 	}
-	want := p.fit(e.Subnet, n, p.slots()-len(e.Blocks))
+	want := p.fit(e.Subnet, n, p.Slots()-len(e.Blocks))
 	if want.Slots() == 0 {
 		if _, told := p.space(e.Subnet); !told { // its map is being read; what it will bring is not asked for elsewhere
 			return max(rest-p.roomOn(e), 0)
@@ -89,8 +87,8 @@ func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
 	refused := p.tries.Refused("assign/" + string(e.ID)) // it is tried again, but nothing relies on it
 	switch {
 	case e.Dirty:
-		p.needRead = AfterDoubt
-	case p.do(Action{Kind: AssignAddresses, Key: "assign/" + string(e.ID), Why: p.why(need), ENI: e.ID, Want: want}):
+		p.needRead = pool.AfterDoubt
+	case p.do(pool.Action{Kind: pool.AssignAddresses, Key: "assign/" + string(e.ID), Why: p.why(need), ENI: e.ID, Want: want}):
 		p.name(e.Subnet, want, netip.Addr{})
 	}
 	if refused {
@@ -102,7 +100,7 @@ func (p *planner) growOn(e *ENI, need target.Short, rest int) int {
 // fit is the request that brings n addresses, or as many as there are, to an interface with free slots in a subnet.
 func (p *planner) fit(id vpc.SubnetID, n, slots int) vpc.Want {
 	free, known := p.room(id)
-	if p.prefixes() && !p.broken[id] {
+	if p.Prefixes() && !p.Broken(id) {
 		k := min(slots, (n+vpc.PrefixSize-1)/vpc.PrefixSize)
 		if known {
 			k = min(k, free/vpc.PrefixSize)
@@ -123,10 +121,10 @@ func (p *planner) fit(id vpc.SubnetID, n, slots int) vpc.Want {
 
 // holds is how many addresses slots of an interface in a subnet hold.
 func (p *planner) holds(id vpc.SubnetID, slots int) int {
-	if p.broken[id] {
+	if p.Broken(id) {
 		return slots
 	}
-	return slots * p.unit()
+	return slots * p.Unit()
 }
 
 // comingRoom is how many more addresses interfaces can take once the call about them that is under way has ended: those
@@ -141,20 +139,20 @@ func (p *planner) comingRoom() int {
 		}
 		room += max(n, 0)
 	}
-	for token, c := range p.pending {
+	for token, c := range p.Pending() {
 		if !p.tries.Failed("create/" + token) {
-			add(c.Subnet, p.slots()-c.Want.Slots())
+			add(c.Subnet, p.Slots()-c.Want.Slots())
 		}
 	}
-	for _, e := range p.order {
+	for _, e := range p.ENIs() {
 		if !e.Managed || e.Barred {
 			continue
 		}
-		assign, flying := p.inflight["assign/"+string(e.ID)]
+		assign, flying := p.Flying("assign/" + string(e.ID))
 		switch {
-		case e.Phase == Attached && flying,
-			(e.Phase == Created || e.Phase == Attaching) && !p.tries.Failed("attach/"+string(e.ID)):
-			add(e.Subnet, p.slots()-len(e.Blocks)-assign.Want.Slots())
+		case e.Phase == pool.Attached && flying,
+			(e.Phase == pool.Created || e.Phase == pool.Attaching) && !p.tries.Failed("attach/"+string(e.ID)):
+			add(e.Subnet, p.Slots()-len(e.Blocks)-assign.Want.Slots())
 		}
 	}
 	return room
@@ -166,8 +164,8 @@ func (p *planner) reclaimable(need target.Short) int {
 	if need.Demand > 0 {
 		return 0
 	}
-	for _, e := range p.order {
-		if e.serves() {
+	for _, e := range p.ENIs() {
+		if e.Serves() {
 			n += p.holds(e.Subnet, len(p.others(e)))
 		}
 	}
@@ -175,20 +173,20 @@ func (p *planner) reclaimable(need target.Short) int {
 }
 
 // assignable tells whether blocks can be added to an interface.
-func (p *planner) assignable(e *ENI) bool {
-	if !e.Managed || e.Phase != Attached || e.Barred || !e.MissingSince.IsZero() || e.Type == vpc.ENITypeTrunk || e.Type == vpc.ENITypeEFAOnly {
+func (p *planner) assignable(e *pool.ENI) bool {
+	if !e.Managed || e.Phase != pool.Attached || e.Barred || !e.MissingSince.IsZero() || e.Type == vpc.ENITypeTrunk || e.Type == vpc.ENITypeEFAOnly {
 		return false
 	}
-	_, flying := p.inflight["assign/"+string(e.ID)]
+	_, flying := p.Flying("assign/" + string(e.ID))
 	return !flying // what it adds is counted as coming
 }
 
 // roomOn is how many addresses can be added to an interface, by its slots and its subnet's room.
-func (p *planner) roomOn(e *ENI) int {
+func (p *planner) roomOn(e *pool.ENI) int {
 	if !p.assignable(e) {
 		return 0
 	}
-	n := p.holds(e.Subnet, p.slots()-len(e.Blocks))
+	n := p.holds(e.Subnet, p.Slots()-len(e.Blocks))
 	if free, listed := p.zone.Room(e.Subnet, p.now); listed {
 		n = min(n, free)
 	}
@@ -217,14 +215,14 @@ func (p *planner) wantSubnets() {
 
 // searchInterval is the time between two reads of the subnets while pods wait for one.
 func (p *planner) searchInterval() time.Duration {
-	every := min(max(p.now.Sub(p.searchedFrom)/searchPart, searchFirst), searchLast)
+	every := min(max(p.now.Sub(p.at.Searched)/searchPart, searchFirst), searchLast)
 	return every + p.tries.Spread(every/4)
 }
 
 // growNew creates interfaces for what existing ones cannot hold.
 func (p *planner) growNew(need target.Short, rest int) {
-	slots := p.freeSlots()
-	if slots <= 0 || !p.tries.May(keyGrow, p.now) {
+	slots := p.FreeSlots()
+	if slots <= 0 || !p.tries.May(pool.Growth, p.now) {
 		return
 	}
 	for i := 0; rest > 0 && slots > 0; i++ {
@@ -242,24 +240,13 @@ func (p *planner) growNew(need target.Short, rest int) {
 	}
 }
 
-// freeSlots is how many interfaces the node may still get.
-func (s *State) freeSlots() int {
-	used := len(s.pending)
-	for _, e := range s.order {
-		if e.Card == 0 {
-			used++
-		}
-	}
-	return s.MaxENIs() - used
-}
-
 // place chooses the subnet of a new interface and what it brings.
 //
 // The fullest choice wins: the subnet with most room, in prefix mode one that has prefixes. For a warm target an interface is
 // only spent on a subnet that can fill it. For pods that wait a partly filled one will do, except in the node's last slot:
 // that one is kept for a subnet that can fill it, since the node could never grow again.
 func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Want, bool) {
-	if p.slots() == 0 {
+	if p.Slots() == 0 {
 		return vpc.Subnet{}, vpc.Want{}, false
 	}
 	candidates := p.zone.Candidates(p.now)
@@ -268,10 +255,10 @@ func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Wan
 			break
 		}
 		for _, sn := range candidates {
-			if p.broken[sn.ID] != broken {
+			if p.Broken(sn.ID) != broken {
 				continue
 			}
-			switch _, known, err := p.groups(sn.ID); {
+			switch _, known, err := p.Groups(sn.ID); {
 			case err != nil: // tags select too many: Problems says so
 				continue
 			case !known: // a call that is soon over; no worse subnet is taken meanwhile
@@ -293,47 +280,32 @@ func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Wan
 func (p *planner) fitNew(sn vpc.Subnet, need target.Short, rest, slots int) (want vpc.Want, ok bool) {
 	n := rest
 	if need.Fill {
-		n = p.perENI()
+		n = p.PerENI()
 	}
 	if sn.Free == subnet.Unknown { // EC2 will tell
-		return p.fit(sn.ID, n, p.slots()), true
+		return p.fit(sn.ID, n, p.Slots()), true
 	}
 	free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
-	whole := min(p.wholeENI(rest), p.holds(sn.ID, p.slots()))
+	whole := min(p.wholeENI(rest), p.holds(sn.ID, p.Slots()))
 	if free < 1 || (slots == 1 || need.Demand == 0) && free < whole {
 		return vpc.Want{}, false
 	}
 	p.planned[sn.ID]++
-	want = p.fit(sn.ID, n, p.slots())
+	want = p.fit(sn.ID, n, p.Slots())
 	p.planned[sn.ID]--
 	return want, want.Slots() > 0
 }
 
-// wholeENI is how many addresses fill an interface as far as this node can ever use them.
-func (s *State) wholeENI(rest int) int {
-	t := s.Tally()
-	still := max(s.maxPods()-t.InUse-t.Held-t.Free-t.Other-t.Coming, rest)
-	return min(s.perENI(), still)
-}
-
-// primaryCIDR is the block of the primary subnet, zero while unknown.
-func (s *State) primaryCIDR() netip.Prefix {
-	if e := s.enis[s.Instance.PrimaryENI]; e != nil && !s.Config.CustomNetworking {
-		return e.SubnetCIDR
-	}
-	return netip.Prefix{}
-}
-
-func (p *planner) create(sn vpc.Subnet, want vpc.Want, why Why, i int) {
-	tags := p.eniTags()
+func (p *planner) create(sn vpc.Subnet, want vpc.Want, why pool.Why, i int) {
+	tags := p.ENITags()
 	tags[vpc.TagENICreatedAt] = p.now.UTC().Format(time.RFC3339)
-	groups, _, _ := p.groups(sn.ID)
+	groups, _, _ := p.Groups(sn.ID)
 	primary := p.namePrimary(sn.ID, want)
-	pending := &Pending{
-		Token: p.token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Primary: primary, Want: want, Groups: groups,
+	pending := &pool.Pending{
+		Token: p.Token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Primary: primary, Want: want, Groups: groups,
 		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now,
 	}
 	p.planned[sn.ID]++
 	p.name(sn.ID, want, primary)
-	p.do(Action{Kind: CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
+	p.do(pool.Action{Kind: pool.CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
 }

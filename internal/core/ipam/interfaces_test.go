@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -41,11 +42,11 @@ func TestThrottledRepetitionOfADetachDoesNotBringTheInterfaceBack(t *testing.T) 
 	w.eni("eni-2").Attachment = &stale // what a lagging read shows
 	w.step()
 	w.now = w.now.Add(10 * time.Second)
-	w.refuse[ipam.DetachENI] = vpc.Throttled
+	w.refuse[pool.DetachENI] = vpc.Throttled
 	if text := w.step(); !strings.Contains(text, "detach-eni eni-2: unfinished") {
 		t.Fatalf("no repetition: %s", text)
 	}
-	if phase := w.state.ENI("eni-2").Phase; phase != ipam.Detaching {
+	if phase := w.state.ENI("eni-2").Phase; phase != pool.Detaching {
 		t.Errorf("the interface is %s", phase)
 	}
 }
@@ -62,10 +63,10 @@ func TestLaggingReadDoesNotBringADetachedInterfaceBack(t *testing.T) {
 	}
 	w.want("detach", w.step(), "detach-eni eni-2: interface-empty\n")
 	w.want("look", w.step(), "read-eni eni-2: unfinished\n")
-	read := ipam.Action{Kind: ipam.ReadENIs, Key: "read-enis"}
+	read := pool.Action{Kind: pool.ReadENIs, Key: "read-enis"}
 	w.state.Begin(read, w.now)
-	w.state.Finish(read, ipam.Result{ENIs: lagging, AskedAt: w.now}, w.now)
-	if e := w.state.ENI("eni-2"); e.Phase != ipam.Detached || e.Configured {
+	w.state.Finish(read, pool.Result{ENIs: lagging, AskedAt: w.now}, w.now)
+	if e := w.state.ENI("eni-2"); e.Phase != pool.Detached || e.Configured {
 		t.Errorf("the interface is %s, configured %t", e.Phase, e.Configured)
 	}
 	w.now = w.now.Add(time.Second)
@@ -117,7 +118,7 @@ func TestInterfaceOfSomebodyElseThatWasDetachedIsNotAttachedAgain(t *testing.T) 
 
 // MAX_ENI counts every interface of the node, as it does for the existing CNI.
 func TestMaxENICountsUnmanagedInterfaces(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 2 })
+	w := newWorld(t, func(c *pool.Config) { c.MaxENI = 2 })
 	w.enis = append(w.enis, vpc.ENI{
 		ID: "eni-theirs", Subnet: "subnet-primary", Type: "interface", Tags: vpc.Tags{vpc.TagENINoManage: "true"},
 		Attachment: &vpc.Attachment{ID: "attach-t", Instance: "i-1", DeviceIndex: 1, State: vpc.Attached},
@@ -126,7 +127,7 @@ func TestMaxENICountsUnmanagedInterfaces(t *testing.T) {
 	if text := w.settle(); strings.Contains(text, "create-eni") {
 		t.Errorf("plans:\n%s", text)
 	}
-	if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.NodeFull || !strings.Contains(b.String(), "all 9 address slots") {
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.NodeFull || !strings.Contains(b.String(), "all 9 address slots") {
 		t.Errorf("blocked %s", b)
 	}
 }
@@ -149,10 +150,10 @@ func TestLeakedInterfacesAreOldOnesOfOurs(t *testing.T) {
 			w := newWorld(t, nil)
 			w.settle()
 			w.now = w.now.Add(2 * time.Minute)
-			read := ipam.Action{Kind: ipam.ReadLeaked, Key: "read-leaked"}
+			read := pool.Action{Kind: pool.ReadLeaked, Key: "read-leaked"}
 			w.state.Begin(read, w.now)
-			w.state.Finish(read, ipam.Result{AskedAt: w.now, ENIs: []vpc.ENI{tc.e}}, w.now)
-			if got := strings.Count(w.state.Plan(w.now).String(), "delete-leaked-eni"); got != tc.want {
+			w.state.Finish(read, pool.Result{AskedAt: w.now, ENIs: []vpc.ENI{tc.e}}, w.now)
+			if got := strings.Count(ipam.Decide(w.state, w.now).String(), "delete-leaked-eni"); got != tc.want {
 				t.Errorf("%d deletions, want %d", got, tc.want)
 			}
 		})

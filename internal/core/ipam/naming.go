@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -27,12 +28,12 @@ func (p *planner) tight(id vpc.SubnetID) bool {
 	if !ok || !sn.CIDR.IsValid() {
 		return false
 	}
-	return p.broken[id] || sn.Free*2 < 1<<(32-sn.CIDR.Bits())
+	return p.Broken(id) || sn.Free*2 < 1<<(32-sn.CIDR.Bits())
 }
 
 // survey asks for the map of a subnet where it pays, unless there is one that is young enough.
 func (p *planner) survey(id vpc.SubnetID, making bool) {
-	if !p.prefixes() || !making && !p.tight(id) && p.zone.Naming(id, p.now) != subnet.Reread {
+	if !p.Prefixes() || !making && !p.tight(id) && p.zone.Naming(id, p.now) != subnet.Reread {
 		return
 	}
 	every := mapEvery + p.tries.Spread(mapEvery/4)
@@ -46,7 +47,7 @@ func (p *planner) survey(id vpc.SubnetID, making bool) {
 	default:
 		return
 	}
-	p.do(Action{Kind: ReadSpace, Key: "read-space/" + string(id), Why: Fragmentation, Subnet: id})
+	p.do(pool.Action{Kind: pool.ReadSpace, Key: "read-space/" + string(id), Why: pool.Fragmentation, Subnet: id})
 }
 
 // space is the map that names in a subnet are chosen by, less what this plan names; nil when EC2 chooses. It is not told
@@ -119,18 +120,18 @@ func (p *planner) name(id vpc.SubnetID, want vpc.Want, primary netip.Addr) {
 // reserve sets a part of a subnet aside for prefixes, once for all nodes: each would choose the same.
 func (p *planner) reserve(id vpc.SubnetID) {
 	m := p.zone.MapOf(id)
-	if !p.Config.ReservePrefixes || !p.prefixes() || m == nil || m.Reserved() {
+	if !p.Config.ReservePrefixes || !p.Prefixes() || m == nil || m.Reserved() {
 		return
 	}
 	if cidr := m.Reserve(m.Blocks() / reservedPart); cidr.IsValid() {
-		p.do(Action{Kind: ReservePrefixes, Key: "reserve/" + string(id), Why: Fragmentation, Subnet: id, CIDR: cidr, Tags: p.reservationTags()})
+		p.do(pool.Action{Kind: pool.ReservePrefixes, Key: "reserve/" + string(id), Why: pool.Fragmentation, Subnet: id, CIDR: cidr, Tags: p.reservationTags()})
 	}
 }
 
-func (s *State) reservationTags() vpc.Tags {
+func (v view) reservationTags() vpc.Tags {
 	tags := vpc.Tags{vpc.TagENIOwner: vpc.ENIOwner}
-	if s.Config.Cluster != "" {
-		tags[vpc.TagENICluster] = s.Config.Cluster
+	if v.Config.Cluster != "" {
+		tags[vpc.TagENICluster] = v.Config.Cluster
 	}
 	return tags
 }
@@ -145,60 +146,14 @@ func (p *planner) surveyAll() {
 			p.reserve(id)
 		}
 	}
-	for _, e := range p.order {
-		if e.Managed && e.Phase == Attached && !e.Barred {
+	for _, e := range p.ENIs() {
+		if e.Managed && e.Phase == pool.Attached && !e.Barred {
 			look(e.Subnet)
 		}
 	}
-	if p.freeSlots() > 0 {
+	if p.FreeSlots() > 0 {
 		for _, sn := range p.zone.Candidates(p.now) {
 			look(sn.ID)
 		}
 	}
-}
-
-// observeSpace folds a read of what occupies a subnet.
-func (s *State) observeSpace(id vpc.SubnetID, occupants []vpc.ENI, reserved []vpc.Reservation, askedAt time.Time) {
-	sn, ok := s.zone.Find(id)
-	if !ok {
-		return
-	}
-	if old := s.zone.MapOf(id); old != nil && !askedAt.After(old.At()) {
-		return
-	}
-	m := subnet.NewSpace(sn, occupants, reserved, askedAt)
-	for _, e := range s.order { // what we have and an answer that lags does not show
-		if e.Subnet == id {
-			m.Take(vpc.Single(e.Primary))
-			for b := range e.Blocks {
-				m.Take(b)
-			}
-		}
-	}
-	for _, a := range s.inflight {
-		if e := s.enis[a.ENI]; a.Kind == AssignAddresses && e != nil && e.Subnet == id {
-			takeAll(m, vpc.Blocks(a.Want.Addrs, a.Want.Prefixes))
-		}
-	}
-	for _, p := range s.pending {
-		if p.Subnet == id {
-			takeAll(m, p.names())
-		}
-	}
-	s.zone.Map(id, m)
-}
-
-func takeAll(m *subnet.Space, blocks []vpc.Block) {
-	for _, b := range blocks {
-		m.Take(b)
-	}
-}
-
-// names are the blocks that a creation names, the interface's own address included.
-func (p *Pending) names() []vpc.Block {
-	blocks := vpc.Blocks(p.Want.Addrs, p.Want.Prefixes)
-	if p.Primary.IsValid() {
-		blocks = append(blocks, vpc.Single(p.Primary))
-	}
-	return blocks
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -54,7 +55,7 @@ func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 	if tally := w.state.Tally(); tally.InUse != 18 || tally.Waiting != 7 {
 		t.Fatalf("before the fix: %+v", tally)
 	}
-	b := w.state.Explain(w.state.Plan(w.now))
+	b := ipam.Explain(w.state, ipam.Decide(w.state, w.now))
 	if b.Why != ipam.LastSlotKept || !strings.Contains(b.String(), "subnet-primary 10.0.0.96/27 has 7 free") || !strings.Contains(b.Hint, "kubernetes.io/role/cni=1") {
 		t.Errorf("blocked: %s", b)
 	}
@@ -85,15 +86,15 @@ func TestFullSubnetMeansTheNext(t *testing.T) {
 	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.1.0.0/24"), Free: 100, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "x"}})
 	w.settle()
 	w.add(0, 5)
-	w.refuse[ipam.CreateENI] = vpc.SubnetFull
+	w.refuse[pool.CreateENI] = vpc.SubnetFull
 	w.want("refused", w.step(), "create-eni in subnet-primary with 9: warm-target\n")
-	delete(w.refuse, ipam.CreateENI)
+	delete(w.refuse, pool.CreateENI)
 	w.want("its security groups", w.step(), "read-groups: resync\n")
 	w.want("next", w.step(), "create-eni in subnet-b with 9: warm-target\n")
 }
 
 func TestChurnTakesOtherAddressesWhileTheOldOnesCool(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmIP, c.MinimumIP = 2, 5 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmIP, c.MinimumIP = 2, 5 })
 	w.add(0, 5)
 	w.settle()
 	w.settle()
@@ -106,7 +107,7 @@ func TestChurnTakesOtherAddressesWhileTheOldOnesCool(t *testing.T) {
 }
 
 func TestNothingIsReleasedOnAnOldReadOrWhilePodsWait(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmIP = 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmIP = 1 })
 	w.add(0, 6)
 	w.settle()
 	w.del(0, 6)
@@ -123,20 +124,20 @@ func TestNothingIsReleasedOnAnOldReadOrWhilePodsWait(t *testing.T) {
 
 // A warm target of one address and a burst: the interface that is being made takes what comes later, too.
 func TestBurstSpendsNoInterfaceThatAnotherComingOneCanReplace(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.add(0, 8)
 	w.settle()
 	w.now = w.now.Add(time.Second)
-	plan := w.state.Plan(w.now)
-	var create ipam.Action
+	plan := ipam.Decide(w.state, w.now)
+	var create pool.Action
 	for i := range 3 { // pods come one by one while the interface is being made
 		w.add(8+i, 9+i)
-		plan = w.state.Plan(w.now)
+		plan = ipam.Decide(w.state, w.now)
 		for _, a := range plan.Actions {
-			if a.Kind == ipam.CreateENI && create.Key != "" {
+			if a.Kind == pool.CreateENI && create.Key != "" {
 				t.Fatalf("a second interface is made: %s", plan)
 			}
-			if a.Kind == ipam.CreateENI {
+			if a.Kind == pool.CreateENI {
 				create = a
 			}
 			w.state.Begin(a, w.now)
@@ -156,13 +157,13 @@ func TestBurstSpendsNoInterfaceThatAnotherComingOneCanReplace(t *testing.T) {
 
 // While EC2 adds one address to an interface with room for eight more, the next pod waits for that call to end.
 func TestBurstMakesNoInterfaceWhileAnAddressIsBeingAdded(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.settle()
 	for i := range 5 {
 		w.add(i, i+1)
-		plan := w.state.Plan(w.now)
+		plan := ipam.Decide(w.state, w.now)
 		for _, a := range plan.Actions {
-			if a.Kind == ipam.CreateENI {
+			if a.Kind == pool.CreateENI {
 				t.Fatalf("pod %d: an interface is made: %s", i, plan)
 			}
 			w.state.Begin(a, w.now)
@@ -172,25 +173,25 @@ func TestBurstMakesNoInterfaceWhileAnAddressIsBeingAdded(t *testing.T) {
 
 // EC2 says that an interface takes no more (prefixes fill its slots): the pods get another interface.
 func TestInterfaceThatTakesNoMoreIsNotWaitedFor(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
-	w.refuse[ipam.AssignAddresses] = vpc.LimitReached
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.refuse[pool.AssignAddresses] = vpc.LimitReached
 	w.add(0, 3)
 	w.count("", 3*time.Second, 100*time.Millisecond)
 	if tally := w.state.Tally(); tally.InUse != 3 {
-		t.Errorf("tally %+v\n%s", tally, w.state.Explain(w.state.Plan(w.now)))
+		t.Errorf("tally %+v\n%s", tally, ipam.Explain(w.state, ipam.Decide(w.state, w.now)))
 	}
 }
 
 // An unassignment whose outcome a crash hid is repeated. Meanwhile EC2 may have given the address out again.
 func TestAssignAndUnassignOfAnInterfaceTakeTurns(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmIP = 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmIP = 1 })
 	w.add(0, 6)
 	w.settle()
 	w.del(0, 6)
 	w.now = w.now.Add(31 * time.Second)
 	w.step()
-	plan := w.state.Plan(w.now)
-	if len(plan.Actions) != 1 || plan.Actions[0].Kind != ipam.UnassignAddresses {
+	plan := ipam.Decide(w.state, w.now)
+	if len(plan.Actions) != 1 || plan.Actions[0].Kind != pool.UnassignAddresses {
 		t.Fatalf("plan: %s", plan)
 	}
 	w.state.Begin(plan.Actions[0], w.now)
@@ -209,11 +210,11 @@ func TestRepeatedCreationIsRecordedBeforeItsCall(t *testing.T) {
 	w := newWorld(t, nil)
 	w.settle()
 	w.add(0, 5)
-	first := w.state.Plan(w.now).Actions[0]
+	first := ipam.Decide(w.state, w.now).Actions[0]
 	w.state.Begin(first, w.now)
-	w.state.Finish(first, ipam.Result{Err: &vpc.Error{Code: vpc.Throttled}}, w.now)
+	w.state.Finish(first, pool.Result{Err: &vpc.Error{Code: vpc.Throttled}}, w.now)
 	w.now = w.now.Add(time.Second)
-	again := w.state.Plan(w.now).Actions[0]
+	again := ipam.Decide(w.state, w.now).Actions[0]
 	if again.Key != first.Key {
 		t.Fatalf("%s, then %s", first, again)
 	}
@@ -223,12 +224,12 @@ func TestRepeatedCreationIsRecordedBeforeItsCall(t *testing.T) {
 }
 
 func TestUnassignmentThatIAMDeniesLosesNoAddress(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.add(0, 8)
 	w.settle()
 	w.del(0, 8)
-	w.refuse[ipam.UnassignAddresses] = vpc.NotAuthorized
-	if n := w.count(ipam.UnassignAddresses, 10*time.Minute, time.Second); n == 0 || n > 12 {
+	w.refuse[pool.UnassignAddresses] = vpc.NotAuthorized
+	if n := w.count(pool.UnassignAddresses, 10*time.Minute, time.Second); n == 0 || n > 12 {
 		t.Errorf("%d tries in 10 minutes", n)
 	}
 	if tally := w.state.Tally(); tally.Leaving != 0 || tally.Free != 9 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
@@ -16,22 +17,22 @@ import (
 // roomy is a subnet that takes many prefixes.
 func roomy(w *world) { w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.0/16"), 60000 }
 
-func inPrefixes(c *ipam.Config) { c.Prefixes = true }
+func inPrefixes(c *pool.Config) { c.Prefixes = true }
 
 func TestPrefixes(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*ipam.Config)
+		change func(*pool.Config)
 		pods   int
 		want   string
 	}{
 		{"one warm prefix", inPrefixes, 0, "assign-addresses eni-primary +1 prefixes: warm-target\n"},
-		{"two warm prefixes", func(c *ipam.Config) { c.Prefixes, c.WarmPrefix = true, 2 }, 0, "assign-addresses eni-primary +2 prefixes: warm-target\n"},
-		{"none warm: one address stays free", func(c *ipam.Config) { c.Prefixes, c.WarmPrefix = true, 0 }, 0, "assign-addresses eni-primary +1 prefixes: warm-target\n"},
+		{"two warm prefixes", func(c *pool.Config) { c.Prefixes, c.WarmPrefix = true, 2 }, 0, "assign-addresses eni-primary +2 prefixes: warm-target\n"},
+		{"none warm: one address stays free", func(c *pool.Config) { c.Prefixes, c.WarmPrefix = true, 0 }, 0, "assign-addresses eni-primary +1 prefixes: warm-target\n"},
 		{"pods wait", inPrefixes, 20, "assign-addresses eni-primary +3 prefixes: pods-waiting\n"},
-		{"warm addresses are rounded up", func(c *ipam.Config) { c.Prefixes, c.WarmIP = true, 5 }, 14, "assign-addresses eni-primary +2 prefixes: pods-waiting\n"},
-		{"a minimum", func(c *ipam.Config) { c.Prefixes, c.MinimumIP = true, 33 }, 0, "assign-addresses eni-primary +3 prefixes: warm-target\n"},
-		{"not more than the kubelet allows", func(c *ipam.Config) { c.Prefixes, c.WarmIP = true, 500 }, 0, "assign-addresses eni-primary +7 prefixes: warm-target\n"},
+		{"warm addresses are rounded up", func(c *pool.Config) { c.Prefixes, c.WarmIP = true, 5 }, 14, "assign-addresses eni-primary +2 prefixes: pods-waiting\n"},
+		{"a minimum", func(c *pool.Config) { c.Prefixes, c.MinimumIP = true, 33 }, 0, "assign-addresses eni-primary +3 prefixes: warm-target\n"},
+		{"not more than the kubelet allows", func(c *pool.Config) { c.Prefixes, c.WarmIP = true, 500 }, 0, "assign-addresses eni-primary +7 prefixes: warm-target\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -81,7 +82,7 @@ func TestIdlePrefixesGoBack(t *testing.T) {
 func TestModeChangesUnderPods(t *testing.T) {
 	for _, to := range []bool{true, false} {
 		t.Run(fmt.Sprintf("to prefixes %t", to), func(t *testing.T) {
-			w := newWorld(t, func(c *ipam.Config) { c.Prefixes = !to })
+			w := newWorld(t, func(c *pool.Config) { c.Prefixes = !to })
 			roomy(w)
 			w.state.MaxPods = 29
 			w.add(0, 6)
@@ -179,17 +180,17 @@ func TestCustomNetworking(t *testing.T) {
 	custom := vpc.Subnet{ID: "subnet-pods", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("100.64.0.0/19"), Free: 8000, Available: true}
 	for _, prefixes := range []bool{false, true} {
 		t.Run(fmt.Sprintf("prefixes %t", prefixes), func(t *testing.T) {
-			w := newWorld(t, func(c *ipam.Config) { c.CustomNetworking, c.Prefixes = true, prefixes })
+			w := newWorld(t, func(c *pool.Config) { c.CustomNetworking, c.Prefixes = true, prefixes })
 			w.subs = append(w.subs, custom)
 			w.add(0, 12)
 			w.settle()
 			if tally := w.state.Tally(); tally.Waiting != 12 || len(w.enis) != 1 {
 				t.Fatalf("without an ENIConfig: %+v, %d interfaces", tally, len(w.enis))
 			}
-			if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.NoENIConfig {
+			if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.NoENIConfig {
 				t.Errorf("blocked: %s", b)
 			}
-			w.state.SetCustom(ipam.Custom{Name: "us-west-2a", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
+			w.state.SetCustom(pool.Custom{Name: "us-west-2a", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
 			w.settle()
 			if tally := w.state.Tally(); tally.Waiting > 0 {
 				t.Errorf("%+v", tally)
@@ -202,7 +203,7 @@ func TestCustomNetworking(t *testing.T) {
 			if len(w.enis[0].Assigned()) > 0 {
 				t.Errorf("the primary interface has %v", w.enis[0].Assigned())
 			}
-			w.state.SetCustom(ipam.Custom{Name: "us-west-2a", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-new"}})
+			w.state.SetCustom(pool.Custom{Name: "us-west-2a", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-new"}})
 			w.settle()
 			if e := w.enis[1]; !slices.Equal(e.Groups, []vpc.SecurityGroupID{"sg-new"}) {
 				t.Errorf("groups of %s: %v", e.ID, e.Groups)
@@ -221,7 +222,7 @@ func TestCustomNetworkingUnderPods(t *testing.T) {
 	cfg := w.state.Config
 	cfg.CustomNetworking = true
 	w.state.SetConfig(cfg)
-	w.state.SetCustom(ipam.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
 	w.now = w.now.Add(2 * time.Minute)
 	w.settleFor(2 * time.Minute)
 	if after := w.state.Allocations(); !slices.Equal(before, after) {
@@ -246,18 +247,18 @@ func TestCustomNetworkingUnderPods(t *testing.T) {
 
 // Without a warm target the pool follows what is known and what came lately, and the plan says so.
 func TestPoolFollowsDemand(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI = target.NotSet })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI = target.NotSet })
 	w.state.MaxPods = 29
-	bound := make([]ipam.Bound, 7)
+	bound := make([]pool.Bound, 7)
 	for i := range bound {
-		bound[i] = ipam.Bound{Namespace: "default", Name: fmt.Sprint("p", i)}
+		bound[i] = pool.Bound{Namespace: "default", Name: fmt.Sprint("p", i)}
 	}
 	w.state.Expect(bound, 0)
 	if plans := w.settle(); !strings.Contains(plans, "assign-addresses eni-primary +9: pods-bound\n") {
 		t.Errorf("plans:\n%s", plans)
 	}
 	for i := range 7 {
-		if _, ok := w.state.Add(ipam.Pod{Key: key(i), Namespace: "default", Name: fmt.Sprint("p", i)}, w.now); !ok {
+		if _, ok := w.state.Add(pool.Pod{Key: key(i), Namespace: "default", Name: fmt.Sprint("p", i)}, w.now); !ok {
 			t.Fatalf("pod %d waits", i)
 		}
 	}
@@ -281,7 +282,7 @@ func TestBarredInterfaceMakesRoomForWaitingPods(t *testing.T) {
 	cfg := w.state.Config
 	cfg.CustomNetworking = true
 	w.state.SetConfig(cfg)
-	w.state.SetCustom(ipam.Custom{Name: "default", Found: true, Subnet: "subnet-pods"})
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Subnet: "subnet-pods"})
 	w.del(0, 20)
 	w.add(20, 30)
 	w.settleFor(3 * time.Minute)
@@ -328,15 +329,15 @@ func TestLostRaceIsRepeatedWithFreshFacts(t *testing.T) {
 	w.reserved = []vpc.Reservation{{ID: "scr-1", Subnet: "subnet-primary", CIDR: netip.MustParsePrefix("10.0.2.0/28"), Type: vpc.ReservedForPrefixes}} // names matter
 	w.settle()
 	w.add(0, 7)
-	plan := w.state.Plan(w.now)
-	i := slices.IndexFunc(plan.Actions, func(a ipam.Action) bool { return a.Kind == ipam.AssignAddresses })
+	plan := ipam.Decide(w.state, w.now)
+	i := slices.IndexFunc(plan.Actions, func(a pool.Action) bool { return a.Kind == pool.AssignAddresses })
 	if i < 0 || len(plan.Actions[i].Want.Addrs) == 0 {
 		t.Fatalf("nothing is named: %s", plan)
 	}
 	for n, a := range plan.Actions[i].Want.Addrs {
 		w.others = append(w.others, vpc.ENI{ID: vpc.ENIID(fmt.Sprint("eni-faster-", n)), Subnet: "subnet-primary", Primary: a})
 	}
-	if n := w.count(ipam.ReadSpace, 2*time.Second, 50*time.Millisecond); n != 1 {
+	if n := w.count(pool.ReadSpace, 2*time.Second, 50*time.Millisecond); n != 1 {
 		t.Errorf("the map was read %d times", n)
 	}
 	if tally := w.state.Tally(); tally.Waiting > 0 {
@@ -345,7 +346,7 @@ func TestLostRaceIsRepeatedWithFreshFacts(t *testing.T) {
 }
 
 func TestPartOfASubnetIsReservedWhenToldTo(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.Prefixes, c.ReservePrefixes = true, true })
+	w := newWorld(t, func(c *pool.Config) { c.Prefixes, c.ReservePrefixes = true, true })
 	roomy(w)
 	w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.0/22"), 1000
 	plans := w.settle()
@@ -385,7 +386,7 @@ func TestGroupsOfDiscoveredSubnets(t *testing.T) {
 	if e := w.enis[1]; fmt.Sprint(e.Groups) != "[sg-a]" {
 		t.Errorf("too many groups changed an interface: %v", e.Groups)
 	}
-	if p := w.state.Problems(); len(p) != 1 || p[0].Why != ipam.TooManyGroups {
+	if p := ipam.Problems(w.state); len(p) != 1 || p[0].Why != ipam.TooManyGroups {
 		t.Errorf("problems %v", p)
 	}
 }

@@ -3,15 +3,16 @@ package ipam
 import (
 	"fmt"
 
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // Problems that last and that a person has to solve, beside the reasons why pods wait.
 const (
-	PrefixesNeedNitro Why = "prefixes-need-nitro" // prefixes are asked for, and the instance type takes none
-	TooManyGroups     Why = "too-many-groups"     // tags select more security groups than an interface can have
-	MaxPodsTooHigh    Why = "max-pods-too-high"   // the kubelet allows more pods than the node has addresses for
+	PrefixesNeedNitro pool.Why = "prefixes-need-nitro" // prefixes are asked for, and the instance type takes none
+	TooManyGroups     pool.Why = "too-many-groups"     // tags select more security groups than an interface can have
+	MaxPodsTooHigh    pool.Why = "max-pods-too-high"   // the kubelet allows more pods than the node has addresses for
 )
 
 // hostPods is how many pods in the host's network EKS's max-pods figures count in: aws-node and kube-proxy.
@@ -19,41 +20,42 @@ const hostPods = 2
 
 // Problem is something about the node that a person has to look at: what it is, and what to do.
 type Problem struct {
-	Why     Why
+	Why     pool.Why
 	Message string
 }
 
 // Problems are what is wrong with the node's settings, in a fixed order. They do not come and go with pods.
-func (s *State) Problems() []Problem {
+func Problems(s *pool.State) []Problem {
+	v := viewOf(s)
 	var list []Problem
-	add := func(why Why, detail, hint string) { list = append(list, Problem{why, detail + "; " + hint}) }
-	if s.Config.Prefixes && !s.Limits.Nitro() {
-		add(PrefixesNeedNitro, fmt.Sprintf("ENABLE_PREFIX_DELEGATION is true, and %s is no Nitro type: single addresses are assigned", s.Limits.Type),
+	add := func(why pool.Why, detail, hint string) { list = append(list, Problem{why, detail + "; " + hint}) }
+	if v.Config.Prefixes && !v.Limits.Nitro() {
+		add(PrefixesNeedNitro, fmt.Sprintf("ENABLE_PREFIX_DELEGATION is true, and %s is no Nitro type: single addresses are assigned", v.Limits.Type),
 			"use a Nitro type, or turn prefixes off for these nodes with a NodeSettings resource")
 	}
-	if s.Config.CustomNetworking {
+	if v.Config.CustomNetworking {
 		switch {
-		case s.custom.Subnet == "":
-			detail, hint := s.explainENIConfig()
+		case v.Custom().Subnet == "":
+			detail, hint := v.explainENIConfig()
 			add(NoENIConfig, detail, hint)
-		case !s.zone.ReadAt().IsZero() && !s.customUsable():
-			add(ENIConfigSubnet, s.explainCustomSubnet(), s.editENIConfig())
+		case !v.zone.ReadAt().IsZero() && !v.customUsable():
+			add(ENIConfigSubnet, v.explainCustomSubnet(), v.editENIConfig())
 		}
 	}
-	for _, sn := range s.zone.Subnets() {
-		if usable, _ := subnet.Judge(s.zone.Rules(), sn); !usable {
+	for _, sn := range v.zone.Subnets() {
+		if usable, _ := subnet.Judge(v.zone.Rules(), sn); !usable {
 			continue
 		}
-		if _, _, err := s.groups(sn.ID); err != nil {
+		if _, _, err := v.Groups(sn.ID); err != nil {
 			list = append(list, Problem{TooManyGroups, err.Error()})
 		}
 	}
-	if most := s.Capacity() + hostPods; s.MaxPods > most {
-		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", s.MaxPods, s.Limits.Type, s.Capacity(), hostPods),
+	if most := v.Capacity() + hostPods; v.MaxPods > most {
+		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, v.Limits.Type, v.Capacity(), hostPods),
 			fmt.Sprintf("set the kubelet's max-pods to %d", most))
 	}
-	if s.tries.Refused(s.lastKey) && vpc.CodeOf(s.lastErr) != vpc.NotFound {
-		add(EC2Failing, s.lastErr.Error(), "the agent tries again by itself; change what EC2 refuses")
+	if key, err := v.LastFailure(); v.tries.Refused(key) && vpc.CodeOf(err) != vpc.NotFound {
+		add(EC2Failing, err.Error(), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
 }

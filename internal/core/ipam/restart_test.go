@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -45,17 +46,17 @@ func TestRestartIsNotHeldUpByEC2ThatDoesNotAnswer(t *testing.T) {
 	w.now = w.now.Add(time.Minute)
 	w.begin(records...)
 
-	plan := w.state.Plan(w.now)
-	if len(plan.Actions) != 1 || plan.Actions[0].Kind != ipam.ReadENIs {
+	plan := ipam.Decide(w.state, w.now)
+	if len(plan.Actions) != 1 || plan.Actions[0].Kind != pool.ReadENIs {
 		t.Fatalf("the first plan is %s", plan)
 	}
 	w.state.Begin(plan.Actions[0], w.now) // and nothing comes back
-	if plan = w.state.Plan(w.now); plan.Wake.After(w.now.Add(time.Second)) {
+	if plan = ipam.Decide(w.state, w.now); plan.Wake.After(w.now.Add(time.Second)) {
 		t.Errorf("the next plan comes at %s, the start was at %s", plan.Wake, w.now)
 	}
 	w.now = plan.Wake
-	plan = w.state.Plan(w.now)
-	if len(plan.Actions) != 1 || plan.Actions[0].Kind != ipam.ReadMetadata {
+	plan = ipam.Decide(w.state, w.now)
+	if len(plan.Actions) != 1 || plan.Actions[0].Kind != pool.ReadMetadata {
 		t.Fatalf("after half a second without an answer the plan is %s", plan)
 	}
 	w.state.Begin(plan.Actions[0], w.now)
@@ -63,7 +64,7 @@ func TestRestartIsNotHeldUpByEC2ThatDoesNotAnswer(t *testing.T) {
 		t.Error("ready before metadata answered")
 	}
 	primary := w.enis[0]
-	w.state.Finish(plan.Actions[0], ipam.Result{AskedAt: w.now, Metadata: []vpc.MetadataENI{{
+	w.state.Finish(plan.Actions[0], pool.Result{AskedAt: w.now, Metadata: []vpc.MetadataENI{{
 		ID: primary.ID, MAC: primary.MAC, Addresses: append([]netip.Addr{primary.Primary}, primary.Secondary...),
 	}}}, w.now)
 	if !w.state.Ready() || !w.state.Provisional() {
@@ -97,7 +98,7 @@ func TestLostJournalHoldsWhatTheKernelShows(t *testing.T) {
 
 // A year of WARM_IP_TARGET: addresses come and go, and the journal's snapshot does not grow with them.
 func TestAddressesGivenBackAreForgottenInTheEnd(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.settle()
 	for i := range 8 {
 		w.add(i*6, i*6+6)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -33,14 +34,14 @@ func TestRule1MetadataThatOmitsAnInterfaceTakesNothingAway(t *testing.T) {
 func TestRule1DetachWaitsForAReadAfterOurLastWrite(t *testing.T) {
 	w := newWorld(t, nil)
 	w.emptied()
-	w.refuse[ipam.ReadENIs] = vpc.Throttled
-	if n := w.count(ipam.DetachENI, 5*time.Minute, time.Second); n != 0 {
+	w.refuse[pool.ReadENIs] = vpc.Throttled
+	if n := w.count(pool.DetachENI, 5*time.Minute, time.Second); n != 0 {
 		t.Errorf("%d detachments on an old read", n)
 	}
 }
 
 func TestRule2StaleMetadataGivesNoAddressThatWasGivenBack(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.add(0, 6)
 	w.settle()
 	before := slices.Clone(w.enis[0].Secondary)
@@ -49,7 +50,7 @@ func TestRule2StaleMetadataGivesNoAddressThatWasGivenBack(t *testing.T) {
 	w.settle()
 	kept := w.enis[0].Secondary
 	w.restart()
-	w.refuse[ipam.ReadENIs] = vpc.Throttled
+	w.refuse[pool.ReadENIs] = vpc.Throttled
 	w.metadata(vpc.MetadataENI{ID: "eni-primary", Addresses: append([]netip.Addr{netip.MustParseAddr("10.0.0.4")}, before...)})
 	w.state.Configured("eni-primary", true)
 	w.add(10, 13)
@@ -88,11 +89,11 @@ func TestRule3WhatCannotBeFoundAgainIsRecordedBeforeItBegins(t *testing.T) {
 	w := newWorld(t, nil)
 	w.add(0, 15)
 	for range 400 {
-		plan := w.state.Plan(w.now)
+		plan := ipam.Decide(w.state, w.now)
 		for _, a := range plan.Actions {
 			records := w.state.Begin(a, w.now)
 			switch a.Kind {
-			case ipam.CreateENI, ipam.AttachENI, ipam.DetachENI, ipam.UnassignAddresses:
+			case pool.CreateENI, pool.AttachENI, pool.DetachENI, pool.UnassignAddresses:
 				if len(records) == 0 {
 					t.Errorf("%s begins without a record", a)
 				}
@@ -101,7 +102,7 @@ func TestRule3WhatCannotBeFoundAgainIsRecordedBeforeItBegins(t *testing.T) {
 			w.state.Finish(a, w.perform(a), w.now)
 		}
 		for _, e := range w.state.ENIs() {
-			w.state.Configured(e.ID, e.Phase == ipam.Attached)
+			w.state.Configured(e.ID, e.Phase == pool.Attached)
 		}
 		w.state.Satisfy(w.now)
 		if w.now = w.now.Add(time.Second); w.now.Second() == 30 {
@@ -116,8 +117,8 @@ func TestRule3WhatCannotBeFoundAgainIsRecordedBeforeItBegins(t *testing.T) {
 func TestRule4SubnetsThatCannotBeReadStopNoPod(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, code := range []vpc.Code{vpc.Throttled, vpc.Internal, vpc.NotAuthorized} {
-		w.refuse[ipam.ReadSubnets] = code
-		w.refuse[ipam.TagENI] = code
+		w.refuse[pool.ReadSubnets] = code
+		w.refuse[pool.TagENI] = code
 		w.settleFor(5 * time.Second)
 		w.restart()
 		w.settleFor(5 * time.Second)
@@ -131,7 +132,7 @@ func TestRule4SubnetsThatCannotBeReadStopNoPod(t *testing.T) {
 }
 
 func TestRule5CooldownSurvivesARestartAndYieldsNoAddress(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w := newWorld(t, func(c *pool.Config) { c.MaxENI = 1 })
 	w.add(0, 9)
 	w.settle()
 	w.del(0, 9)
@@ -144,7 +145,7 @@ func TestRule5CooldownSurvivesARestartAndYieldsNoAddress(t *testing.T) {
 	if got := w.add(10, 12); got != 0 {
 		t.Errorf("%d pods got an address that cools", got)
 	}
-	if b := w.state.Explain(w.state.Plan(w.now)); b.Why != ipam.AddressesCooling {
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.AddressesCooling {
 		t.Errorf("blocked %s", b)
 	}
 	w.settleFor(20 * time.Second)
@@ -154,7 +155,7 @@ func TestRule5CooldownSurvivesARestartAndYieldsNoAddress(t *testing.T) {
 }
 
 func TestRule6NothingIsUnassignedWhileAPodWaits(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 2 })
+	w := newWorld(t, func(c *pool.Config) { c.MaxENI = 2 })
 	w.add(0, 9)
 	w.settle()
 	w.settle()
@@ -162,13 +163,13 @@ func TestRule6NothingIsUnassignedWhileAPodWaits(t *testing.T) {
 	w.add(20, 40)
 	w.subs[0].Free = 0
 	w.now = w.now.Add(11 * time.Minute)
-	if n := w.count(ipam.UnassignAddresses, 5*time.Minute, time.Second) + w.count(ipam.DetachENI, time.Minute, time.Second); n != 0 || w.state.Tally().Waiting == 0 {
+	if n := w.count(pool.UnassignAddresses, 5*time.Minute, time.Second) + w.count(pool.DetachENI, time.Minute, time.Second); n != 0 || w.state.Tally().Waiting == 0 {
 		t.Errorf("%d were taken while %d pods waited", n, w.state.Tally().Waiting)
 	}
 }
 
 func TestRule5CooldownOfAHeldAddressSurvivesARestart(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w := newWorld(t, func(c *pool.Config) { c.MaxENI = 1 })
 	w.settle()
 	ip := w.enis[0].Secondary[0]
 	w.state.SetLive([]netip.Addr{ip}, w.now)
@@ -186,14 +187,14 @@ func TestRule5CooldownOfAHeldAddressSurvivesARestart(t *testing.T) {
 // The journal lost its end: by what is left an address is being given back, and the kernel shows a pod on it. EC2 had given
 // it to the interface again.
 func TestRule2AddressThatLeavesByADamagedJournalIsNotTakenFromALivePod(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.add(0, 6)
 	w.settle()
 	w.del(0, 6)
 	w.now = w.now.Add(31 * time.Second)
 	w.step()
-	unassign := w.state.Plan(w.now).Actions[0]
-	if unassign.Kind != ipam.UnassignAddresses {
+	unassign := ipam.Decide(w.state, w.now).Actions[0]
+	if unassign.Kind != pool.UnassignAddresses {
 		t.Fatalf("plan: %s", unassign)
 	}
 	w.state.Begin(unassign, w.now)
@@ -240,12 +241,12 @@ func TestRule2DoubtOfADamagedJournalSurvivesARestart(t *testing.T) {
 
 // Metadata confirms what cools as well as what is free: the period ends while EC2 still cannot be read.
 func TestRule2CoolingAddressThatMetadataOmitsIsNotGivenOut(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.MaxENI = 1 })
+	w := newWorld(t, func(c *pool.Config) { c.MaxENI = 1 })
 	w.add(0, 9)
 	w.settle()
 	w.del(0, 9)
 	w.restart()
-	w.refuse[ipam.ReadENIs] = vpc.Throttled
+	w.refuse[pool.ReadENIs] = vpc.Throttled
 	w.metadata(vpc.MetadataENI{ID: "eni-primary", Addresses: append([]netip.Addr{netip.MustParseAddr("10.0.0.4")}, w.enis[0].Secondary[1:]...)})
 	w.state.Configured("eni-primary", true)
 	w.now = w.now.Add(31 * time.Second)

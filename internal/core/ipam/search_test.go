@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // starved is a node whose only subnet is full while a pod waits.
 func starved(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
 	w.subs[0].Free = 0
 	w.add(0, 1)
 	w.settle()
@@ -25,9 +25,9 @@ func starved(t *testing.T) *world {
 func (w *world) retry(d time.Duration) (reads int) {
 	for end, i := w.now.Add(d), 100; w.now.Before(end); i++ {
 		w.add(i, i+1)
-		reads += w.count(ipam.ReadSubnets, 10*time.Second, 500*time.Millisecond)
+		reads += w.count(pool.ReadSubnets, 10*time.Second, 500*time.Millisecond)
 		w.state.Withdraw(key(i))
-		reads += w.count(ipam.ReadSubnets, 12*time.Second, 500*time.Millisecond)
+		reads += w.count(pool.ReadSubnets, 12*time.Second, 500*time.Millisecond)
 	}
 	return reads
 }
@@ -35,15 +35,15 @@ func (w *world) retry(d time.Duration) (reads int) {
 func TestFullSubnetsAreReadMoreAndMoreSeldomWhilePodsWait(t *testing.T) {
 	t.Run("one pod waits on", func(t *testing.T) {
 		w := starved(t)
-		if n := w.count(ipam.ReadSubnets, time.Minute, 500*time.Millisecond); n < 12 || n > 15 {
+		if n := w.count(pool.ReadSubnets, time.Minute, 500*time.Millisecond); n < 12 || n > 15 {
 			t.Errorf("%d reads in the first minute", n)
 		}
 		w.count("", 10*time.Minute, time.Second)
-		if n := w.count(ipam.ReadSubnets, 10*time.Minute, time.Second); n < 40 || n > 50 {
+		if n := w.count(pool.ReadSubnets, 10*time.Minute, time.Second); n < 40 || n > 50 {
 			t.Errorf("%d reads in ten minutes of a long wait", n)
 		}
 		w.add(1, 2) // one pod more is no news
-		if n := w.count(ipam.ReadSubnets, time.Minute, time.Second); n > 5 {
+		if n := w.count(pool.ReadSubnets, time.Minute, time.Second); n > 5 {
 			t.Errorf("%d reads in the minute after another pod came", n)
 		}
 	})
@@ -80,7 +80,7 @@ func TestNewsMakesTheNodeLookForSubnetsSooner(t *testing.T) {
 			w := starved(t)
 			w.count("", 20*time.Minute, time.Second)
 			news(w)
-			if n := w.count(ipam.ReadSubnets, time.Minute, 500*time.Millisecond); n < 12 || n > 15 {
+			if n := w.count(pool.ReadSubnets, time.Minute, 500*time.Millisecond); n < 12 || n > 15 {
 				t.Errorf("%d reads in the minute after", n)
 			}
 		})
@@ -95,7 +95,7 @@ func TestSubnetsInAnotherOrderAreNoNews(t *testing.T) {
 	n := 0
 	for range 60 {
 		slices.Reverse(w.subs)
-		n += w.count(ipam.ReadSubnets, 10*time.Second, time.Second)
+		n += w.count(pool.ReadSubnets, 10*time.Second, time.Second)
 	}
 	if n > 50 {
 		t.Errorf("%d reads in ten minutes of a long wait", n)
@@ -110,7 +110,7 @@ func TestCountsOfFullSubnetsThatMoveAreNoNews(t *testing.T) {
 	n := 0
 	for i := range 60 {
 		w.subs[1].Free = i
-		n += w.count(ipam.ReadSubnets, 10*time.Second, time.Second)
+		n += w.count(pool.ReadSubnets, 10*time.Second, time.Second)
 	}
 	if n > 50 {
 		t.Errorf("%d reads in ten minutes of a long wait", n)
@@ -124,13 +124,13 @@ func TestSubnetOutsideTheKnownBlocksMakesTheNodeReadThem(t *testing.T) {
 	w.settle()
 	block := netip.MustParsePrefix("10.1.0.0/16")
 	w.subs = append(w.subs, vpc.Subnet{ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.1.0.0/24"), Free: 100, Available: true})
-	read := ipam.Action{Kind: ipam.ReadSubnets, Key: "read-subnets"}
+	read := pool.Action{Kind: pool.ReadSubnets, Key: "read-subnets"}
 	w.state.Begin(read, w.now)
 	w.state.Finish(read, w.perform(read), w.now)
 	if text := w.step(); !strings.Contains(text, "read-vpc: block-unknown") {
 		t.Fatalf("the blocks are not read: %s", text)
 	}
-	if n := w.count(ipam.ReadVPC, 3*time.Second, 100*time.Millisecond); n < 2 {
+	if n := w.count(pool.ReadVPC, 3*time.Second, 100*time.Millisecond); n < 2 {
 		t.Errorf("read %d times while metadata lags", n)
 	}
 	w.blocks = append(w.blocks, block)
@@ -138,7 +138,7 @@ func TestSubnetOutsideTheKnownBlocksMakesTheNodeReadThem(t *testing.T) {
 	if got := w.state.Instance.VPCCIDRs; len(got) != 2 || got[1] != block {
 		t.Errorf("blocks %v", got)
 	}
-	if n := w.count(ipam.ReadVPC, time.Minute, time.Second); n > 7 {
+	if n := w.count(pool.ReadVPC, time.Minute, time.Second); n > 7 {
 		t.Errorf("read %d times in the minute after", n)
 	}
 }
@@ -167,7 +167,7 @@ func TestBlocksOfTheVPCAreFollowed(t *testing.T) {
 // The node has all its interfaces, and what the subnet's count promised is taken: the count is read again, since other nodes
 // give addresses back.
 func TestPodsOfANodeWithAllItsInterfacesSeeThatTheSubnetHasRoomAgain(t *testing.T) {
-	w := newWorld(t, func(c *ipam.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
 	w.subs[0].Free = 5
 	w.add(0, 8)
 	w.settle()

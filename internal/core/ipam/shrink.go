@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/ledger"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -15,12 +16,12 @@ func (p *planner) shrink() {
 		return
 	}
 	if p.tally.Waiting > 0 {
-		if p.freeSlots() <= 0 { // what is barred helps no pod, and takes the slot of what would
-			p.freeENI(func(e *ENI) bool { return e.Barred })
+		if p.FreeSlots() <= 0 { // what is barred helps no pod, and takes the slot of what would
+			p.freeENI(func(e *pool.ENI) bool { return e.Barred })
 		}
 		return
 	}
-	if p.freeENI(func(*ENI) bool { return true }) {
+	if p.freeENI(func(*pool.ENI) bool { return true }) {
 		return
 	}
 	if p.releaseBarred() {
@@ -30,22 +31,22 @@ func (p *planner) shrink() {
 		return
 	}
 	over := p.warm.Excess(p.tally)
-	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.shrunkAt) < shrinkEvery {
+	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.at.Shrunk) < shrinkEvery {
 		return
 	}
 	for _, e := range p.emptiestFirst() {
 		if over <= 0 {
 			return
 		}
-		idle := slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return !p.suits(e, b) })
-		over -= p.release(e, idle, over, Excess)
+		idle := slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return !p.Suits(e, b) })
+		over -= p.release(e, idle, over, pool.Excess)
 	}
 }
 
 // releaseBarred gives back the free addresses of interfaces whose subnet was excluded.
 func (p *planner) releaseBarred() bool {
-	for _, e := range p.order {
-		if e.Managed && e.Barred && e.Phase == Attached && e.MissingSince.IsZero() && p.release(e, e.Idle(), len(e.Blocks), SubnetExcluded) > 0 {
+	for _, e := range p.ENIs() {
+		if e.Managed && e.Barred && e.Phase == pool.Attached && e.MissingSince.IsZero() && p.release(e, e.Idle(), len(e.Blocks), pool.SubnetExcluded) > 0 {
 			return true
 		}
 	}
@@ -53,8 +54,8 @@ func (p *planner) releaseBarred() bool {
 }
 
 // others are the idle blocks of an interface that are not of the mode's kind.
-func (p *planner) others(e *ENI) []*ledger.Block {
-	return slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return p.suits(e, b) })
+func (p *planner) others(e *pool.ENI) []*ledger.Block {
+	return slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return p.Suits(e, b) })
 }
 
 // releaseOthers gives back what an earlier mode, or a time without prefixes, left: all that is idle once the targets hold
@@ -64,19 +65,19 @@ func (p *planner) releaseOthers() bool {
 		return false
 	}
 	room := 0
-	for _, e := range p.order {
+	for _, e := range p.ENIs() {
 		room += p.roomOn(e)
 	}
-	for _, e := range p.order {
-		if !e.serves() {
+	for _, e := range p.ENIs() {
+		if !e.Serves() {
 			continue
 		}
 		others := p.others(e)
 		n := len(others)
 		if p.short.Count > 0 {
-			n = min(n, (p.short.Count-room+p.unit()-1)/p.unit())
+			n = min(n, (p.short.Count-room+p.Unit()-1)/p.Unit())
 		}
-		if n > 0 && p.release(e, others, n, OtherMode) > 0 {
+		if n > 0 && p.release(e, others, n, pool.OtherMode) > 0 {
 			return true
 		}
 	}
@@ -84,7 +85,7 @@ func (p *planner) releaseOthers() bool {
 }
 
 // release unassigns up to n idle blocks of an interface and returns how many it counts as released.
-func (p *planner) release(e *ENI, idle []*ledger.Block, n int, why Why) int {
+func (p *planner) release(e *pool.ENI, idle []*ledger.Block, n int, why pool.Why) int {
 	var blocks []vpc.Block
 	for _, b := range idle[:min(n, len(idle))] {
 		blocks = append(blocks, b.Block)
@@ -96,88 +97,88 @@ func (p *planner) release(e *ENI, idle []*ledger.Block, n int, why Why) int {
 		return len(blocks)
 	}
 	slices.SortFunc(blocks, vpc.Block.Compare)
-	p.do(Action{Kind: UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Blocks: blocks})
+	p.do(pool.Action{Kind: pool.UnassignAddresses, Key: "unassign/" + string(e.ID), Why: why, ENI: e.ID, Blocks: blocks})
 	return len(blocks)
 }
 
 // freshFor tells whether EC2 was read after our last write to the interface, and asks for that read if not.
-func (p *planner) freshFor(e *ENI) bool {
+func (p *planner) freshFor(e *pool.ENI) bool {
 	if e.ReadAt.After(e.WroteAt) && !e.Dirty {
 		return true
 	}
-	p.needRead = BeforeRelease
+	p.needRead = pool.BeforeRelease
 	return false
 }
 
 // emptiestFirst orders interfaces for giving back: those with the fewest pods first, the primary last.
-func (p *planner) emptiestFirst() []*ENI {
-	var list []*ENI
-	for _, e := range p.order {
-		if e.serves() {
+func (p *planner) emptiestFirst() []*pool.ENI {
+	var list []*pool.ENI
+	for _, e := range p.ENIs() {
+		if e.Serves() {
 			list = append(list, e)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b *ENI) int {
-		if a.primary != b.primary {
-			if a.primary {
+	slices.SortStableFunc(list, func(a, b *pool.ENI) int {
+		if a.IsPrimary() != b.IsPrimary() {
+			if a.IsPrimary() {
 				return 1
 			}
 			return -1
 		}
-		return cmp.Compare(a.Count(InUse, Held, Cooling), b.Count(InUse, Held, Cooling))
+		return cmp.Compare(a.Count(ledger.InUse, ledger.Held, ledger.Cooling), b.Count(ledger.InUse, ledger.Held, ledger.Cooling))
 	})
 	return list
 }
 
 // freeENI detaches one interface among some that nothing needs. It reports whether one is being freed, so that it stays one at
 // a time.
-func (p *planner) freeENI(among func(*ENI) bool) bool {
-	for _, e := range p.order {
-		if e.Managed && (e.Phase == Detaching || e.Phase == Detached) {
+func (p *planner) freeENI(among func(*pool.ENI) bool) bool {
+	for _, e := range p.ENIs() {
+		if e.Managed && (e.Phase == pool.Detaching || e.Phase == pool.Detached) {
 			return true
 		}
 	}
 	if p.tally.Coming > 0 {
 		return false
 	}
-	for _, e := range slices.Backward(p.order) {
+	for _, e := range slices.Backward(p.ENIs()) {
 		why, ok := p.freeable(e)
 		if !ok || !among(e) {
 			continue
 		}
 		if p.freshFor(e) && e.Attachment != nil {
-			p.do(Action{Kind: DetachENI, Key: "detach/" + string(e.ID), Why: why, ENI: e.ID, Attachment: e.Attachment.ID})
+			p.do(pool.Action{Kind: pool.DetachENI, Key: "detach/" + string(e.ID), Why: why, ENI: e.ID, Attachment: e.Attachment.ID})
 		}
 		return true
 	}
 	return false
 }
 
-func (p *planner) freeable(e *ENI) (Why, bool) {
-	if !e.Managed || e.primary || e.Phase != Attached || !e.MissingSince.IsZero() || p.now.Sub(e.SeenAt) < minENIAge {
+func (p *planner) freeable(e *pool.ENI) (pool.Why, bool) {
+	if !e.Managed || e.IsPrimary() || e.Phase != pool.Attached || !e.MissingSince.IsZero() || p.now.Sub(e.SeenAt) < minENIAge {
 		return "", false
 	}
 	if e.Type != vpc.ENITypeInterface && e.Type != "" { // trunk and EFA interfaces stay
 		return "", false
 	}
-	if e.Count(InUse, Held, Cooling, Leaving) > 0 || p.busy(e) {
+	if e.Count(ledger.InUse, ledger.Held, ledger.Cooling, ledger.Leaving) > 0 || p.busy(e) {
 		return "", false
 	}
 	if e.Barred {
-		return SubnetExcluded, true
+		return pool.SubnetExcluded, true
 	}
 	free := 0
 	for _, a := range e.Addresses {
-		if a.Usable() && p.suits(e, a.Block) {
+		if a.Usable() && p.Suits(e, a.Block) {
 			free++
 		}
 	}
-	return InterfaceEmpty, p.warm.Spare(p.tally, free, p.roomOn(e), p.perENI())
+	return pool.InterfaceEmpty, p.warm.Spare(p.tally, free, p.roomOn(e), p.PerENI())
 }
 
 // busy tells whether an action on the interface is in flight.
-func (p *planner) busy(e *ENI) bool {
-	for _, a := range p.inflight {
+func (p *planner) busy(e *pool.ENI) bool {
+	for _, a := range p.acting {
 		if a.ENI == e.ID && a.Kind.Mutates() {
 			return true
 		}

@@ -12,13 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
 // world is a node whose EC2 answers what the test says. Time moves only by the test.
 type world struct {
 	t     *testing.T
-	state *ipam.State
+	state *pool.State
 	now   time.Time
 	enis  []vpc.ENI
 	subs  []vpc.Subnet
@@ -37,7 +38,7 @@ type world struct {
 	refusePrefixes bool
 	noPrefixIn     vpc.SubnetID
 	// refuse gives an error for an action, by kind.
-	refuse map[ipam.Kind]vpc.Code
+	refuse map[pool.Kind]vpc.Code
 }
 
 var instance = vpc.Instance{
@@ -45,16 +46,16 @@ var instance = vpc.Instance{
 	Groups: []vpc.SecurityGroupID{"sg-1"}, VPCCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")},
 }
 
-func newWorld(t *testing.T, change func(*ipam.Config)) *world {
+func newWorld(t *testing.T, change func(*pool.Config)) *world {
 	t.Helper()
-	cfg := ipam.Defaults()
+	cfg := pool.Defaults()
 	cfg.Cluster, cfg.WarmENI, cfg.WarmPrefix = "demo", 1, 1
 	if change != nil {
 		change(&cfg)
 	}
 	limits, _ := vpc.Limits("m5.large")
-	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, blocks: slices.Clone(instance.VPCCIDRs), refuse: map[ipam.Kind]vpc.Code{}}
-	w.state = ipam.New(cfg, instance, limits, "n", w.now)
+	w := &world{t: t, now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), next: 10, blocks: slices.Clone(instance.VPCCIDRs), refuse: map[pool.Kind]vpc.Code{}}
+	w.state = pool.New(cfg, instance, limits, "n", w.now)
 	w.enis = []vpc.ENI{{
 		ID: "eni-primary", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "02:00:00:00:00:01", Type: "interface", Primary: netip.MustParseAddr("10.0.0.4"),
 		Groups: instance.Groups, Attachment: &vpc.Attachment{ID: "attach-0", Instance: "i-1", State: vpc.Attached, DeleteOnTermination: true},
@@ -74,12 +75,12 @@ func (w *world) emptied() {
 }
 
 // plan returns the plan as text.
-func (w *world) plan() string { return w.state.Plan(w.now).String() }
+func (w *world) plan() string { return ipam.Decide(w.state, w.now).String() }
 
 // step plans once, performs all actions in order and returns the plan's text.
 func (w *world) step() string {
 	w.t.Helper()
-	plan := w.state.Plan(w.now)
+	plan := ipam.Decide(w.state, w.now)
 	for _, a := range plan.Actions {
 		w.state.Begin(a, w.now)
 	}
@@ -88,7 +89,7 @@ func (w *world) step() string {
 		w.state.Finish(a, w.perform(a), w.now)
 	}
 	for _, e := range w.state.ENIs() {
-		w.state.Configured(e.ID, e.Phase == ipam.Attached)
+		w.state.Configured(e.ID, e.Phase == pool.Attached)
 	}
 	w.state.Satisfy(w.now)
 	w.now = w.now.Add(time.Millisecond)
@@ -114,7 +115,7 @@ func (w *world) settle() string {
 func (w *world) settleFor(d time.Duration) { w.count("", d, 100*time.Millisecond) }
 
 // count lets time pass in small steps and counts the actions of one kind that are begun.
-func (w *world) count(kind ipam.Kind, d, step time.Duration) int {
+func (w *world) count(kind pool.Kind, d, step time.Duration) int {
 	w.t.Helper()
 	n := 0
 	for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(step) {
@@ -127,8 +128,8 @@ func (w *world) count(kind ipam.Kind, d, step time.Duration) int {
 	return n
 }
 
-func (w *world) perform(a ipam.Action) ipam.Result {
-	r := ipam.Result{AskedAt: w.now}
+func (w *world) perform(a pool.Action) pool.Result {
+	r := pool.Result{AskedAt: w.now}
 	if code, ok := w.refuse[a.Kind]; ok {
 		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
 		return r
@@ -146,9 +147,9 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		return r
 	}
 	switch a.Kind {
-	case ipam.ReservePrefixes:
+	case pool.ReservePrefixes:
 		w.reserved = append(w.reserved, vpc.Reservation{Subnet: a.Subnet, CIDR: a.CIDR, Type: vpc.ReservedForPrefixes, Tags: a.Tags})
-	case ipam.CreateENI:
+	case pool.CreateENI:
 		e := vpc.ENI{ID: vpc.ENIID(fmt.Sprintf("eni-%d", len(w.enis))), Subnet: a.Create.Subnet, MAC: fmt.Sprint(len(w.enis)), Type: "interface", Primary: a.Create.Primary, Groups: a.Create.Groups, Tags: a.Create.Tags}
 		if !e.Primary.IsValid() {
 			e.Primary = w.addr()
@@ -157,16 +158,16 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 		w.take(a.Create.Subnet, 1)
 		w.enis = append(w.enis, e)
 		r.ENI = e
-	case ipam.AttachENI:
+	case pool.AttachENI:
 		r.Attachment = vpc.AttachmentID("attach-" + string(a.ENI))
 		w.eni(a.ENI).Attachment = &vpc.Attachment{ID: r.Attachment, Instance: "i-1", DeviceIndex: a.Device, State: vpc.Attached}
-	case ipam.AssignAddresses:
+	case pool.AssignAddresses:
 		r.Assigned = w.assign(w.eni(a.ENI), a.Want)
-	case ipam.SetGroups:
+	case pool.SetGroups:
 		w.eni(a.ENI).Groups = a.Groups
-	case ipam.TagENI:
+	case pool.TagENI:
 		w.eni(a.ENI).Tags = a.Tags
-	case ipam.KeepENI:
+	case pool.KeepENI:
 		w.eni(a.ENI).Attachment.DeleteOnTermination = true
 	default:
 		w.remove(a)
@@ -175,32 +176,32 @@ func (w *world) perform(a ipam.Action) ipam.Result {
 }
 
 // read answers a question.
-func (w *world) read(a ipam.Action, r *ipam.Result) {
+func (w *world) read(a pool.Action, r *pool.Result) {
 	switch a.Kind {
-	case ipam.ReadENIs:
+	case pool.ReadENIs:
 		r.ENIs = w.attached()
-	case ipam.ReadENI:
+	case pool.ReadENI:
 		for _, e := range w.enis {
 			if e.ID == a.ENI {
 				r.ENIs = []vpc.ENI{e}
 			}
 		}
-	case ipam.ReadSpace:
+	case pool.ReadSpace:
 		for _, e := range append(slices.Clone(w.enis), w.others...) {
 			if e.Subnet == a.Subnet {
 				r.ENIs = append(r.ENIs, e)
 			}
 		}
 		r.Reserved = w.reserved
-	case ipam.ReadGroups:
+	case pool.ReadGroups:
 		r.Tagged = w.groups
-	case ipam.ReadLeaked:
+	case pool.ReadLeaked:
 		r.ENIs, w.leaked = w.leaked, nil
-	case ipam.ReadSubnets:
+	case pool.ReadSubnets:
 		r.Subnets = append([]vpc.Subnet{}, w.subs...)
-	case ipam.ReadVPC:
+	case pool.ReadVPC:
 		r.CIDRs = w.blocks
-	case ipam.ReadMetadata:
+	case pool.ReadMetadata:
 		for _, e := range w.attached() {
 			r.Metadata = append(r.Metadata, vpc.MetadataENI{ID: e.ID, MAC: e.MAC, DeviceIndex: e.Attachment.DeviceIndex, Subnet: e.Subnet, Addresses: append([]netip.Addr{e.Primary}, e.Secondary...), Prefixes: e.Prefixes})
 		}
@@ -210,7 +211,7 @@ func (w *world) read(a ipam.Action, r *ipam.Result) {
 }
 
 // taken tells whether somebody else has what an action names.
-func (w *world) taken(a ipam.Action) bool {
+func (w *world) taken(a pool.Action) bool {
 	want, primary := a.Want, netip.Addr{}
 	if a.Create != nil {
 		want, primary = a.Create.Want, a.Create.Primary
@@ -228,23 +229,23 @@ func (w *world) taken(a ipam.Action) bool {
 }
 
 // fragmented tells whether EC2 refuses an action for lack of prefixes.
-func (w *world) fragmented(a ipam.Action) bool {
+func (w *world) fragmented(a pool.Action) bool {
 	switch a.Kind {
-	case ipam.CreateENI:
+	case pool.CreateENI:
 		return a.Create.Want.InPrefixes() && (w.refusePrefixes || a.Create.Subnet == w.noPrefixIn)
-	case ipam.AssignAddresses:
+	case pool.AssignAddresses:
 		return a.Want.InPrefixes() && (w.refusePrefixes || w.eni(a.ENI).Subnet == w.noPrefixIn)
 	default:
 		return false
 	}
 }
 
-func (w *world) remove(a ipam.Action) {
+func (w *world) remove(a pool.Action) {
 	switch a.Kind {
-	case ipam.UnassignAddresses:
+	case pool.UnassignAddresses:
 		e := w.eni(a.ENI)
 		e.Secondary, e.Prefixes = vpc.Split(slices.DeleteFunc(e.Assigned(), func(b vpc.Block) bool { return slices.Contains(a.Blocks, b) }))
-	case ipam.DetachENI:
+	case pool.DetachENI:
 		w.eni(a.ENI).Attachment = nil
 	default:
 	}
@@ -253,9 +254,9 @@ func (w *world) remove(a ipam.Action) {
 // The safety rules of the loop, each by its plainest case. The simulation holds them in all the others.
 // metadata tells the state what the metadata service shows, whatever EC2 has.
 func (w *world) metadata(list ...vpc.MetadataENI) {
-	read := ipam.Action{Kind: ipam.ReadMetadata, Key: "read-metadata"}
+	read := pool.Action{Kind: pool.ReadMetadata, Key: "read-metadata"}
 	w.state.Begin(read, w.now)
-	w.state.Finish(read, ipam.Result{Metadata: list, AskedAt: w.now}, w.now)
+	w.state.Finish(read, pool.Result{Metadata: list, AskedAt: w.now}, w.now)
 }
 
 // restart replaces the state by one that knows the journal and the kernel.
@@ -270,9 +271,9 @@ func (w *world) restart() {
 }
 
 // begin replaces the state by one that knows these records of a journal and nothing else.
-func (w *world) begin(records ...ipam.Record) {
+func (w *world) begin(records ...pool.Record) {
 	limits, _ := vpc.Limits("m5.large")
-	w.state = ipam.New(w.state.Config, instance, limits, fmt.Sprint("n", w.now.Unix()), w.now)
+	w.state = pool.New(w.state.Config, instance, limits, fmt.Sprint("n", w.now.Unix()), w.now)
 	w.state.Restore(records)
 }
 
@@ -328,11 +329,11 @@ func (w *world) addr() netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 0, 0, w.next})
 }
 
-func key(i int) ipam.Key { return ipam.Key{ContainerID: fmt.Sprint("c", i), IfName: "eth0"} }
+func key(i int) pool.Key { return pool.Key{ContainerID: fmt.Sprint("c", i), IfName: "eth0"} }
 
 func (w *world) add(from, to int) (granted int) {
 	for i := from; i < to; i++ {
-		if _, ok := w.state.Add(ipam.Pod{Key: key(i), Name: fmt.Sprint("p", i)}, w.now); ok {
+		if _, ok := w.state.Add(pool.Pod{Key: key(i), Name: fmt.Sprint("p", i)}, w.now); ok {
 			granted++
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -34,7 +34,7 @@ type File struct {
 	wake chan struct{}
 
 	mu   sync.Mutex
-	next []ipam.Allocation
+	next []pool.Allocation
 	open bool // next is not written yet
 
 	writing sync.Mutex // one write at a time; guards what follows
@@ -106,7 +106,7 @@ func (f *File) ranSince() bool {
 }
 
 // Save hands the present pods over, to be written by Run. It never waits; of several that wait, the last is written.
-func (f *File) Save(pods []ipam.Allocation) {
+func (f *File) Save(pods []pool.Allocation) {
 	f.mu.Lock()
 	f.next, f.open = pods, true
 	f.mu.Unlock()
@@ -164,7 +164,7 @@ func (f *File) flush() error {
 }
 
 // write makes the marks durable, then the file. A crash between the two leaves the old file, whose mark is still there.
-func (f *File) write(pods []ipam.Allocation) error {
+func (f *File) write(pods []pool.Allocation) error {
 	data, err := Encode(pods)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 )
 
@@ -26,7 +26,7 @@ const documented = `{"version":"vpc-cni-ipam/1","allocations":[` +
 	`{"networkName":"aws-cni","containerID":"c2","ifName":"eth0","ipv4":"10.0.0.8","allocationTimestamp":1000000000,"metadata":{"k8sPodNamespace":"shop","k8sPodName":"db","interfacesCount":1}}]}` + "\n"
 
 func TestFormatIsTheDocumentedOne(t *testing.T) {
-	got, err := checkpoint.Encode([]ipam.Allocation{recorded("web", "c1", "10.0.0.7"), recorded("db", "c2", "10.0.0.8")})
+	got, err := checkpoint.Encode([]pool.Allocation{recorded("web", "c1", "10.0.0.7"), recorded("db", "c2", "10.0.0.8")})
 	if err != nil || string(got) != documented {
 		t.Errorf("got %v\n%s\nwant\n%s", err, got, documented)
 	}
@@ -66,7 +66,7 @@ func open(dir string) *checkpoint.File {
 }
 
 // written writes pods as a run of the agent does, and returns the directory.
-func written(t *testing.T, dir string, pods ...ipam.Allocation) {
+func written(t *testing.T, dir string, pods ...pool.Allocation) {
 	t.Helper()
 	f := open(dir)
 	if _, err := f.Load(); err != nil {
@@ -212,7 +212,7 @@ func TestFileThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := open(dir)
-	f.Save([]ipam.Allocation{recorded("web", "c1", "10.0.0.7")})
+	f.Save([]pool.Allocation{recorded("web", "c1", "10.0.0.7")})
 	if err := f.Close(); err == nil {
 		t.Fatal("it was written")
 	}

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // Version is the only version of the format that there is.
@@ -15,7 +15,7 @@ const Version = "vpc-cni-ipam/1"
 
 // Entry is an address that the file gives to a pod.
 type Entry struct {
-	Key       ipam.Key
+	Key       pool.Key
 	Namespace string
 	Name      string
 	Addr      netip.Addr
@@ -61,7 +61,7 @@ func Decode(data []byte) ([]Entry, error) {
 			addr = a.IPv6
 		}
 		entries = append(entries, Entry{
-			Key:       ipam.Key{Network: a.Network, ContainerID: a.Container, IfName: a.IfName},
+			Key:       pool.Key{Network: a.Network, ContainerID: a.Container, IfName: a.IfName},
 			Namespace: a.Metadata.Namespace, Name: a.Metadata.Name, Addr: addr.Unmap(), At: time.Unix(0, a.Timestamp),
 		})
 	}
@@ -69,7 +69,7 @@ func Decode(data []byte) ([]Entry, error) {
 }
 
 // Encode returns the bytes of a file with these pods, in their order.
-func Encode(pods []ipam.Allocation) ([]byte, error) {
+func Encode(pods []pool.Allocation) ([]byte, error) {
 	d := document{Version: Version, Allocations: make([]allocation, 0, len(pods))}
 	for _, p := range pods {
 		a := allocation{

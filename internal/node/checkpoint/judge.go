@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // Found is what the file says at the start.
@@ -51,9 +51,9 @@ type Verdict struct {
 	// Taken says that the file was listened to: it is newer than the journal, or the journal is lost.
 	Taken bool
 	// Adopt are pods of the file that the journal does not have so.
-	Adopt []ipam.Allocation
+	Adopt []pool.Allocation
 	// Drop are pods of the journal whose address another pod has now.
-	Drop []ipam.Key
+	Drop []pool.Key
 	// Live are addresses of adopted pods whose link is there though the kernel does not show the address: their routes are
 	// to be repaired, not their pods ended.
 	Live    []netip.Addr
@@ -68,13 +68,13 @@ type Kernel struct {
 
 // Judge says which pods of the file are pods of this node. journal are those of the journal, lost tells that it is
 // missing or damaged. An intact journal wins against a file that this agent wrote.
-func Judge(f Found, journal []ipam.Allocation, lost bool, k Kernel) Verdict {
+func Judge(f Found, journal []pool.Allocation, lost bool, k Kernel) Verdict {
 	v := Verdict{Taken: f.Exists && (f.Foreign || lost)}
 	if !v.Taken {
 		return v
 	}
 	e := newEvidence(k)
-	known := make(map[ipam.Key]netip.Addr, len(journal))
+	known := make(map[pool.Key]netip.Addr, len(journal))
 	for _, a := range journal {
 		known[a.Pod.Key] = a.Addr
 	}
@@ -92,8 +92,8 @@ func Judge(f Found, journal []ipam.Allocation, lost bool, k Kernel) Verdict {
 			v.Live = append(v.Live, entry.Addr)
 		}
 		if known[entry.Key] != entry.Addr {
-			v.Adopt = append(v.Adopt, ipam.Allocation{
-				Pod: ipam.Pod{Key: entry.Key, Namespace: entry.Namespace, Name: entry.Name}, Addr: entry.Addr, At: entry.At,
+			v.Adopt = append(v.Adopt, pool.Allocation{
+				Pod: pool.Pod{Key: entry.Key, Namespace: entry.Namespace, Name: entry.Name}, Addr: entry.Addr, At: entry.At,
 			})
 		}
 	}
@@ -103,7 +103,7 @@ func Judge(f Found, journal []ipam.Allocation, lost bool, k Kernel) Verdict {
 
 // dropJournal drops records of the journal that the kernel contradicts: the other CNI gave their addresses to other pods.
 // Those of which the kernel shows nothing end as at any start; those that it confirms stay.
-func (v *Verdict) dropJournal(journal []ipam.Allocation, e evidence) {
+func (v *Verdict) dropJournal(journal []pool.Allocation, e evidence) {
 	taken := make(map[netip.Addr]bool, len(v.Adopt))
 	for _, a := range v.Adopt {
 		taken[a.Addr] = true
@@ -120,8 +120,8 @@ func (v *Verdict) dropJournal(journal []ipam.Allocation, e evidence) {
 	}
 }
 
-func counts(entries []Entry) (addrs map[netip.Addr]int, keys map[ipam.Key]int) {
-	addrs, keys = make(map[netip.Addr]int), make(map[ipam.Key]int)
+func counts(entries []Entry) (addrs map[netip.Addr]int, keys map[pool.Key]int) {
+	addrs, keys = make(map[netip.Addr]int), make(map[pool.Key]int)
 	for _, e := range entries {
 		addrs[e.Addr]++
 		keys[e.Key]++

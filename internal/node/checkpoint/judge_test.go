@@ -11,20 +11,20 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 )
 
 func entry(pod, container, addr string) checkpoint.Entry {
 	return checkpoint.Entry{
-		Key: ipam.Key{Network: "aws-cni", ContainerID: container, IfName: "eth0"}, Namespace: "shop", Name: pod,
+		Key: pool.Key{Network: "aws-cni", ContainerID: container, IfName: "eth0"}, Namespace: "shop", Name: pod,
 		Addr: netip.MustParseAddr(addr), At: time.Unix(1, 0),
 	}
 }
 
-func recorded(pod, container, addr string) ipam.Allocation {
+func recorded(pod, container, addr string) pool.Allocation {
 	e := entry(pod, container, addr)
-	return ipam.Allocation{Pod: ipam.Pod{Key: e.Key, Namespace: e.Namespace, Name: e.Name}, Addr: e.Addr, At: e.At}
+	return pool.Allocation{Pod: pool.Pod{Key: e.Key, Namespace: e.Namespace, Name: e.Name}, Addr: e.Addr, At: e.At}
 }
 
 // on is an address on a pod's live link; container is who made the link, empty for the other CNI.
@@ -61,7 +61,7 @@ func TestJudge(t *testing.T) {
 	tests := []struct {
 		name    string
 		entries []checkpoint.Entry
-		journal []ipam.Allocation
+		journal []pool.Allocation
 		seen    []hostnet.Seen
 		links   []hostnet.Link
 		want    string
@@ -107,27 +107,27 @@ func TestJudge(t *testing.T) {
 			"!  c1 10.0.0.7: the entry is not complete, held true",
 		},
 		{
-			"what the journal has so needs no record", []checkpoint.Entry{web}, []ipam.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("web", "", "10.0.0.7")}, nil,
+			"what the journal has so needs no record", []checkpoint.Entry{web}, []pool.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("web", "", "10.0.0.7")}, nil,
 			"",
 		},
 		{
-			"the journal's pod was replaced by the other CNI", []checkpoint.Entry{db}, []ipam.Allocation{recorded("web", "c1", "10.0.0.8")}, []hostnet.Seen{on("db", "", "10.0.0.8")}, nil,
+			"the journal's pod was replaced by the other CNI", []checkpoint.Entry{db}, []pool.Allocation{recorded("web", "c1", "10.0.0.8")}, []hostnet.Seen{on("db", "", "10.0.0.8")}, nil,
 			"+ db c2 10.0.0.8",
 		},
 		{
-			"the file misses a pod of the journal that lives", []checkpoint.Entry{db}, []ipam.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("db", "", "10.0.0.8"), on("web", "c1", "10.0.0.7")}, nil,
+			"the file misses a pod of the journal that lives", []checkpoint.Entry{db}, []pool.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("db", "", "10.0.0.8"), on("web", "c1", "10.0.0.7")}, nil,
 			"+ db c2 10.0.0.8",
 		},
 		{
-			"the file misses a pod of the journal whose link is gone: the start ends it", nil, []ipam.Allocation{recorded("web", "c1", "10.0.0.7")}, nil, nil,
+			"the file misses a pod of the journal whose link is gone: the start ends it", nil, []pool.Allocation{recorded("web", "c1", "10.0.0.7")}, nil, nil,
 			"",
 		},
 		{
-			"the journal's address is on a link that nobody names", nil, []ipam.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("other", "", "10.0.0.7")}, nil,
+			"the journal's address is on a link that nobody names", nil, []pool.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("other", "", "10.0.0.7")}, nil,
 			"- c1\n! web c1 10.0.0.7: the kernel shows the address on another pod's link, held true",
 		},
 		{
-			"a StatefulSet's pod came back by the other CNI", []checkpoint.Entry{entry("web", "c7", "10.0.0.7")}, []ipam.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("web", "", "10.0.0.7")}, nil,
+			"a StatefulSet's pod came back by the other CNI", []checkpoint.Entry{entry("web", "c7", "10.0.0.7")}, []pool.Allocation{recorded("web", "c1", "10.0.0.7")}, []hostnet.Seen{on("web", "", "10.0.0.7")}, nil,
 			"+ web c7 10.0.0.7",
 		},
 	}
@@ -178,7 +178,7 @@ func TestJudgeNeverGivesAnAddressTwice(t *testing.T) {
 		for range rapid.IntRange(0, 4).Draw(t, "entries") {
 			found.Entries = append(found.Entries, entry(pick(pods, "pod"), pick(containers[1:], "container"), pick(addrs, "addr")))
 		}
-		var journal []ipam.Allocation
+		var journal []pool.Allocation
 		for i, addr := range addrs { // one pod an address, one address an attachment, as the ledger has them
 			if rapid.Bool().Draw(t, "recorded") {
 				journal = append(journal, recorded(pick(pods, "pod"), fmt.Sprint("c", i), addr))

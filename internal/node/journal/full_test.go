@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node/journal"
 )
 
@@ -39,7 +39,7 @@ func TestJournalIsWholeAfterADiskWasFull(t *testing.T) {
 func fill(t *testing.T, path string) {
 	t.Helper()
 	j := journal.Open(path)
-	record := []ipam.Record{{Gone: &ipam.GoneRecord{ENI: "eni-1"}}}
+	record := []pool.Record{{Gone: &pool.GoneRecord{ENI: "eni-1"}}}
 	var whole unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &whole); err != nil {
 		t.Fatal(err)

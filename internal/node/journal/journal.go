@@ -20,7 +20,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // A journal is worth compacting from compactAt on, in bytes (about 3,000 pod starts), and once it is compactGrowth times as
@@ -69,7 +69,7 @@ func (j *Journal) Taken() <-chan struct{} { return j.taken }
 // Load reads the records of earlier runs. Damage says what could not be read, empty when all could. A missing file is an
 // empty journal. The damaged part of a file is kept beside it with the suffix .damaged.
 // While another process has the journal there is an error: two agents would give the same addresses to different pods.
-func (j *Journal) Load() (records []ipam.Record, damage string, err error) {
+func (j *Journal) Load() (records []pool.Record, damage string, err error) {
 	if err := j.take(); err != nil {
 		return nil, "", err
 	}
@@ -123,7 +123,7 @@ func (j *Journal) take() error {
 
 // Decode reads a journal's bytes. It never fails: damage says which lines were skipped. A last line without its end is
 // no damage.
-func Decode(data []byte) (records []ipam.Record, damage string) {
+func Decode(data []byte) (records []pool.Record, damage string) {
 	bad, first := 0, 0
 	r := bufio.NewReader(bytes.NewReader(data))
 	for n := 1; ; n++ {
@@ -150,8 +150,8 @@ func Decode(data []byte) (records []ipam.Record, damage string) {
 	return records, damage
 }
 
-func decodeLine(line []byte) (ipam.Record, bool) {
-	var rec ipam.Record
+func decodeLine(line []byte) (pool.Record, bool) {
+	var rec pool.Record
 	if len(line) < 11 || line[8] != ' ' || line[len(line)-1] != '\n' {
 		return rec, false
 	}
@@ -163,7 +163,7 @@ func decodeLine(line []byte) (ipam.Record, bool) {
 	return rec, json.Unmarshal(body, &rec) == nil
 }
 
-func encode(records []ipam.Record) []byte {
+func encode(records []pool.Record) []byte {
 	var b bytes.Buffer
 	for _, r := range records {
 		body, err := json.Marshal(r)
@@ -176,7 +176,7 @@ func encode(records []ipam.Record) []byte {
 }
 
 // Append queues records and returns a function that waits until they are durable.
-func (j *Journal) Append(records []ipam.Record) (wait func() error) {
+func (j *Journal) Append(records []pool.Record) (wait func() error) {
 	if len(records) == 0 {
 		return func() error { return nil }
 	}
@@ -184,7 +184,7 @@ func (j *Journal) Append(records []ipam.Record) (wait func() error) {
 }
 
 // Compact replaces the file by a snapshot, in order with Append. A crash leaves the old file or the new one.
-func (j *Journal) Compact(snapshot []ipam.Record) (wait func() error) {
+func (j *Journal) Compact(snapshot []pool.Record) (wait func() error) {
 	return j.enqueue(entry{data: encode(snapshot), replace: true, done: make(chan error, 1)})
 }
 

@@ -12,26 +12,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node/journal"
 )
 
 var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func record(i int) ipam.Record {
-	key := ipam.Key{ContainerID: fmt.Sprintf("c%d", i), IfName: "eth0"}
-	return ipam.Record{Pod: &ipam.PodRecord{Pod: ipam.Pod{Key: key, Name: "p"}, Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), At: at}}
+func record(i int) pool.Record {
+	key := pool.Key{ContainerID: fmt.Sprintf("c%d", i), IfName: "eth0"}
+	return pool.Record{Pod: &pool.PodRecord{Pod: pool.Pod{Key: key, Name: "p"}, Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), At: at}}
 }
 
-func records(n int) []ipam.Record {
-	var all []ipam.Record
+func records(n int) []pool.Record {
+	var all []pool.Record
 	for i := range n {
 		all = append(all, record(i))
 	}
 	return all
 }
 
-func load(t *testing.T, path string) ([]ipam.Record, string) {
+func load(t *testing.T, path string) ([]pool.Record, string) {
 	t.Helper()
 	j := journal.Open(path)
 	defer func() { _ = j.Close() }()
@@ -42,7 +42,7 @@ func load(t *testing.T, path string) ([]ipam.Record, string) {
 	return got, damage
 }
 
-func same(t *testing.T, want, got []ipam.Record) {
+func same(t *testing.T, want, got []pool.Record) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
@@ -59,7 +59,7 @@ func TestAppendLoadCompact(t *testing.T) {
 	all := records(50)
 	waits := make([]func() error, 0, len(all))
 	for _, r := range all {
-		waits = append(waits, j.Append([]ipam.Record{r}))
+		waits = append(waits, j.Append([]pool.Record{r}))
 	}
 	for _, wait := range waits {
 		if err := wait(); err != nil {
@@ -79,7 +79,7 @@ func TestAppendLoadCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, damage = load(t, path)
-	same(t, append(append([]ipam.Record{}, all[40:]...), all[0]), got)
+	same(t, append(append([]pool.Record{}, all[40:]...), all[0]), got)
 	if damage != "" {
 		t.Errorf("damage %q", damage)
 	}
@@ -146,12 +146,12 @@ func TestAppendAfterATornLine(t *testing.T) {
 	if _, _, err := j.Load(); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Append([]ipam.Record{record(7)})(); err != nil {
+	if err := j.Append([]pool.Record{record(7)})(); err != nil {
 		t.Fatal(err)
 	}
 	_ = j.Close()
 	got, damage := load(t, path)
-	same(t, []ipam.Record{record(0), record(7)}, got)
+	same(t, []pool.Record{record(0), record(7)}, got)
 	if damage != "" {
 		t.Errorf("damage %q", damage)
 	}
@@ -184,7 +184,7 @@ func BenchmarkAppend(b *testing.B) {
 	j := journal.Open(filepath.Join(b.TempDir(), "berth.journal"))
 	defer func() { _ = j.Close() }()
 	for b.Loop() {
-		if err := j.Append([]ipam.Record{record(1)})(); err != nil {
+		if err := j.Append([]pool.Record{record(1)})(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // every is how often it is looked whether another CNI serves the node.
@@ -25,7 +25,7 @@ type Host interface {
 
 // Journal is the agent's. Load fails while an agent runs, and keeps others from starting.
 type Journal interface {
-	Load() (records []ipam.Record, damage string, err error)
+	Load() (records []pool.Record, damage string, err error)
 }
 
 // Run waits until no agent of ours runs and the other CNI translates, then removes our table. With now it does not wait for

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/node/leave"
 )
 
@@ -22,7 +22,7 @@ type node struct {
 	removedAt           time.Duration
 }
 
-func (n *node) Load() ([]ipam.Record, string, error) {
+func (n *node) Load() ([]pool.Record, string, error) {
 	if time.Since(n.began) < n.agentEnds {
 		return nil, "", errors.New("another agent runs on this node")
 	}

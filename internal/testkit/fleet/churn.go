@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 // Churn is a cluster whose pods come and go.
@@ -114,7 +114,7 @@ func (s Shared) Run() Report {
 	var cfg Config
 	if s.WarmIP > 0 {
 		title += fmt.Sprintf(", the others have WARM_IP_TARGET=%d", s.WarmIP)
-		cfg.IPAM = ipam.Defaults()
+		cfg.IPAM = pool.Defaults()
 		cfg.IPAM.WarmIP = s.WarmIP
 	}
 	var burst [2]Figures

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
@@ -32,7 +32,7 @@ type Agent interface {
 // Config is how a cluster's agents are set.
 type Config struct {
 	// IPAM are the settings of both policies. The zero value is the manifest's.
-	IPAM ipam.Config
+	IPAM pool.Config
 	// Prefixes is ENABLE_PREFIX_DELEGATION; WarmPrefix is WARM_PREFIX_TARGET of the existing CNI.
 	Prefixes   bool
 	WarmPrefix int
@@ -62,7 +62,7 @@ type Cluster struct {
 // NewCluster makes a cluster without nodes.
 func (r *Region) NewCluster(name string, policy Policy, cfg Config) *Cluster {
 	if cfg.IPAM.Cooldown == 0 && !cfg.IPAM.Provision {
-		cfg.IPAM = ipam.Defaults()
+		cfg.IPAM = pool.Defaults()
 	}
 	cfg.IPAM.Cluster = name
 	c := &Cluster{Name: name, region: r, policy: policy, cfg: cfg, started: r.now}
@@ -140,7 +140,7 @@ func (n *Node) capacity() int {
 // Pod is a pod that was bound to a node.
 type Pod struct {
 	name  string
-	key   ipam.Key
+	key   pool.Key
 	node  *Node
 	first time.Duration // its first ADD
 	addr  netip.Addr    // invalid while it waits
@@ -158,7 +158,7 @@ const sandboxes = 500 * time.Millisecond
 func (c *Cluster) Bind(n *Node, within time.Duration) *Pod {
 	c.pods++
 	p := &Pod{name: fmt.Sprintf("%s-%d", c.Name, c.pods), node: n, first: c.region.now + c.region.between(0, within).Round(sandboxes)}
-	p.key = ipam.Key{ContainerID: p.name, IfName: "eth0"}
+	p.key = pool.Key{ContainerID: p.name, IfName: "eth0"}
 	n.pods[p], n.without[p] = true, true
 	p.place = len(n.running)
 	n.running = append(n.running, p)

@@ -5,7 +5,7 @@
 //	Region ── vpcsim, clock, dice, what is measured
 //	  └─ Cluster ── name, policy, scheduler
 //	       └─ Node ── kubelet: pods are bound, their ADDs repeated, their DELs sent
-//	            └─ agent ── ours (ours.go: core/ipam and node.Execute) or the existing CNI's (ipamd*.go)
+//	            └─ agent ── ours (ours.go: core/pool, core/ipam and node.Execute) or the existing CNI's (ipamd*.go)
 //
 // A node costs nothing while nothing happens to it: it is woken by its own plan, by an answer, or by a pod. Everything that
 // is random comes from the seed, so a run can be repeated. What must never happen is checked at each step: an address on

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
 
@@ -109,7 +109,7 @@ func TestBaselineBurst(t *testing.T) {
 func TestBaselineChurn(t *testing.T) {
 	for seed := range uint64(5) {
 		r := measuredOn(seed)
-		cfg := ipam.Defaults()
+		cfg := pool.Defaults()
 		cfg.WarmIP, cfg.MinimumIP = 2, 5
 		c, n := lone(r, Config{IPAM: cfg})
 		var old []*Pod

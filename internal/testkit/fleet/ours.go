@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
@@ -31,7 +32,7 @@ func Ours(n *Node) Agent {
 	r, cfg := n.cluster.region, n.cluster.cfg.IPAM
 	cfg.Prefixes, cfg.WarmENI, cfg.WarmPrefix = n.cluster.cfg.Prefixes, target.NotSet, target.NotSet
 	return &planned{
-		n: n, r: r, cfg: cfg, client: client{r: r, source: n.cluster.Name, budget: budget.New(string(n.id))}, adds: make(map[ipam.Key]*waiter),
+		n: n, r: r, cfg: cfg, client: client{r: r, source: n.cluster.Name, budget: budget.New(string(n.id))}, adds: make(map[pool.Key]*waiter),
 		cloud: nodeCloud{Cloud: simcloud.Cloud{Sim: r.Sim, Caller: vpcsim.Caller{Source: n.cluster.Name}}, c: n.cluster},
 		meta:  hostMetadata{r: r, Metadata: simcloud.Metadata{Sim: r.Sim, ID: n.id}},
 	}
@@ -70,13 +71,13 @@ func (m *hostMetadata) Refresh(context.Context, string) ([]netip.Prefix, []vpc.S
 type planned struct {
 	n      *Node
 	r      *Region
-	state  *ipam.State // nil until the process runs
-	cfg    ipam.Config
+	state  *pool.State // nil until the process runs
+	cfg    pool.Config
 	cloud  node.Cloud
 	client client
 	meta   hostMetadata
 
-	adds   map[ipam.Key]*waiter
+	adds   map[pool.Key]*waiter
 	queue  []*waiter // in the order of their deadlines
 	acting int
 	failed int
@@ -102,7 +103,7 @@ func (o *planned) boot() {
 		inst, err := o.meta.Instance(context.Background())
 		must(err)
 		o.meta.inst = inst
-		o.state = ipam.New(o.cfg, inst, o.n.limits, "1", o.r.Now())
+		o.state = pool.New(o.cfg, inst, o.n.limits, "1", o.r.Now())
 		o.state.MaxPods = o.n.cluster.cfg.MaxPods
 		for _, w := range o.queue {
 			if !w.over {
@@ -127,12 +128,12 @@ func (o *planned) add(p *Pod) {
 
 // ask puts an ADD to the planner.
 func (o *planned) ask(w *waiter) {
-	if g, ok := o.state.Add(ipam.Pod{Key: w.pod.key, Name: w.pod.name, UID: w.pod.name}, o.r.Now()); ok {
+	if g, ok := o.state.Add(pool.Pod{Key: w.pod.key, Name: w.pod.name, UID: w.pod.name}, o.r.Now()); ok {
 		o.grant(g)
 	}
 }
 
-func (o *planned) grant(g ipam.Granted) {
+func (o *planned) grant(g pool.Granted) {
 	w := o.adds[g.Allocation.Pod.Key]
 	if w == nil {
 		o.r.broken("%s is granted to %s, which does not wait", g.Allocation.Addr, g.Allocation.Pod.Name)
@@ -205,15 +206,15 @@ func (o *planned) pump() {
 	for _, g := range o.state.Satisfy(now) {
 		o.grant(g)
 	}
-	plan := o.state.Plan(now)
+	plan := ipam.Decide(o.state, now)
 	wake := plan.Wake.Sub(start)
 	for _, a := range plan.Actions {
 		if o.acting >= maxActions {
 			break
 		}
-		if a.Kind == ipam.ReadVPC { // every few seconds on each node
+		if a.Kind == pool.ReadVPC { // every few seconds on each node
 			o.state.Begin(a, now)
-			o.state.Finish(a, ipam.Result{AskedAt: now, CIDRs: o.r.blocks, Groups: o.meta.inst.Groups}, now)
+			o.state.Finish(a, pool.Result{AskedAt: now, CIDRs: o.r.blocks, Groups: o.meta.inst.Groups}, now)
 			wake = min(wake, o.r.now+vpcEvery)
 			continue
 		}
@@ -224,14 +225,14 @@ func (o *planned) pump() {
 
 // bound are the pods that the API server shows bound to the node without an address, and that do not ask for one now: the
 // planner leaves out the others itself.
-func (o *planned) bound() []ipam.Bound {
+func (o *planned) bound() []pool.Bound {
 	if len(o.n.without) <= len(o.adds) {
 		return nil
 	}
-	list := make([]ipam.Bound, 0, len(o.n.without)-len(o.adds))
+	list := make([]pool.Bound, 0, len(o.n.without)-len(o.adds))
 	for p := range o.n.without { // in any order: they are counted
 		if o.adds[p.key] == nil {
-			list = append(list, ipam.Bound{Name: p.name, UID: p.name})
+			list = append(list, pool.Bound{Name: p.name, UID: p.name})
 		}
 	}
 	return list
@@ -261,7 +262,7 @@ func (o *planned) look() {
 // configure marks the interfaces whose link is there.
 func (o *planned) configure() {
 	for _, e := range o.state.ENIs() {
-		if e.Phase == ipam.Attached && !e.Configured {
+		if e.Phase == pool.Attached && !e.Configured {
 			l, secondary := o.r.links[e.ID]
 			if !secondary || l.link <= o.r.now {
 				o.state.Configured(e.ID, true)
@@ -271,11 +272,11 @@ func (o *planned) configure() {
 }
 
 // act makes the call that an action stands for.
-func (o *planned) act(a ipam.Action) {
+func (o *planned) act(a pool.Action) {
 	o.state.Begin(a, o.r.Now())
 	o.acting++
 	asked, state := o.r.Now(), o.state
-	answer := func(res ipam.Result) {
+	answer := func(res pool.Result) {
 		if o.state != state || !o.n.alive {
 			return
 		}
@@ -289,7 +290,7 @@ func (o *planned) act(a ipam.Action) {
 		o.r.after(time.Millisecond, func() { answer(o.execute(a)) })
 		return
 	}
-	var res ipam.Result
+	var res pool.Result
 	o.client.chain(calls, node.LaneOf(a), func() vpc.Code {
 		if o.n.alive {
 			res = o.execute(a)
@@ -297,21 +298,21 @@ func (o *planned) act(a ipam.Action) {
 		return vpc.CodeOf(res.Err)
 	}, func(err error) {
 		if err != nil {
-			res = ipam.Result{Err: err}
+			res = pool.Result{Err: err}
 		}
 		answer(res)
 	})
 }
 
 // execute makes a call's effect, and holds it against what pods have.
-func (o *planned) execute(a ipam.Action) ipam.Result {
+func (o *planned) execute(a pool.Action) pool.Result {
 	what := "action " + a.String()
 	switch a.Kind {
-	case ipam.UnassignAddresses:
+	case pool.UnassignAddresses:
 		for _, b := range a.Blocks {
 			o.r.frees(what, b.CIDR())
 		}
-	case ipam.DetachENI:
+	case pool.DetachENI:
 		o.r.detaches(what, a.ENI)
 	default:
 	}
@@ -320,21 +321,21 @@ func (o *planned) execute(a ipam.Action) ipam.Result {
 		return res
 	}
 	switch a.Kind {
-	case ipam.CreateENI:
+	case pool.CreateENI:
 		if _, again := o.r.held[res.ENI.ID]; !again {
 			o.r.gains(o.n, res.ENI.ID, sizeOf(vpc.Blocks(res.ENI.Secondary, res.ENI.Prefixes)))
 			o.r.loose[res.ENI.ID] = o.n.cluster
 		}
-	case ipam.AssignAddresses:
+	case pool.AssignAddresses:
 		o.r.gains(o.n, a.ENI, sizeOf(res.Assigned))
-	case ipam.UnassignAddresses:
+	case pool.UnassignAddresses:
 		o.r.gains(o.n, a.ENI, -sizeOf(a.Blocks))
-	case ipam.DeleteENI, ipam.DeleteLeaked: // EC2 refuses to delete one that is attached
+	case pool.DeleteENI, pool.DeleteLeaked: // EC2 refuses to delete one that is attached
 		o.r.detaches(what, a.ENI)
 		o.r.gone(a.ENI)
-	case ipam.DetachENI:
+	case pool.DetachENI:
 		o.r.loose[a.ENI] = o.n.cluster
-	case ipam.AttachENI:
+	case pool.AttachENI:
 		o.r.at(o.r.attached(a.ENI).link, o.n.touch)
 	default:
 	}
@@ -351,25 +352,25 @@ func sizeOf(blocks []vpc.Block) int {
 }
 
 // ec2Actions are the calls that an action makes, one after the other; none for one to the metadata service.
-func ec2Actions(k ipam.Kind) []string {
+func ec2Actions(k pool.Kind) []string {
 	calls := []struct {
-		kinds []ipam.Kind
+		kinds []pool.Kind
 		names []string
 	}{
-		{[]ipam.Kind{ipam.ReadMetadata, ipam.ReadVPC}, nil},
-		{[]ipam.Kind{ipam.ReadENIs, ipam.ReadENI, ipam.ReadLeaked}, []string{"DescribeNetworkInterfaces"}},
-		{[]ipam.Kind{ipam.ReadSubnets}, []string{"DescribeSubnets"}},
-		{[]ipam.Kind{ipam.ReadSpace}, []string{"GetSubnetCidrReservations", "DescribeNetworkInterfaces"}},
-		{[]ipam.Kind{ipam.ReadGroups}, []string{"DescribeSecurityGroups"}},
-		{[]ipam.Kind{ipam.CreateENI}, []string{"CreateNetworkInterface"}},
-		{[]ipam.Kind{ipam.AttachENI}, []string{"AttachNetworkInterface"}},
-		{[]ipam.Kind{ipam.KeepENI, ipam.SetGroups}, []string{"ModifyNetworkInterfaceAttribute"}},
-		{[]ipam.Kind{ipam.TagENI}, []string{"CreateTags"}},
-		{[]ipam.Kind{ipam.AssignAddresses}, []string{"AssignPrivateIpAddresses"}},
-		{[]ipam.Kind{ipam.UnassignAddresses}, []string{"UnassignPrivateIpAddresses"}},
-		{[]ipam.Kind{ipam.DetachENI}, []string{"DetachNetworkInterface"}},
-		{[]ipam.Kind{ipam.DeleteENI, ipam.DeleteLeaked}, []string{"DeleteNetworkInterface"}},
-		{[]ipam.Kind{ipam.ReservePrefixes}, []string{"CreateSubnetCidrReservation"}},
+		{[]pool.Kind{pool.ReadMetadata, pool.ReadVPC}, nil},
+		{[]pool.Kind{pool.ReadENIs, pool.ReadENI, pool.ReadLeaked}, []string{"DescribeNetworkInterfaces"}},
+		{[]pool.Kind{pool.ReadSubnets}, []string{"DescribeSubnets"}},
+		{[]pool.Kind{pool.ReadSpace}, []string{"GetSubnetCidrReservations", "DescribeNetworkInterfaces"}},
+		{[]pool.Kind{pool.ReadGroups}, []string{"DescribeSecurityGroups"}},
+		{[]pool.Kind{pool.CreateENI}, []string{"CreateNetworkInterface"}},
+		{[]pool.Kind{pool.AttachENI}, []string{"AttachNetworkInterface"}},
+		{[]pool.Kind{pool.KeepENI, pool.SetGroups}, []string{"ModifyNetworkInterfaceAttribute"}},
+		{[]pool.Kind{pool.TagENI}, []string{"CreateTags"}},
+		{[]pool.Kind{pool.AssignAddresses}, []string{"AssignPrivateIpAddresses"}},
+		{[]pool.Kind{pool.UnassignAddresses}, []string{"UnassignPrivateIpAddresses"}},
+		{[]pool.Kind{pool.DetachENI}, []string{"DetachNetworkInterface"}},
+		{[]pool.Kind{pool.DeleteENI, pool.DeleteLeaked}, []string{"DeleteNetworkInterface"}},
+		{[]pool.Kind{pool.ReservePrefixes}, []string{"CreateSubnetCidrReservation"}},
 	}
 	for _, c := range calls {
 		if slices.Contains(c.kinds, k) {

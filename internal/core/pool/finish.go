@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"maps"
@@ -36,7 +36,7 @@ func (s *State) Begin(a Action, now time.Time) []Record {
 		return []Record{e.record()}
 	case UnassignAddresses:
 		e.Leave(a.Blocks)
-		s.shrunkAt = now
+		s.at.Shrunk = now
 		return []Record{e.record()}
 	case DetachENI:
 		if e.Phase != Detaching {
@@ -153,7 +153,7 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 
 func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	delete(s.pending, p.Token)
-	s.tries.Done(keyGrow)
+	s.tries.Done(Growth)
 	e := s.enis[seen.ID]
 	if e == nil {
 		e = &ENI{
@@ -190,8 +190,8 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	if e != nil && a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized {
 		e.Dirty = true
 	}
-	if a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized && !lacks(code) && now.After(s.wantRead) {
-		s.wantRead = now
+	if a.Kind.Mutates() && code != vpc.Throttled && code != vpc.NotAuthorized && !lacks(code) && now.After(s.at.Wanted) {
+		s.at.Wanted = now
 	}
 	switch a.Kind {
 	case CreateENI:
@@ -291,8 +291,8 @@ func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) 
 	delete(s.pending, a.Create.Token)
 	s.zone.Take(a.Create.Subnet, -a.Create.Want.Size()-1)
 	if !lacks(code) {
-		s.tries.Fail(keyGrow, code, now) // the next creation has another token, and waits as this one would
-		s.lastKey = keyGrow
+		s.tries.Fail(Growth, code, now) // the next creation has another token, and waits as this one would
+		s.lastKey = Growth
 	}
 	return []Record{{Closed: &ClosedRecord{Token: a.Create.Token}}}
 }
@@ -336,9 +336,15 @@ func (s *State) Configured(id vpc.ENIID, yes bool) {
 
 // WantRead asks for a read of the interfaces that is newer than now.
 func (s *State) WantRead(now time.Time) {
-	if now.After(s.wantRead) {
-		s.wantRead = now
+	if now.After(s.at.Wanted) {
+		s.at.Wanted = now
 	}
+}
+
+// Flying returns the action under way with a key.
+func (s *State) Flying(key string) (Action, bool) {
+	a, ok := s.inflight[key]
+	return a, ok
 }
 
 // Acting returns the actions under way, by key.

@@ -1,7 +1,8 @@
-package ipam
+package pool
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -44,6 +45,20 @@ const (
 	Attached  ENIPhase = "attached"
 	Detaching ENIPhase = "detaching"
 	Detached  ENIPhase = "detached"
+)
+
+// Times that are not settings.
+const (
+	// The ledger's times hold for interfaces, too.
+	settle     = ledger.Settle
+	missingFor = ledger.MissingFor
+	// forgetAfter is how long it is remembered that an address or interface was given back; metadata may still show it.
+	forgetAfter = 10 * time.Minute
+	// reattachAfter is how long an interface whose attachment had no known outcome may be unlisted before it is tried again.
+	reattachAfter = 5 * time.Second
+	// searchPause is how long no pod may begin to wait until the next one is something new: the runtime repeats an ADD that
+	// failed within a quarter of a minute.
+	searchPause = time.Minute
 )
 
 // ENI is an interface of this node.
@@ -91,6 +106,19 @@ type Pending struct {
 	At          time.Time             `json:"at"`
 }
 
+// Times are when something was done that gets old, zero while it never was. Those of reads are when the last answer was asked for.
+type Times struct {
+	Started  time.Time // this run
+	ENIs     time.Time // full reads of the interfaces
+	Metadata time.Time
+	VPC      time.Time
+	Groups   time.Time
+	Leaked   time.Time
+	Wanted   time.Time // something asks for a read of the interfaces that is newer than this
+	Shrunk   time.Time // blocks were last given back
+	Searched time.Time // since when nothing new was learnt while pods look for a subnet
+}
+
 // State is all that is known of a node's addresses. One goroutine owns it.
 type State struct {
 	Config   Config
@@ -119,9 +147,8 @@ type State struct {
 	unscheduled int
 	// tagged are the security groups that are tagged for interfaces.
 	tagged       []vpc.SecurityGroup
-	groupsRead   time.Time
 	groupsDenied bool
-	// broken are the subnets that have no prefix left, as of the last plan.
+	// broken are the subnets that have no prefix left, as of the last Tick.
 	broken map[vpc.SubnetID]bool
 	// begun is when an action in flight began.
 	begun map[string]time.Time
@@ -129,19 +156,11 @@ type State struct {
 	zone         *subnet.Zone
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
-	metadataRead time.Time
-	vpcRead      time.Time
-	// searchedFrom is since when nothing new was learnt while pods looked for a subnet; waitedAt when one last began to wait.
-	searchedFrom time.Time
-	waitedAt     time.Time
+	at           Times
+	waitedAt     time.Time // when a pod last began to wait
 
-	enisRead    time.Time
 	restored    bool // a journal gave interfaces: the node ran before
 	provisional bool // the pool is the journal's and metadata's word, EC2 has not answered yet
-	startedAt   time.Time
-	shrunkAt    time.Time
-	leakedRead  time.Time
-	wantRead    time.Time // something asks for a read of interfaces newer than this
 	seq         int
 	inflight    map[string]Action
 	tries       *pace.Tries
@@ -152,7 +171,7 @@ type State struct {
 // New returns the state of a node that knows nothing yet.
 func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
 	s := &State{
-		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, startedAt: now, vpcRead: now, zone: subnet.NewZone(subnet.Rules{}),
+		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, at: Times{Started: now, VPC: now}, zone: subnet.NewZone(subnet.Rules{}),
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), gone: make(map[vpc.ENIID]time.Time), book: ledger.New(cfg.Cooldown),
 		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), tries: pace.New(string(inst.ID)),
 		broken: make(map[vpc.SubnetID]bool), begun: make(map[string]time.Time),
@@ -161,46 +180,17 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 	return s
 }
 
-// MaxENIs is how many interfaces the node may have by its type and MAX_ENI. The unmanaged ones count, as they always did.
-func (s *State) MaxENIs() int {
-	if s.Config.MaxENI >= 1 {
-		return min(s.Config.MaxENI, s.Limits.ENIs)
-	}
-	return s.Limits.ENIs
-}
-
-func (s *State) unmanaged() int {
-	n := 0
-	for _, e := range s.order {
-		if !e.Managed && e.Card == 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// maxPods is the kubelet's limit, or the type's before the Node object is known.
-func (s *State) maxPods() int {
-	if s.MaxPods > 0 {
-		return s.MaxPods
-	}
-	return s.Limits.MaxPods()
-}
-
-// serves tells whether the interface's free addresses may be given to pods.
-func (e *ENI) serves() bool {
+// Serves tells whether the interface's free addresses may be given to pods.
+func (e *ENI) Serves() bool {
 	return e.Managed && e.Phase == Attached && e.Configured && !e.Barred && e.MissingSince.IsZero() && e.Type != vpc.ENITypeTrunk && e.Type != vpc.ENITypeEFAOnly
 }
 
 // IsPrimary tells whether it is the instance's own interface.
 func (e *ENI) IsPrimary() bool { return e.primary }
 
-// Tally counts addresses of managed interfaces.
-type Tally = target.Tally
-
-// Tally counts the node's addresses.
-func (s *State) Tally() Tally {
-	t := Tally{Waiting: len(s.waiting)}
+// Tally counts the addresses of managed interfaces.
+func (s *State) Tally() target.Tally {
+	t := target.Tally{Waiting: len(s.waiting)}
 	for _, e := range s.order {
 		if !e.Managed {
 			continue
@@ -218,11 +208,11 @@ func (s *State) Tally() Tally {
 	return t
 }
 
-func (s *State) tallyENI(e *ENI, t *Tally) {
-	serves := e.serves()
+func (s *State) tallyENI(e *ENI, t *target.Tally) {
+	serves := e.Serves()
 	coming := e.Phase == Created || e.Phase == Attaching || e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()
 	for _, b := range e.Sorted() {
-		suits, free := s.suits(e, b), 0
+		suits, free := s.Suits(e, b), 0
 		for _, a := range b.Addresses() {
 			switch a.Phase {
 			case InUse:
@@ -259,17 +249,50 @@ func (s *State) ENIs() []*ENI { return s.order }
 // ENI returns an interface, nil when unknown.
 func (s *State) ENI(id vpc.ENIID) *ENI { return s.enis[id] }
 
-// Subnets returns the subnets of the node's zone as last read, and when that was asked.
-func (s *State) Subnets() ([]vpc.Subnet, time.Time) { return s.zone.Subnets(), s.zone.ReadAt() }
+// Zone returns what is known of the subnets. The caller must not change it.
+func (s *State) Zone() *subnet.Zone { return s.zone }
 
-// Rules returns what decides about a subnet on this node.
-func (s *State) Rules() subnet.Rules { return s.zone.Rules() }
+// Tries returns what failed and when it may be tried again, by an action's key or Growth. The caller must not change it.
+func (s *State) Tries() *pace.Tries { return s.tries }
+
+// Times returns when what gets old was done.
+func (s *State) Times() Times { return s.at }
+
+// Pending returns the interfaces that are being created, by token. The caller must not change them.
+func (s *State) Pending() map[string]*Pending { return s.pending }
+
+// Leaked returns what the last search for unattached interfaces with our tags found and nobody has deleted since.
+func (s *State) Leaked() []vpc.ENI { return s.leaked }
+
+// Marked tells whether this run gave a leaked interface a time of creation.
+func (s *State) Marked(id vpc.ENIID) bool { return s.leakedTagged[id] }
+
+// DoubtUntil is until when addresses may be held because the journal was lost, zero when it was not.
+func (s *State) DoubtUntil() time.Time { return s.book.DoubtUntil() }
+
+// Restored tells whether a journal gave interfaces: the node ran before.
+func (s *State) Restored() bool { return s.restored }
+
+// LastFailure returns the error of the last call that would have helped a waiting pod, and its key, Growth for a refused creation.
+func (s *State) LastFailure() (key string, err error) { return s.lastKey, s.lastErr }
+
+// Token is the client token of the nth creation from here, from 0.
+func (s *State) Token(n int) string {
+	return fmt.Sprintf("%s-%s-%d", s.Instance.ID, s.Nonce, s.seq+n)
+}
+
+// Tick does what time alone does: cooling periods end, measurements complete, words of EC2 grow old.
+func (s *State) Tick(now time.Time) {
+	s.book.Thaw(now)
+	s.measure(now)
+	s.breakSubnets(now)
+}
 
 // Ready tells whether the pool is known well enough to answer pods.
-func (s *State) Ready() bool { return !s.enisRead.IsZero() || s.provisional }
+func (s *State) Ready() bool { return !s.at.ENIs.IsZero() || s.provisional }
 
 // Provisional tells whether the pool is the journal's and metadata's word because EC2 has not answered yet.
-func (s *State) Provisional() bool { return s.provisional && s.enisRead.IsZero() }
+func (s *State) Provisional() bool { return s.provisional && s.at.ENIs.IsZero() }
 
 func (s *State) addENI(e *ENI) {
 	s.enis[e.ID] = e

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"net/netip"
@@ -152,7 +152,7 @@ func (s *State) Restore(records []Record) {
 		case r.Closed != nil:
 			delete(s.pending, r.Closed.Token)
 		case r.Doubt != nil:
-			s.book.RestoreDoubt(*r.Doubt, s.startedAt)
+			s.book.RestoreDoubt(*r.Doubt, s.at.Started)
 		case r.Unassign != nil:
 			s.book.RestoreRemoved(r.Unassign.ENI, r.Unassign.Blocks, r.Unassign.At)
 		}
@@ -167,9 +167,9 @@ func (s *State) restoreENI(r ENIRecord) {
 		ENI: vpc.ENI{
 			ID: r.ID, MAC: r.MAC, Subnet: r.Subnet, VPC: s.Instance.VPC, Zone: s.Instance.Zone, Type: r.Type, Primary: r.Address,
 		},
-		Interface: s.book.RestoreInterface(r.ID, r.Addresses, r.Leaving, r.Doubtful, s.startedAt),
+		Interface: s.book.RestoreInterface(r.ID, r.Addresses, r.Leaving, r.Doubtful, s.at.Started),
 		Phase:     r.Phase, SubnetCIDR: r.SubnetCIDR, DeviceIndex: r.DeviceIndex, Card: r.Card, Managed: r.Managed, Barred: r.Barred,
-		primary: r.Primary, Tagged: r.Tagged, DeleteOnTermination: r.KeptWithNode, SeenAt: s.startedAt,
+		primary: r.Primary, Tagged: r.Tagged, DeleteOnTermination: r.KeptWithNode, SeenAt: s.at.Started,
 	}
 	e.Dirty = r.Phase == Detaching
 	if r.Attachment != "" {

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"maps"
@@ -15,7 +15,7 @@ import (
 // observeENIs folds a full read of the instance's interfaces, asked at askedAt. EC2's describes lag behind its writes: an
 // absence or a reappearance close to a write of ours proves nothing, and no address or interface is forgotten on one read.
 func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
-	if askedAt.Before(s.enisRead) {
+	if askedAt.Before(s.at.ENIs) {
 		return nil // an answer that was overtaken
 	}
 	var records []Record
@@ -35,7 +35,7 @@ func (s *State) observeENIs(list []vpc.ENI, askedAt time.Time) []Record {
 			records = append(records, s.observeAbsent(e, askedAt)...)
 		}
 	}
-	s.enisRead = askedAt
+	s.at.ENIs = askedAt
 	s.resort()
 	s.forget(askedAt)
 	return records
@@ -203,7 +203,7 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 		return nil
 	}
 	if s.zone.Read(list, askedAt, s.underWay()) {
-		s.searchedFrom = askedAt
+		s.at.Searched = askedAt
 	}
 	var records []Record
 	for _, e := range s.order {
@@ -216,10 +216,10 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 
 // observeVPC takes over the VPC's blocks and the groups for new interfaces. An empty answer is none.
 func (s *State) observeVPC(blocks []netip.Prefix, groups []vpc.SecurityGroupID, askedAt time.Time) {
-	s.vpcRead = askedAt
+	s.at.VPC = askedAt
 	blocks = slices.SortedFunc(slices.Values(blocks), netip.Prefix.Compare)
 	if len(blocks) > 0 && !slices.Equal(blocks, slices.SortedFunc(slices.Values(s.Instance.VPCCIDRs), netip.Prefix.Compare)) {
-		s.Instance.VPCCIDRs, s.searchedFrom = blocks, askedAt
+		s.Instance.VPCCIDRs, s.at.Searched = blocks, askedAt
 	}
 	if len(groups) > 0 {
 		s.Instance.Groups = groups
@@ -255,7 +255,7 @@ func (s *State) applySubnet(e *ENI) bool {
 // observeMetadata folds the metadata service's view, which is a hint: it gives subnet blocks, and asks for a read of EC2
 // where it differs. In the modes without EC2 reads it is all there is, and additions are taken from it.
 func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) (records []Record) {
-	s.metadataRead = askedAt
+	s.at.Metadata = askedAt
 	if !s.Config.ReadEC2 {
 		records = s.observeENIs(s.asEC2(list), askedAt)
 	}
@@ -277,7 +277,7 @@ func (s *State) observeMetadata(list []vpc.MetadataENI, askedAt time.Time) (reco
 	}
 	if s.Config.ReadEC2 && s.restored && !s.Ready() { // a pool of the journal's interfaces while EC2 does not answer
 		for _, e := range s.order { // what metadata does not confirm waits; nothing is taken from it alone, or given back on it
-			e.Confirm(shown[e.ID].Assigned(), s.startedAt)
+			e.Confirm(shown[e.ID].Assigned(), s.at.Started)
 		}
 		s.provisional = true
 	}
@@ -328,7 +328,7 @@ func (e *ENI) settled(now time.Time) bool {
 
 // hasTags tells whether the interface carries the tags that mark it ours.
 func (s *State) hasTags(tags vpc.Tags) bool {
-	for k, v := range s.eniTags() {
+	for k, v := range s.ENITags() {
 		if tags[k] != v {
 			return false
 		}
@@ -336,8 +336,8 @@ func (s *State) hasTags(tags vpc.Tags) bool {
 	return true
 }
 
-// eniTags are the tags of each managed interface; new ones get the time of creation as well.
-func (s *State) eniTags() vpc.Tags {
+// ENITags are the tags of each managed interface; new ones get the time of creation as well.
+func (s *State) ENITags() vpc.Tags {
 	tags := vpc.Tags{vpc.TagENIInstance: string(s.Instance.ID)}
 	if s.Config.Cluster != "" {
 		tags[vpc.TagENICluster] = s.Config.Cluster

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"fmt"
@@ -63,6 +63,9 @@ const (
 	BlockUnknown    Why = "block-unknown" // a subnet lies outside the VPC's blocks that are known
 )
 
+// Growth is a key in Tries that no action has: it spaces creations after a refusal.
+const Growth = "grow"
+
 // Action is one thing to do. Key is deterministic: a retry is the same action, and one key is in flight once.
 type Action struct {
 	Kind       Kind
@@ -79,16 +82,6 @@ type Action struct {
 	Create     *Pending
 	Subnet     vpc.SubnetID // ReadSpace, ReservePrefixes
 	CIDR       netip.Prefix // ReservePrefixes
-}
-
-// excludes tells whether two actions must not run side by side: the same one, or an assignment and an unassignment on one
-// interface. EC2 gives out an address again as soon as it is free; a repeated unassignment would take it from its new pod.
-func (a Action) excludes(b Action) bool {
-	if a.Key == b.Key {
-		return true
-	}
-	moves := func(k Kind) bool { return k == AssignAddresses || k == UnassignAddresses }
-	return a.ENI == b.ENI && moves(a.Kind) && moves(b.Kind)
 }
 
 // String is one line for logs and golden tests.
@@ -132,26 +125,4 @@ type Result struct {
 	ENI        vpc.ENI               // CreateENI
 	Attachment vpc.AttachmentID
 	Assigned   []vpc.Block // AssignAddresses
-}
-
-// Plan is what to do now, why pods wait, and when to look again.
-type Plan struct {
-	Actions []Action
-	// Blocked says why pods wait, empty when none does. Explain puts it into words.
-	Blocked Why
-	// Wake is when to plan again if nothing happens before.
-	Wake time.Time
-}
-
-// String lists the actions, a line each.
-func (p Plan) String() string {
-	var b strings.Builder
-	for _, a := range p.Actions {
-		b.WriteString(a.String())
-		b.WriteByte('\n')
-	}
-	if p.Blocked != "" {
-		fmt.Fprintf(&b, "blocked: %s\n", p.Blocked)
-	}
-	return b.String()
 }

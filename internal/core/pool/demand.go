@@ -1,24 +1,12 @@
-package ipam
+package pool
 
-import (
-	"time"
-
-	"github.com/berth-net/berth/internal/core/target"
-)
+import "time"
 
 // Guesses of lead times before the first measurement: an assignment answers within a second; an interface's link mostly
 // appears within ten, and was seen after forty.
 const (
 	assignGuess = 2 * time.Second
 	attachGuess = 20 * time.Second
-)
-
-// What is kept free without any sign of demand: a tenth of what the kubelet allows, and aheadLeast in any case.
-const (
-	aheadLeast = 2
-	aheadPart  = 10
-	// aheadFirst is how long a run gives nothing back: it does not know yet what comes.
-	aheadFirst = 15 * time.Minute
 )
 
 // Bound is a pod that is bound to the node.
@@ -31,25 +19,8 @@ type Bound struct {
 // Expect tells which pods are bound to the node and how many more of the cluster's may come.
 func (s *State) Expect(bound []Bound, unscheduled int) { s.bound, s.unscheduled = bound, unscheduled }
 
-// ahead is the target that follows the demand: for pods that are bound to the node and have not asked yet, and for as many
-// more as came at most, lately, within the time that it takes to get more addresses.
-//
-// This is a base stock with a lead time; as in Autopilot (EuroSys 2020) it takes the peak of a window in place of a quantile
-// of a fitted distribution, since pods come in batches.
-func (s *State) ahead(now time.Time) target.Ahead {
-	floor := max(aheadLeast, s.maxPods()/aheadPart)
-	known := s.expected()
-	near := s.demand.Peak(s.assignLead.Time(assignGuess), now)
-	far := s.demand.Peak(s.attachLead.Time(attachGuess), now)
-	a := target.Ahead{Free: max(known, near) + floor, Reach: max(known, far) + floor, Slack: max(floor, 2*aheadLeast)}
-	if now.Sub(s.startedAt) < aheadFirst {
-		a.Slack = s.maxPods()
-	}
-	return a
-}
-
-// expected is how many pods will ask for an address that have not done so yet.
-func (s *State) expected() int {
+// Expected is how many pods will ask for an address that have not done so yet.
+func (s *State) Expected() int {
 	n := s.unscheduled
 	if len(s.bound) == 0 {
 		return n
@@ -69,6 +40,12 @@ func (s *State) expected() int {
 		}
 	}
 	return n
+}
+
+// Peaks are how many pods came at most, lately, within the time that an assignment takes (near), and within that of a new
+// interface until it serves (far).
+func (s *State) Peaks(now time.Time) (near, far int) {
+	return s.demand.Peak(s.assignLead.Time(assignGuess), now), s.demand.Peak(s.attachLead.Time(attachGuess), now)
 }
 
 // measure notes how long interfaces took that have begun to serve.

@@ -1,4 +1,4 @@
-package ipam_test
+package pool_test
 
 import (
 	"testing"
@@ -6,56 +6,56 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
 )
 
 func TestOverridesPrecedence(t *testing.T) {
 	t.Parallel()
-	env := ipam.Config{WarmENI: 1, WarmIP: 5, MaxENI: -1, Cooldown: 30 * time.Second, Discovery: true, Cluster: "c"}
-	with := func(change func(*ipam.Config)) ipam.Config {
+	env := pool.Config{WarmENI: 1, WarmIP: 5, MaxENI: -1, Cooldown: 30 * time.Second, Discovery: true, Cluster: "c"}
+	with := func(change func(*pool.Config)) pool.Config {
 		c := env
 		change(&c)
 		return c
 	}
 	for _, test := range []struct {
 		name      string
-		overrides []ipam.Overrides
-		want      ipam.Config
+		overrides []pool.Overrides
+		want      pool.Config
 		against   []string
 	}{
 		{"none: the environment counts", nil, env, nil},
-		{"one without settings", []ipam.Overrides{{Name: "a"}}, env, nil},
+		{"one without settings", []pool.Overrides{{Name: "a"}}, env, nil},
 		{
 			"every setting",
-			[]ipam.Overrides{{
+			[]pool.Overrides{{
 				Name: "a", WarmENI: new(2), WarmIP: new(3), MinimumIP: new(4), WarmPrefix: new(5), MaxENI: new(6), Cooldown: new(time.Minute),
 				PrefixDelegation: new(true), Discovery: new(false), ReservePrefixes: new(true),
 			}},
-			ipam.Config{
+			pool.Config{
 				WarmENI: 2, WarmIP: 3, MinimumIP: 4, WarmPrefix: 5, MaxENI: 6, Cooldown: time.Minute, Prefixes: true, ReservePrefixes: true, Cluster: "c",
 			},
 			nil,
 		},
-		{"zero is a value, not its absence", []ipam.Overrides{{Name: "a", WarmIP: new(0), Discovery: new(false)}}, with(func(c *ipam.Config) { c.WarmIP, c.Discovery = 0, false }), nil},
+		{"zero is a value, not its absence", []pool.Overrides{{Name: "a", WarmIP: new(0), Discovery: new(false)}}, with(func(c *pool.Config) { c.WarmIP, c.Discovery = 0, false }), nil},
 		{
 			"a higher priority comes first, setting by setting",
-			[]ipam.Overrides{{Name: "z", Priority: 10, WarmIP: new(1)}, {Name: "a", WarmIP: new(2), MaxENI: new(3)}},
-			with(func(c *ipam.Config) { c.WarmIP, c.MaxENI = 1, 3 }), nil,
+			[]pool.Overrides{{Name: "z", Priority: 10, WarmIP: new(1)}, {Name: "a", WarmIP: new(2), MaxENI: new(3)}},
+			with(func(c *pool.Config) { c.WarmIP, c.MaxENI = 1, 3 }), nil,
 		},
 		{
 			"equal priority, different settings",
-			[]ipam.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", MaxENI: new(3)}},
-			with(func(c *ipam.Config) { c.WarmIP, c.MaxENI = 1, 3 }), nil,
+			[]pool.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", MaxENI: new(3)}},
+			with(func(c *pool.Config) { c.WarmIP, c.MaxENI = 1, 3 }), nil,
 		},
 		{
 			"equal priority, equal values",
-			[]ipam.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(1)}},
-			with(func(c *ipam.Config) { c.WarmIP = 1 }), nil,
+			[]pool.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(1)}},
+			with(func(c *pool.Config) { c.WarmIP = 1 }), nil,
 		},
 		{
 			"a contradiction: the first by name counts",
-			[]ipam.Overrides{{Name: "a", Priority: 7, WarmIP: new(1), PrefixDelegation: new(true)}, {Name: "b", Priority: 7, WarmIP: new(2), PrefixDelegation: new(false)}},
-			with(func(c *ipam.Config) { c.WarmIP, c.Prefixes = 1, true }),
+			[]pool.Overrides{{Name: "a", Priority: 7, WarmIP: new(1), PrefixDelegation: new(true)}, {Name: "b", Priority: 7, WarmIP: new(2), PrefixDelegation: new(false)}},
+			with(func(c *pool.Config) { c.WarmIP, c.Prefixes = 1, true }),
 			[]string{
 				"a and b, both of priority 7, set pool.warmIPTarget to 1 and 2: that of a counts",
 				"a and b, both of priority 7, set prefixDelegation to true and false: that of a counts",
@@ -63,13 +63,13 @@ func TestOverridesPrecedence(t *testing.T) {
 		},
 		{
 			"a contradiction that a higher priority settles is none",
-			[]ipam.Overrides{{Name: "z", Priority: 1, Cooldown: new(time.Minute)}, {Name: "a", Cooldown: new(time.Second)}, {Name: "b", Cooldown: new(time.Hour)}},
-			with(func(c *ipam.Config) { c.Cooldown = time.Minute }), nil,
+			[]pool.Overrides{{Name: "z", Priority: 1, Cooldown: new(time.Minute)}, {Name: "a", Cooldown: new(time.Second)}, {Name: "b", Cooldown: new(time.Hour)}},
+			with(func(c *pool.Config) { c.Cooldown = time.Minute }), nil,
 		},
 		{
 			"three of one priority",
-			[]ipam.Overrides{{Name: "a", MinimumIP: new(1)}, {Name: "b", MinimumIP: new(2)}, {Name: "c", MinimumIP: new(3)}},
-			with(func(c *ipam.Config) { c.MinimumIP = 1 }),
+			[]pool.Overrides{{Name: "a", MinimumIP: new(1)}, {Name: "b", MinimumIP: new(2)}, {Name: "c", MinimumIP: new(3)}},
+			with(func(c *pool.Config) { c.MinimumIP = 1 }),
 			[]string{
 				"a and b, both of priority 0, set pool.minimumIPTarget to 1 and 2: that of a counts",
 				"a and c, both of priority 0, set pool.minimumIPTarget to 1 and 3: that of a counts",

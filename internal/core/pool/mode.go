@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"slices"
@@ -6,7 +6,6 @@ import (
 
 	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/subnet"
-	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -28,6 +27,9 @@ func (s *State) SetConfig(c Config) {
 	s.Config = c
 	s.rule()
 }
+
+// Custom is what custom networking asks of the node, as far as it is known.
+func (s *State) Custom() Custom { return s.custom }
 
 // SetCustom tells which ENIConfig the node has.
 func (s *State) SetCustom(c Custom) {
@@ -57,33 +59,33 @@ func (s *State) rule() {
 	}
 }
 
-// prefixes tells whether interfaces get prefixes: it is asked for, and the instance type takes them.
-func (s *State) prefixes() bool { return s.Config.Prefixes && s.Limits.Nitro() }
+// Prefixes tells whether interfaces get prefixes: it is asked for, and the instance type takes them.
+func (s *State) Prefixes() bool { return s.Config.Prefixes && s.Limits.Nitro() }
 
-// unit is how many addresses a slot of an interface holds.
-func (s *State) unit() int {
-	if s.prefixes() {
+// Unit is how many addresses a slot of an interface holds.
+func (s *State) Unit() int {
+	if s.Prefixes() {
 		return vpc.PrefixSize
 	}
 	return 1
 }
 
-// slots is how many blocks an interface holds.
-func (s *State) slots() int { return max(s.Limits.IPv4PerENI-1, 0) }
+// Slots is how many blocks an interface holds.
+func (s *State) Slots() int { return max(s.Limits.IPv4PerENI-1, 0) }
 
-// perENI is how many pod addresses an interface holds.
-func (s *State) perENI() int { return s.slots() * s.unit() }
+// PerENI is how many pod addresses an interface holds.
+func (s *State) PerENI() int { return s.Slots() * s.Unit() }
 
-// suits tells whether a block is of the kind that the mode asks for. Where a subnet has no prefix left, single addresses stand
+// Suits tells whether a block is of the kind that the mode asks for. Where a subnet has no prefix left, single addresses stand
 // in for them.
-func (s *State) suits(e *ENI, b *ledger.Block) bool {
-	return b.IsPrefix() == s.prefixes() || s.prefixes() && s.broken[e.Subnet]
+func (s *State) Suits(e *ENI, b *ledger.Block) bool {
+	return b.IsPrefix() == s.Prefixes() || s.Prefixes() && s.broken[e.Subnet]
 }
 
 // breakSubnets notes which subnets have no prefix left.
 func (s *State) breakSubnets(now time.Time) {
 	clear(s.broken)
-	if !s.prefixes() {
+	if !s.Prefixes() {
 		return
 	}
 	for _, sn := range s.zone.Subnets() {
@@ -92,37 +94,8 @@ func (s *State) breakSubnets(now time.Time) {
 	}
 }
 
-// anyPrefix tells whether some subnet that the node may use has, or may have, a prefix left.
-func (s *State) anyPrefix() bool {
-	if len(s.zone.Subnets()) == 0 {
-		return true
-	}
-	for _, sn := range s.zone.Subnets() {
-		if usable, _ := subnet.Judge(s.zone.Rules(), sn); usable && !s.broken[sn.ID] {
-			return true
-		}
-	}
-	return false
-}
-
-// targets are the warm targets now.
-func (s *State) targets(now time.Time) target.Warm {
-	inPrefixes := s.prefixes() && s.anyPrefix()
-	w := target.Warm{
-		ENIs: s.Config.WarmENI, IPs: s.Config.WarmIP, Minimum: s.Config.MinimumIP, Prefixes: s.Config.WarmPrefix,
-		InPrefixes: inPrefixes, Unit: 1,
-	}
-	switch {
-	case inPrefixes:
-		w.Unit = vpc.PrefixSize
-	case s.prefixes(): // single addresses stand in: a few ahead of the demand, not prefixes' worth
-		w.ENIs = target.NotSet
-	}
-	if w.Follows() {
-		w.Ahead = s.ahead(now)
-	}
-	return w
-}
+// Broken tells whether a subnet had no prefix left at the last Tick. It is told in prefix mode only.
+func (s *State) Broken(id vpc.SubnetID) bool { return s.broken[id] }
 
 // usable is how many interfaces may give addresses to pods: custom networking leaves the primary one out.
 func (s *State) usable() int {
@@ -134,4 +107,41 @@ func (s *State) usable() int {
 }
 
 // Capacity is how many pods the node can give an address to, by its type, its mode and MAX_ENI. Subnets may allow fewer.
-func (s *State) Capacity() int { return s.usable() * s.perENI() }
+func (s *State) Capacity() int { return s.usable() * s.PerENI() }
+
+// FreeSlots is how many interfaces the node may still get.
+func (s *State) FreeSlots() int {
+	used := len(s.pending)
+	for _, e := range s.order {
+		if e.Card == 0 {
+			used++
+		}
+	}
+	return s.MaxENIs() - used
+}
+
+// MaxENIs is how many interfaces the node may have by its type and MAX_ENI. The unmanaged ones count, as they always did.
+func (s *State) MaxENIs() int {
+	if s.Config.MaxENI >= 1 {
+		return min(s.Config.MaxENI, s.Limits.ENIs)
+	}
+	return s.Limits.ENIs
+}
+
+func (s *State) unmanaged() int {
+	n := 0
+	for _, e := range s.order {
+		if !e.Managed && e.Card == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// PodLimit is the kubelet's limit, or the type's before the Node object is known.
+func (s *State) PodLimit() int {
+	if s.MaxPods > 0 {
+		return s.MaxPods
+	}
+	return s.Limits.MaxPods()
+}

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"net/netip"
@@ -35,7 +35,7 @@ func (s *State) Add(pod Pod, now time.Time) (Granted, bool) {
 				return g, true
 			}
 			if now.Sub(s.waitedAt) >= searchPause {
-				s.searchedFrom = now
+				s.at.Searched = now
 			}
 		}
 		s.waiting, s.waitedAt = append(s.waiting, Demand{Pod: pod, Since: now}), now
@@ -80,14 +80,14 @@ func (s *State) grant(pod Pod, now time.Time) (Granted, bool) {
 	var from *ENI
 	most, suiting := -1, false
 	for _, e := range s.order {
-		if !e.serves() {
+		if !e.Serves() {
 			continue
 		}
-		a := e.Best(func(b *ledger.Block) bool { return s.suits(e, b) })
+		a := e.Best(func(b *ledger.Block) bool { return s.Suits(e, b) })
 		if a == nil {
 			continue
 		}
-		suits, used := s.suits(e, a.Block), e.Count(InUse, Held)
+		suits, used := s.Suits(e, a.Block), e.Count(InUse, Held)
 		if suits && !suiting || suits == suiting && used > most {
 			best, from, most, suiting = a, e, used, suits
 		}
@@ -140,10 +140,10 @@ func (s *State) Allocations() []Allocation { return s.book.Allocations() }
 
 // Lost returns the addresses of pods that EC2 left out of two reads far enough apart, alone or with their interface, or never listed.
 func (s *State) Lost() []Allocation {
-	gone := func(since time.Time) bool { return !since.IsZero() && s.enisRead.Sub(since) >= missingFor }
+	gone := func(since time.Time) bool { return !since.IsZero() && s.at.ENIs.Sub(since) >= missingFor }
 	var lost []Allocation
 	for _, al := range s.Allocations() {
-		if e, b := s.enis[al.ENI], s.book.Block(al.Addr); (b != nil && gone(b.MissingSince)) || (e != nil && gone(e.MissingSince)) || (al.ENI == "" && gone(s.startedAt)) {
+		if e, b := s.enis[al.ENI], s.book.Block(al.Addr); (b != nil && gone(b.MissingSince)) || (e != nil && gone(e.MissingSince)) || (al.ENI == "" && gone(s.at.Started)) {
 			lost = append(lost, al)
 		}
 	}

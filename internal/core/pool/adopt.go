@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"strings"
@@ -11,10 +11,10 @@ import (
 // Those that this node made and forgot, since its journal was lost between their creation and attachment, are taken in
 // again while there is a slot for them: attaching one is cheaper than deleting it and creating another.
 func (s *State) observeLeaked(list []vpc.ENI, askedAt time.Time) []Record {
-	s.leakedRead, s.leaked = askedAt, list
+	s.at.Leaked, s.leaked = askedAt, list
 	var records []Record
 	for _, seen := range list {
-		if !s.orphan(seen, askedAt) || s.freeSlots() <= 0 {
+		if !s.orphan(seen, askedAt) || s.FreeSlots() <= 0 {
 			continue
 		}
 		e := &ENI{
