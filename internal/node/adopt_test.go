@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -129,6 +130,39 @@ func TestPodsOfTheExistingCNIAreTakenOver(t *testing.T) {
 			if a == addrs[0] || a == addrs[1] || a == addrs[2] {
 				t.Errorf("%s got %s, which another pod has or had a moment ago", name, a)
 			}
+		}
+	})
+}
+
+// wantingHost remembers for which pods it was asked to make rules.
+type wantingHost struct {
+	*memoryHost
+	wanted chan []hostnet.Pod
+}
+
+func (h wantingHost) Reconcile(_ context.Context, cfg hostnet.Config) ([]string, error) {
+	select {
+	case h.wanted <- cfg.Pods:
+	default:
+	}
+	return nil, nil
+}
+
+// The rules of a pod say by which interface it sends. While nobody knows which interface has its address, they stay as they
+// are: any other would cut it off.
+func TestPodWhoseInterfaceIsNotKnownKeepsItsRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, addrs, file := after(t, "web")
+		unlisted := netip.MustParseAddr("10.0.0.200")
+		h.wiredByTheOther("db", unlisted)
+		writeCheckpoint(t, file, line("web", addrs[0]), line("db", unlisted))
+		host := wantingHost{h.host, make(chan []hostnet.Pod, 1)}
+		h.ports.Host = host
+		h.start()
+		defer h.close()
+		<-h.node.Ready()
+		if pods := <-host.wanted; len(pods) != 1 || pods[0].Name != "web" || pods[0].ENI == "" {
+			t.Errorf("rules are made for %+v", pods)
 		}
 	})
 }

@@ -50,7 +50,8 @@ func TestInterfaceThatAnotherNodesExistingCNIHasJustMadeIsLeftAlone(t *testing.T
 			out, err := h.sim.CreateNetworkInterface(vpcsim.Caller{}, ec2.CreateNetworkInterfaceInput{
 				SubnetId: subnet, Description: "aws-K8S-i-0other",
 				TagSpecifications: []ec2.TagSpecification{{ResourceType: "network-interface", Tags: []ec2.Tag{
-					{Key: "node.k8s.amazonaws.com/instance_id", Value: "i-0other"}, {Key: "node.k8s.amazonaws.com/createdAt", Value: time.Now().In(sydney).Format(time.RFC3339)},
+					{Key: "node.k8s.amazonaws.com/instance_id", Value: "i-0other"},
+					{Key: "node.k8s.amazonaws.com/createdAt", Value: time.Now().In(sydney).Format(time.RFC3339)},
 					{Key: "eks:eni:owner", Value: "amazon-vpc-cni"},
 				}}},
 			})

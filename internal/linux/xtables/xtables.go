@@ -171,6 +171,7 @@ func read(name string) (*table, error) {
 
 func get(fd, option int, data []byte) error {
 	size := uint32(len(data))
+	//nolint:gosec // the option has no wrapper; both pointers are to live values of the sizes that go with them
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_IP, uintptr(option),
 		uintptr(unsafe.Pointer(&data[0])), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
@@ -190,11 +191,11 @@ func (t *table) replaceBy(next rules) error {
 	old := make([]byte, int(t.info.Entries)*counterSize)
 	r := replaceHeader{
 		Name: t.info.Name, Hooks: t.info.Hooks, Entries: uint32(len(next.kept)), Size: uint32(len(next.data)), Entry: next.entry, Underflow: next.underflow,
-		Counters: t.info.Entries, To: uintptr(unsafe.Pointer(&old[0])),
+		Counters: t.info.Entries, To: uintptr(unsafe.Pointer(&old[0])), //nolint:gosec // the kernel writes so many counters there
 	}
 	size := int(unsafe.Sizeof(r))
 	request := make([]byte, size, size+len(next.data))
-	copy(request, unsafe.Slice((*byte)(unsafe.Pointer(&r)), size))
+	copy(request, unsafe.Slice((*byte)(unsafe.Pointer(&r)), size)) //nolint:gosec // the structure as the kernel has it, padding included
 	request = append(request, next.data...)
 	err = unix.SetsockoptString(fd, unix.SOL_IP, soReplace, string(request))
 	runtime.KeepAlive(old)

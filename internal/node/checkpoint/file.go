@@ -57,7 +57,7 @@ func (f *File) Socket() string { return filepath.Join(filepath.Dir(f.path), "ipa
 // What cannot be read as a checkpoint is no error but Found.Damage.
 func (f *File) Load() (Found, error) {
 	found := Found{Path: f.path}
-	if conn, err := net.DialTimeout("unix", f.Socket(), dialTimeout); err == nil {
+	if conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), "unix", f.Socket()); err == nil {
 		return found, errors.Join(fmt.Errorf("the Amazon VPC CNI runs on this node and listens on %s: this agent waits for its end", f.Socket()), conn.Close())
 	}
 	data, err := os.ReadFile(f.path)

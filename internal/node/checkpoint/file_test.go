@@ -19,7 +19,7 @@ import (
 	"github.com/berth-net/berth/internal/node/checkpoint"
 )
 
-var comparable = cmpopts.EquateComparable(netip.Addr{})
+var compareAddrs = cmpopts.EquateComparable(netip.Addr{})
 
 const documented = `{"version":"vpc-cni-ipam/1","allocations":[` +
 	`{"networkName":"aws-cni","containerID":"c1","ifName":"eth0","ipv4":"10.0.0.7","allocationTimestamp":1000000000,"metadata":{"k8sPodNamespace":"shop","k8sPodName":"web","interfacesCount":1}},` +
@@ -31,7 +31,7 @@ func TestFormatIsTheDocumentedOne(t *testing.T) {
 		t.Errorf("got %v\n%s\nwant\n%s", err, got, documented)
 	}
 	entries, err := checkpoint.Decode(got)
-	if diff := cmp.Diff([]checkpoint.Entry{entry("web", "c1", "10.0.0.7"), entry("db", "c2", "10.0.0.8")}, entries, comparable); diff != "" || err != nil {
+	if diff := cmp.Diff([]checkpoint.Entry{entry("web", "c1", "10.0.0.7"), entry("db", "c2", "10.0.0.8")}, entries, compareAddrs); diff != "" || err != nil {
 		t.Errorf("%v, changed on the way (-written +read):\n%s", err, diff)
 	}
 	if got, err := checkpoint.Encode(nil); err != nil || string(got) != `{"version":"vpc-cni-ipam/1","allocations":[]}`+"\n" {

@@ -34,7 +34,7 @@ func Run(ctx context.Context, h Host, j Journal, now bool, out io.Writer) error 
 	for _, look := range []func() (missing string, err error){
 		func() (string, error) {
 			if _, _, err := j.Load(); err != nil {
-				return err.Error() + "; delete the DaemonSet of the agent first", nil
+				return err.Error() + "; delete the DaemonSet of the agent first", nil //nolint:nilerr // it is waited for
 			}
 			return "", nil
 		},

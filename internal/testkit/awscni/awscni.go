@@ -7,7 +7,7 @@
 package awscni
 
 import (
-	"crypto/sha1" //nolint:gosec // names of links are made with it
+	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -83,7 +83,7 @@ const version = "vpc-cni-ipam/1"
 
 // hash is the end of the name of a pod's link on the node.
 func hash(namespace, name string) string {
-	sum := sha1.Sum([]byte(namespace + "." + name)) //nolint:gosec // see the import
+	sum := sha1.Sum([]byte(namespace + "." + name))
 	return hex.EncodeToString(sum[:])[:11]
 }
 
