@@ -40,7 +40,8 @@ init: {image: {override: "berth-agent:lab"}}
 env: {CLUSTER_NAME: eks-enhsubsel-demo, WARM_IP_TARGET: "3"}
 extraEnv: [{name: AWS_ENDPOINT_URL_EC2, value: %q}, {name: AWS_ENDPOINT_URL_STS, value: %q}]
 `, gateway, gateway))
-	l.run("helm", "upgrade", "--install", "--take-ownership", "aws-vpc-cni", filepath.Join(l.repo, "deploy/chart/berth"), "--namespace", "kube-system", "--values", values)
+	l.run("helm", "upgrade", "--install", "--take-ownership", "aws-vpc-cni", filepath.Join(l.repo, "deploy/chart/berth"), "--namespace", "kube-system",
+		"--values", values, "--set", "originalMatchLabels=true") // the selector of the add-on's DaemonSet cannot be changed
 	l.rolledOut()
 	if got := l.agents(`{.spec.containers[0].env[?(@.name=="WARM_IP_TARGET")].value} `); got != "3 3 " {
 		t.Errorf("WARM_IP_TARGET is %q in the agents", got)
