@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-net/berth/internal/testkit/fleet"
+	"github.com/berth-net/berth/internal/testkit/fleet/scenario"
 )
 
 var (
@@ -27,8 +27,8 @@ func TestFleets(t *testing.T) {
 		t.Skip("run by `make sim`")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // memory is there, time is not
-	var rows []fleet.Row
-	for _, s := range fleet.Scenarios(*seed, fleet.Full()) {
+	var rows []scenario.Row
+	for _, s := range scenario.Scenarios(*seed, scenario.Full()) {
 		if !strings.Contains(s.Name, *only) {
 			continue
 		}
@@ -43,11 +43,11 @@ func TestFleets(t *testing.T) {
 		t.Logf("%s took %s", s.Name, time.Since(began).Round(time.Second))
 		write(t, rows)
 	}
-	fleet.PrintRows(t.Output(), rows)
+	scenario.PrintRows(t.Output(), rows)
 }
 
 // write writes what there is so far: a long run that is broken off leaves its rows.
-func write(t *testing.T, rows []fleet.Row) {
+func write(t *testing.T, rows []scenario.Row) {
 	t.Helper()
 	data, err := json.MarshalIndent(rows, "", "  ")
 	if err != nil {

@@ -76,7 +76,7 @@ func (c *client) pump() {
 		if c.r.now >= a.until || c.held(a, now) {
 			c.queue = slices.DeleteFunc(c.queue, func(b *attempt) bool { return a == b })
 			c.budget.Cancel(a.call)
-			c.r.after(0, func() { a.done(throttledError(a)) })
+			c.r.After(0, func() { a.done(throttledError(a)) })
 		}
 	}
 	if next, ok := c.budget.Next(now); ok {
@@ -105,13 +105,13 @@ func (c *client) held(a *attempt, now time.Time) bool {
 // leave makes an attempt.
 func (c *client) leave(a *attempt) {
 	adm := c.r.Sim.Admit(vpcsim.Caller{Source: c.source}, vpcsim.Request{Action: a.action})
-	c.r.after(adm.Before, func() {
+	c.r.After(adm.Before, func() {
 		if adm.Err != nil {
 			c.refused(a)
 			return
 		}
 		code := a.effect()
-		c.r.after(adm.After, func() {
+		c.r.After(adm.After, func() {
 			answer := budget.Unknown
 			if code == "" {
 				answer = budget.Succeeded

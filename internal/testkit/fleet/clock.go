@@ -19,8 +19,11 @@ type Clock struct {
 // Now implements vpcsim.Clock.
 func (c *Clock) Now() time.Time { return start.Add(c.now) }
 
-// after makes f run once d has passed.
-func (c *Clock) after(d time.Duration, f func()) { c.at(c.now+d, f) }
+// Elapsed is how much virtual time has passed.
+func (c *Clock) Elapsed() time.Duration { return c.now }
+
+// After makes f run once d has passed.
+func (c *Clock) After(d time.Duration, f func()) { c.at(c.now+d, f) }
 
 // at makes f run at a moment, or at once when that is over.
 func (c *Clock) at(when time.Duration, f func()) {
@@ -29,11 +32,11 @@ func (c *Clock) at(when time.Duration, f func()) {
 }
 
 // next is when something is due, false when nothing is.
-func (c *Clock) next() (time.Duration, bool) {
-	if len(c.queue) == 0 {
-		return 0, false
+func (c *Clock) next() (at time.Duration, ok bool) {
+	if ok = len(c.queue) > 0; ok {
+		at = c.queue[0].at
 	}
-	return c.queue[0].at, true
+	return at, ok
 }
 
 // pop takes what is due first.
@@ -96,10 +99,10 @@ func newProcess(c *Clock, d time.Duration, run func(*process)) *process {
 	var resume func()
 	resume = func() {
 		if d, more := next(); more {
-			c.after(d, resume)
+			c.After(d, resume)
 		}
 	}
-	c.after(d, resume)
+	c.After(d, resume)
 	return p
 }
 

@@ -99,7 +99,7 @@ func (c *Cluster) Launch(kind string, subnet vpc.SubnetID, n int) []*Node {
 // Boot starts the agents of nodes, spread over a time.
 func (c *Cluster) Boot(nodes []*Node, over time.Duration) {
 	for _, n := range nodes {
-		c.region.after(c.region.between(0, over), n.agent.boot)
+		c.region.After(c.region.between(0, over), n.agent.boot)
 	}
 }
 
@@ -147,17 +147,15 @@ type Pod struct {
 	eni   vpc.ENIID
 	over  bool // deleted
 	place int  // in the node's running
-
-	leaving bool // chosen to be deleted
 }
 
-// sandboxes is how finely the moments of first ADDs are told apart: pods of one node that come together are looked at together.
-const sandboxes = 500 * time.Millisecond
+// Sandboxes is how finely the moments of first ADDs are told apart: pods of one node that come together are looked at together.
+const Sandboxes = 500 * time.Millisecond
 
 // Bind binds a new pod to a node. Its first ADD comes after a moment, as sandboxes are made one after the other.
 func (c *Cluster) Bind(n *Node, within time.Duration) *Pod {
 	c.pods++
-	p := &Pod{name: fmt.Sprintf("%s-%d", c.Name, c.pods), node: n, first: c.region.now + c.region.between(0, within).Round(sandboxes)}
+	p := &Pod{name: fmt.Sprintf("%s-%d", c.Name, c.pods), node: n, first: c.region.now + c.region.between(0, within).Round(Sandboxes)}
 	p.key = pool.Key{ContainerID: p.name, IfName: "eth0"}
 	n.pods[p], n.without[p] = true, true
 	p.place = len(n.running)
@@ -193,10 +191,9 @@ func (c *Cluster) Delete(p *Pod) {
 	}
 	p.over = true
 	p.node.forget(p)
-	switch {
-	case p.addr.IsValid():
+	if p.addr.IsValid() {
 		p.node.agent.del(p)
-	default:
+	} else {
 		c.waiting--
 		p.node.agent.cancel(p)
 	}
@@ -254,3 +251,18 @@ func (c *Cluster) Kill(n *Node) int {
 	}
 	return pods
 }
+
+// Waiting is how many pods are bound and have no address.
+func (c *Cluster) Waiting() int { return c.waiting }
+
+// Nodes are the cluster's nodes, those that were killed among them.
+func (c *Cluster) Nodes() []*Node { return c.nodes }
+
+// WhenServed has f called with each pod that gets an address.
+func (c *Cluster) WhenServed(f func(*Pod)) { c.served = f }
+
+// Running are the pods that are bound to the node, in no order. The caller must not change them.
+func (n *Node) Running() []*Pod { return n.running }
+
+// Zone is the node's zone.
+func (n *Node) Zone() string { return string(n.zone) }

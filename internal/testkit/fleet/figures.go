@@ -1,13 +1,7 @@
 package fleet
 
 import (
-	"cmp"
-	"fmt"
-	"io"
-	"maps"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -93,8 +87,8 @@ func (c *Cluster) Figures() Figures {
 		f.Pods += len(n.pods)
 	}
 	f.FailedAdds -= c.failedBefore
-	waits := c.allWaits()
-	f.P50, f.P99, f.Max = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
+	waits := c.Waits()
+	f.P50, f.P99, f.Max = Percentile(waits, 50), Percentile(waits, 99), Percentile(waits, 100)
 	counts, ok := r.Sim.Calls("measured")
 	if !ok {
 		counts, _ = r.Sim.Calls("")
@@ -117,8 +111,8 @@ func (c *Cluster) Figures() Figures {
 	return f
 }
 
-// sum adds up the figures of clusters; their waits count as those of one.
-func sum(list []*Cluster) Figures {
+// Sum adds up the figures of clusters; their waits count as those of one.
+func Sum(list []*Cluster) Figures {
 	all := &Cluster{region: list[0].region, started: list[0].started}
 	f := Figures{Calls: make(map[string]Count)}
 	for _, c := range list {
@@ -129,15 +123,15 @@ func sum(list []*Cluster) Figures {
 			k := f.Calls[action]
 			f.Calls[action] = Count{k.OK + n.OK, k.Throttled + n.Throttled, k.Refused + n.Refused}
 		}
-		all.waits = append(all.waits, c.allWaits()...)
+		all.waits = append(all.waits, c.Waits()...)
 	}
-	waits := all.allWaits()
-	f.P50, f.P99, f.Max = percentile(waits, 50), percentile(waits, 99), percentile(waits, 100)
+	waits := all.Waits()
+	f.P50, f.P99, f.Max = Percentile(waits, 50), Percentile(waits, 99), Percentile(waits, 100)
 	return f
 }
 
-// allWaits are the waits of all pods, sorted; a pod without an address counts with the time that it has waited.
-func (c *Cluster) allWaits() []time.Duration {
+// Waits are the waits of all pods, sorted; a pod without an address counts with the time that it has waited.
+func (c *Cluster) Waits() []time.Duration {
 	waits := slices.Clone(c.waits)
 	for _, n := range c.nodes {
 		for p := range n.without {
@@ -150,118 +144,10 @@ func (c *Cluster) allWaits() []time.Duration {
 	return waits
 }
 
-// percentile is the smallest of the sorted values that p percent of them do not exceed.
-func percentile(sorted []time.Duration, p int) time.Duration {
+// Percentile is the smallest of the sorted values that p percent of them do not exceed.
+func Percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
 	return sorted[max(min(len(sorted)-1, (len(sorted)*p+99)/100-1), 0)] // the first for 0
-}
-
-// Row is a figure beside its baseline, as `make bench` writes them.
-type Row struct {
-	Name     string  `json:"name"`
-	Value    float64 `json:"value"`
-	Unit     string  `json:"unit"`
-	Baseline float64 `json:"baseline"`
-	Limit    float64 `json:"limit"`
-	AtLeast  bool    `json:"atLeast"`
-	// Bound is what cannot be undercut, where there is such a figure.
-	Bound float64 `json:"bound,omitempty"`
-	// Note says what the figures do not: that the baseline did not come to its end, for example.
-	Note string `json:"note,omitempty"`
-}
-
-// Met tells whether the figure is within its limit.
-func (r Row) Met() bool {
-	if r.AtLeast {
-		return r.Value >= r.Limit
-	}
-	return r.Value <= r.Limit
-}
-
-// Report is what one scenario showed.
-type Report struct {
-	Title  string
-	Bound  string // the bound in words and figures; empty where there is none
-	Ours   Figures
-	Theirs Figures
-	Rows   []Row
-	Wrong  []string // what must never happen, and did, on our side
-	// TheirsWrong is the same of the existing CNI's rules.
-	TheirsWrong []string
-	Audited     int
-}
-
-func seconds(d time.Duration) string {
-	if d < 10*time.Second {
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	}
-	return fmt.Sprintf("%.0f s", d.Seconds())
-}
-
-func (f Figures) readiness() string {
-	if f.Steady {
-		return "-"
-	}
-	if f.Unserved > 0 {
-		return fmt.Sprintf("%d without after %s", f.Unserved, seconds(f.Took))
-	}
-	return seconds(f.Ready)
-}
-
-// Print writes the scenario's table.
-func (p Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "\n== %s: %d nodes, %d pods\n", p.Title, p.Ours.Nodes, p.Ours.Pods)
-	if p.Bound != "" {
-		fmt.Fprintf(w, "   bound: %s\n", p.Bound)
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line := func(what string, of func(Figures) string) {
-		fmt.Fprintf(t, "   %s\t%s\t%s\t\n", what, of(p.Theirs), of(p.Ours))
-	}
-	fmt.Fprintf(t, "   \texisting CNI\tberth\t\n")
-	line("all pods have an address", Figures.readiness)
-	line("wait p50 / p99 / max", func(f Figures) string {
-		return seconds(f.P50) + " / " + seconds(f.P99) + " / " + seconds(f.Max)
-	})
-	line("ADDs answered with an error", func(f Figures) string { return fmt.Sprint(f.FailedAdds) })
-	line("addresses idle, mean / max", func(f Figures) string { return fmt.Sprintf("%.0f / %.0f", f.IdleMean, f.IdleMax) })
-	line("EC2 calls per node", func(f Figures) string { return fmt.Sprintf("%.1f", f.PerNode()) })
-	line("EC2 calls / throttled", func(f Figures) string { a, b := f.Attempts(); return fmt.Sprintf("%d / %d", a, b) })
-	actions := maps.Clone(p.Ours.Calls)
-	maps.Copy(actions, p.Theirs.Calls)
-	for _, a := range slices.SortedFunc(maps.Keys(actions), cmp.Compare) {
-		line("  "+a+" ok/throttled/refused", func(f Figures) string {
-			c := f.Calls[a]
-			return fmt.Sprintf("%d/%d/%d", c.OK, c.Throttled, c.Refused)
-		})
-	}
-	_ = t.Flush()
-	if len(p.Wrong) > 0 {
-		fmt.Fprintf(w, "   WRONG, ours:\n     %s\n", strings.Join(p.Wrong, "\n     "))
-	}
-	if len(p.TheirsWrong) > 0 {
-		fmt.Fprintf(w, "   wrong, existing CNI:\n     %s\n", strings.Join(p.TheirsWrong, "\n     "))
-	}
-}
-
-// PrintRows writes the table of what was asked for.
-func PrintRows(w io.Writer, rows []Row) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nmeasure\texisting CNI\tberth\tlimit\tbound\t\t")
-	for _, r := range rows {
-		verdict, limit, bound := "ok", "at most", ""
-		if !r.Met() {
-			verdict = "FALLS SHORT"
-		}
-		if r.AtLeast {
-			limit = "at least"
-		}
-		if r.Bound > 0 {
-			bound = fmt.Sprintf("%.4g %s", r.Bound, r.Unit)
-		}
-		fmt.Fprintf(t, "%s\t%.4g %s\t%.4g %s\t%s %.4g %s\t%s\t%s\t%s\n", r.Name, r.Baseline, r.Unit, r.Value, r.Unit, limit, r.Limit, r.Unit, bound, verdict, r.Note)
-	}
-	_ = t.Flush()
 }

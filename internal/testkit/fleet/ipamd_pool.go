@@ -209,13 +209,10 @@ func (a *ipamd) createSomewhere(p *process, n int) (vpc.ENIID, error) {
 
 func (a *ipamd) attach(p *process, id vpc.ENIID) (attachment string, at linkTime, err error) {
 	device, err := a.client.freeDevice(p)
-	if err != nil {
-		return "", at, err
+	if err == nil {
+		attachment, err = a.client.attach(p, id, device)
 	}
-	if attachment, err = a.client.attach(p, id, device); err != nil {
-		return "", at, err
-	}
-	return attachment, a.r.links[id], nil
+	return attachment, a.r.links[id], err
 }
 
 // awaitMetadata polls the metadata service until it shows a new interface whole.

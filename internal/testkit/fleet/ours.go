@@ -96,7 +96,7 @@ func (o *planned) failedAdds() int { return o.failed }
 func (o *planned) halt()           { o.state = nil }
 
 func (o *planned) boot() {
-	o.r.after(agentStart, func() {
+	o.r.After(agentStart, func() {
 		if !o.n.alive {
 			return
 		}
@@ -158,7 +158,7 @@ func (o *planned) expire() {
 		if o.state != nil {
 			o.state.Withdraw(w.pod.key)
 		}
-		o.r.after(addRetry, func() {
+		o.r.After(addRetry, func() {
 			if !w.pod.over {
 				o.add(w.pod)
 				o.n.touch()
@@ -185,7 +185,7 @@ func (o *planned) del(p *Pod) {
 	if _, ok := o.state.BeginRelease(p.key); !ok {
 		o.r.broken("the planner does not know %s", p.name)
 	}
-	o.r.after(unwiring, func() {
+	o.r.After(unwiring, func() {
 		if !o.n.alive {
 			return
 		}
@@ -287,7 +287,7 @@ func (o *planned) act(a pool.Action) {
 	}
 	calls := ec2Actions(a.Kind)
 	if len(calls) == 0 { // the metadata service is a link away
-		o.r.after(time.Millisecond, func() { answer(o.execute(a)) })
+		o.r.After(time.Millisecond, func() { answer(o.execute(a)) })
 		return
 	}
 	var res pool.Result

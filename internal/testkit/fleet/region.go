@@ -39,7 +39,6 @@ type Region struct {
 	dice     *rand.Rand
 	vpc      string
 	blocks   []netip.Prefix // of the VPC
-	subnets  []vpc.SubnetID // of clusters that share them
 	clusters []*Cluster
 	dirty    []*Node // something happened to them at this instant
 
@@ -93,14 +92,8 @@ func must(err error) {
 	}
 }
 
-// ours tells whether the region's first cluster runs this project's agent.
-func (r *Region) ours() bool {
-	_, yes := r.clusters[0].nodes[0].agent.(*planned)
-	return yes
-}
-
-// zone names the nth zone.
-func zone(n int) string { return "us-west-2" + string(rune('a'+n)) }
+// Zone names the nth zone.
+func Zone(n int) string { return "us-west-2" + string(rune('a'+n)) }
 
 // Block adds a block to the VPC.
 func (r *Region) Block(cidr string) {
@@ -111,7 +104,7 @@ func (r *Region) Block(cidr string) {
 
 // Subnet makes a subnet in the nth zone. With role, it carries the tag kubernetes.io/role/cni of that value.
 func (r *Region) Subnet(cidr string, zoneIndex int, role string) vpc.SubnetID {
-	sn, err := r.Sim.CreateSubnet(vpcsim.Caller{}, ec2.CreateSubnetInput{VpcId: r.vpc, CidrBlock: cidr, AvailabilityZone: zone(zoneIndex)})
+	sn, err := r.Sim.CreateSubnet(vpcsim.Caller{}, ec2.CreateSubnetInput{VpcId: r.vpc, CidrBlock: cidr, AvailabilityZone: Zone(zoneIndex)})
 	must(err)
 	if role != "" {
 		_, err = r.Sim.CreateTags(vpcsim.Caller{}, ec2.CreateTagsInput{
@@ -122,17 +115,19 @@ func (r *Region) Subnet(cidr string, zoneIndex int, role string) vpc.SubnetID {
 	return vpc.SubnetID(sn.Subnet.SubnetId)
 }
 
-// Subnets makes so many /16 subnets in each of three zones, zone by zone.
-func (r *Region) Subnets(perZone int) []vpc.SubnetID {
-	var all []vpc.SubnetID
-	for i := range 3 * perZone {
-		cidr := fmt.Sprintf("10.%d.0.0/16", i)
-		if i > 0 {
-			r.Block(cidr)
+// Dice are what the region's own luck is drawn from.
+func (r *Region) Dice() *rand.Rand { return r.dice }
+
+// Audited is how many checks of what must never happen there were.
+func (r *Region) Audited() int { return r.audited }
+
+// Halt ends what is under way; the region is of no use afterwards.
+func (r *Region) Halt() {
+	for _, c := range r.clusters {
+		for _, n := range c.nodes {
+			n.agent.halt()
 		}
-		all = append(all, r.Subnet(cidr, i%3, ""))
 	}
-	return all
 }
 
 // between draws a time.

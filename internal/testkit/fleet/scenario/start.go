@@ -1,37 +1,37 @@
-package fleet
+package scenario
 
 import (
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/testkit/fleet"
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
 
-// both runs a scenario with the existing CNI's rules and with ours, each in a region of its own from the same seed,
-// side by side.
-func both(title string, scenario func(Policy) (*Region, Figures)) Report {
-	rep := Report{Title: title}
-	var side sync.WaitGroup
-	side.Go(func() {
-		theirs, f := scenario(Existing)
-		rep.Theirs, rep.TheirsWrong = f, theirs.Audit()
-		theirs.halt()
-	})
-	ours, f := scenario(Ours)
-	rep.Ours, rep.Wrong, rep.Audited = f, ours.Audit(), ours.audited
-	ours.halt()
-	side.Wait()
-	return rep
+// must holds what a scenario's own set-up relies on.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("fleet: %v", err))
+	}
 }
 
-// halt ends what is under way.
-func (r *Region) halt() {
-	for _, c := range r.clusters {
-		for _, n := range c.nodes {
-			n.agent.halt()
-		}
-	}
+// both runs a scenario with the existing CNI's rules and with ours, each in a region of its own from the same seed,
+// side by side.
+func both(title string, scenario func(p fleet.Policy, side int) (*fleet.Region, fleet.Figures)) Report {
+	rep := Report{Title: title}
+	var other sync.WaitGroup
+	other.Go(func() {
+		theirs, f := scenario(fleet.Existing, 0)
+		rep.Theirs, rep.TheirsWrong = f, theirs.Audit()
+		theirs.Halt()
+	})
+	ours, f := scenario(fleet.Ours, 1)
+	rep.Ours, rep.Wrong, rep.Audited = f, ours.Audit(), ours.Audited()
+	ours.Halt()
+	other.Wait()
+	return rep
 }
 
 // Start is the start of a cluster: fresh nodes, each with its pods bound at once.
@@ -50,11 +50,11 @@ func (s Start) Run() Report {
 		mode = "prefixes"
 	}
 	title := fmt.Sprintf("cluster start, %d m5.large, %s", s.Nodes, mode)
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
+	rep := both(title, func(p fleet.Policy, _ int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
 		c := r.NewCluster("demo", p, s.config())
-		r.startAll(c, s.Nodes, s.Pods)
-		r.Run(s.Limit, func() bool { return c.waiting == 0 })
+		startAll(r, c, s.Nodes, s.Pods)
+		r.Run(s.Limit, func() bool { return c.Waiting() == 0 })
 		return r, c.Figures()
 	})
 	bound, words := s.bound()
@@ -68,39 +68,52 @@ func (s Start) Run() Report {
 }
 
 // readySeconds is the time to the last pod's address, and at least the whole time when some have none.
-func readySeconds(f Figures) float64 {
+func readySeconds(f fleet.Figures) float64 {
 	if f.Unserved > 0 {
 		return f.Took.Seconds()
 	}
 	return f.Ready.Seconds()
 }
 
-func notReady(baseline Figures) string {
+func notReady(baseline fleet.Figures) string {
 	if baseline.Unserved == 0 {
 		return ""
 	}
 	return fmt.Sprintf("the existing CNI's rules leave %d of %d pods without an address when the simulation ends", baseline.Unserved, baseline.Pods)
 }
 
-func (s Start) config() Config {
+func (s Start) config() fleet.Config {
 	if s.Prefixes {
-		return Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110}
+		return fleet.Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110}
 	}
-	return Config{}
+	return fleet.Config{}
+}
+
+// subnets makes so many /16 subnets in each of three zones, zone by zone.
+func subnets(r *fleet.Region, perZone int) []vpc.SubnetID {
+	var all []vpc.SubnetID
+	for i := range 3 * perZone {
+		cidr := fmt.Sprintf("10.%d.0.0/16", i)
+		if i > 0 {
+			r.Block(cidr)
+		}
+		all = append(all, r.Subnet(cidr, i%3, ""))
+	}
+	return all
 }
 
 // startAll launches the nodes over three zones, binds their pods and starts their agents within a second.
-func (r *Region) startAll(c *Cluster, nodes, pods int) {
+func startAll(r *fleet.Region, c *fleet.Cluster, nodes, pods int) {
 	perZone := 1 + nodes*49/3/60000 // with prefixes a node takes 49 addresses
-	subnets := r.Subnets(perZone)
-	for i, sn := range subnets {
-		c.Launch("m5.large", sn, nodes/len(subnets)+btoi(i < nodes%len(subnets)))
+	all := subnets(r, perZone)
+	for i, sn := range all {
+		c.Launch("m5.large", sn, nodes/len(all)+btoi(i < nodes%len(all)))
 	}
 	r.Mark()
-	c.Boot(c.nodes, time.Second)
-	for _, n := range c.nodes {
+	c.Boot(c.Nodes(), time.Second)
+	for _, n := range c.Nodes() {
 		for range pods {
-			c.Bind(n, sandboxes)
+			c.Bind(n, fleet.Sandboxes)
 		}
 	}
 }

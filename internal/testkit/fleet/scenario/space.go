@@ -1,4 +1,4 @@
-package fleet
+package scenario
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/testkit/fleet"
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/ec2"
 )
@@ -22,14 +23,14 @@ type Scattered struct {
 }
 
 // free is how many addresses a subnet has left.
-func (r *Region) free(id vpc.SubnetID) int {
+func free(r *fleet.Region, id vpc.SubnetID) int {
 	out, err := r.Sim.DescribeSubnets(vpcsim.Caller{Source: "audit"}, ec2.DescribeSubnetsInput{SubnetIds: []string{string(id)}})
 	must(err)
 	return out.Subnets[0].AvailableIpAddressCount
 }
 
 // occupy gives others so many addresses of a subnet, which EC2 chooses at random.
-func (r *Region) occupy(id vpc.SubnetID, addresses int) {
+func occupy(r *fleet.Region, id vpc.SubnetID, addresses int) {
 	for addresses > 0 {
 		n := min(addresses, 50) - 1
 		_, err := r.Sim.CreateNetworkInterface(vpcsim.Caller{}, ec2.CreateNetworkInterfaceInput{
@@ -44,24 +45,24 @@ func (r *Region) occupy(id vpc.SubnetID, addresses int) {
 func (s Scattered) Run() Report {
 	title := fmt.Sprintf("prefix mode in a subnet %.0f %% full of scattered addresses", 100*s.Full)
 	var share [2]float64
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
+	rep := both(title, func(p fleet.Policy, side int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
 		sn := r.Subnet(s.CIDR, 0, "")
-		c := r.NewCluster("demo", p, Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110})
+		c := r.NewCluster("demo", p, fleet.Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110})
 		c.Launch("c5.4xlarge", sn, s.Nodes)
 		size := 1<<(32-netip.MustParsePrefix(s.CIDR).Bits()) - vpc.ReservedPerSubnet
-		r.occupy(sn, int(s.Full*float64(size)))
-		free := r.free(sn)
+		occupy(r, sn, int(s.Full*float64(size)))
+		free := free(r, sn)
 		r.Mark()
-		c.Boot(c.nodes, time.Second)
-		for _, n := range c.nodes {
+		c.Boot(c.Nodes(), time.Second)
+		for _, n := range c.Nodes() {
 			for range s.Pods {
-				c.Bind(n, sandboxes)
+				c.Bind(n, fleet.Sandboxes)
 			}
 		}
-		r.Run(r.now+s.For, nil)
+		r.Run(r.Elapsed()+s.For, nil)
 		f := c.Figures()
-		share[btoi(r.ours())] = 100 * float64(f.Pods-f.Unserved) / float64(free)
+		share[side] = 100 * float64(f.Pods-f.Unserved) / float64(free)
 		return r, f
 	})
 	rep.Bound = "more pods than free addresses: none can be idle"
@@ -82,21 +83,21 @@ type Fragmented struct {
 func (s Fragmented) Run() Report {
 	title := "InsufficientCidrBlocks in one of the zone's three subnets"
 	var first [2]time.Duration
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
+	rep := both(title, func(p fleet.Policy, side int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
 		own := r.Subnet("10.0.0.0/24", 0, "1")
 		r.Subnet("10.0.1.0/24", 0, "1")
 		r.Subnet("10.0.2.0/24", 0, "1")
-		r.fragment("10.0.0.0/24", own)
-		c := r.NewCluster("demo", p, Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110})
+		fragment(r, "10.0.0.0/24", own)
+		c := r.NewCluster("demo", p, fleet.Config{Prefixes: true, WarmPrefix: 1, MaxPods: 110})
 		n := c.Launch("m5.large", own, 1)[0]
 		r.Mark()
-		c.Boot(c.nodes, 0)
+		c.Boot(c.Nodes(), 0)
 		for range s.Pods {
 			c.Bind(n, 0)
 		}
-		r.Run(r.now+s.For, nil)
-		first[btoi(r.ours())] = percentile(c.allWaits(), 0)
+		r.Run(r.Elapsed()+s.For, nil)
+		first[side] = fleet.Percentile(c.Waits(), 0)
 		return r, c.Figures()
 	})
 	rep.Rows = []Row{
@@ -107,7 +108,7 @@ func (s Fragmented) Run() Report {
 }
 
 // fragment takes one address out of every prefix of a subnet.
-func (r *Region) fragment(cidr string, id vpc.SubnetID) {
+func fragment(r *fleet.Region, cidr string, id vpc.SubnetID) {
 	block := netip.MustParsePrefix(cidr)
 	for a := block.Addr().Next(); block.Contains(a); {
 		for range 7 {
@@ -134,29 +135,29 @@ type Exhaustion struct {
 func (s Exhaustion) Run() Report {
 	title := fmt.Sprintf("subnets run out, others appear after %s", s.After)
 	var from [2]int
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
-		c := r.NewCluster("demo", p, Config{})
+	rep := both(title, func(p fleet.Policy, side int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
+		c := r.NewCluster("demo", p, fleet.Config{})
 		perZone := s.Nodes / 3 * (s.Pods + 3)
 		for i := range 3 {
 			sn := r.Subnet(fmt.Sprintf("10.0.%d.0/%d", 64*i, 18), i, "")
-			r.occupy(sn, r.free(sn)-perZone*3/4)
+			occupy(r, sn, free(r, sn)-perZone*3/4)
 			c.Launch("m5.large", sn, s.Nodes/3)
 		}
-		c.Boot(c.nodes, time.Second)
-		for _, n := range c.nodes {
+		c.Boot(c.Nodes(), time.Second)
+		for _, n := range c.Nodes() {
 			for range s.Pods {
-				c.Bind(n, sandboxes)
+				c.Bind(n, fleet.Sandboxes)
 			}
 		}
 		r.Run(s.After, nil)
-		from[btoi(r.ours())] = c.waiting
+		from[side] = c.Waiting()
 		r.Mark()
 		r.Block("10.1.0.0/16")
 		for i := range 3 {
 			r.Subnet(fmt.Sprintf("10.1.%d.0/%d", 64*i, 18), i, "1")
 		}
-		r.Run(s.After+s.Limit, func() bool { return c.waiting == 0 })
+		r.Run(s.After+s.Limit, func() bool { return c.Waiting() == 0 })
 		return r, c.Figures()
 	})
 	rep.Bound = fmt.Sprintf("pods without an address when the new subnets appear: existing CNI %d, berth %d; the waits count from their first ADD", from[0], from[1])

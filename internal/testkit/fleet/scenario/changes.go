@@ -1,8 +1,10 @@
-package fleet
+package scenario
 
 import (
 	"fmt"
 	"time"
+
+	"github.com/berth-net/berth/internal/testkit/fleet"
 )
 
 // podStart is how long a pod takes to be ready once it has an address.
@@ -20,15 +22,15 @@ type Rollout struct {
 // Run runs the scenario.
 func (s Rollout) Run() Report {
 	title := fmt.Sprintf("rollout of all pods, surge %.0f %%", 100*s.Surge)
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
-		c := r.populated("demo", p, Config{}, "m5.large", s.Nodes, s.Pods)
+	rep := both(title, func(p fleet.Policy, _ int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
+		c := populated(r, subnets(r, 1), "demo", p, fleet.Config{}, "m5.large", s.Nodes, s.Pods)
 		r.Run(settle, nil)
-		var old []*Pod
-		for _, n := range c.nodes {
-			old = append(old, n.running...)
+		var old []*fleet.Pod
+		for _, n := range c.Nodes() {
+			old = append(old, n.Running()...)
 		}
-		r.dice.Shuffle(len(old), func(i, j int) { old[i], old[j] = old[j], old[i] })
+		r.Dice().Shuffle(len(old), func(i, j int) { old[i], old[j] = old[j], old[i] })
 		made, total := 0, len(old)
 		next := func() {
 			if made < total {
@@ -38,19 +40,19 @@ func (s Rollout) Run() Report {
 			}
 		}
 		r.Mark()
-		c.served = func(*Pod) {
-			r.after(podStart, func() {
+		c.WhenServed(func(*fleet.Pod) {
+			r.After(podStart, func() {
 				if len(old) > 0 {
 					c.Delete(old[0])
 					old = old[1:]
 				}
 				next()
 			})
-		}
+		})
 		for range int(s.Surge * float64(total)) {
 			next()
 		}
-		r.Run(r.now+s.Limit, func() bool { return len(old) == 0 })
+		r.Run(r.Elapsed()+s.Limit, func() bool { return len(old) == 0 })
 		return r, c.Figures()
 	})
 	rep.Rows = []Row{
@@ -70,21 +72,21 @@ type ZoneLoss struct {
 // Run runs the scenario.
 func (s ZoneLoss) Run() Report {
 	title := "a zone is lost, its pods come to the others"
-	rep := both(title, func(p Policy) (*Region, Figures) {
-		r := NewRegion(Options{Seed: s.Seed})
-		c := r.populated("demo", p, Config{}, "m5.large", s.Nodes, s.Pods)
+	rep := both(title, func(p fleet.Policy, _ int) (*fleet.Region, fleet.Figures) {
+		r := fleet.NewRegion(fleet.Options{Seed: s.Seed})
+		c := populated(r, subnets(r, 1), "demo", p, fleet.Config{}, "m5.large", s.Nodes, s.Pods)
 		r.Run(settle, nil)
 		r.Mark()
 		lost := 0
-		for _, n := range c.nodes {
-			if string(n.zone) == zone(0) {
+		for _, n := range c.Nodes() {
+			if n.Zone() == fleet.Zone(0) {
 				lost += c.Kill(n)
 			}
 		}
 		for range lost {
-			c.Schedule(sandboxes)
+			c.Schedule(fleet.Sandboxes)
 		}
-		r.Run(r.now+s.Limit, func() bool { return c.waiting == 0 })
+		r.Run(r.Elapsed()+s.Limit, func() bool { return c.Waiting() == 0 })
 		return r, c.Figures()
 	})
 	rep.Rows = []Row{{

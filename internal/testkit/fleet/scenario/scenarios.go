@@ -1,4 +1,6 @@
-package fleet
+// Package scenario has what `make sim` shows of simulated fleets: each scenario runs the same pods by the existing CNI's rules
+// and by ours, side by side, and gives its figures beside the limits that they must keep.
+package scenario
 
 import "time"
 
