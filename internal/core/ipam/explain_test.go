@@ -119,7 +119,7 @@ func TestReasonIsNotAnErrorOfLongAgo(t *testing.T) {
 	w.state.Withdraw(key(2))
 	delete(w.refuse, pool.AssignAddresses)
 	w.subs[0].Free = 0
-	w.now = w.now.Add(11 * time.Minute)
+	w.now = w.now.Add(31 * time.Minute)
 	w.settle()
 	w.add(5, 7)
 	w.settle()

@@ -16,10 +16,13 @@ func (p *planner) grow() {
 		return
 	}
 	need := p.short
-	if need.Count <= 0 {
-		return
+	rest := 0
+	if need.Count > 0 {
+		rest = p.growExisting(need)
 	}
-	rest := p.growExisting(need)
+	if need.Reach && p.comingRoom() == 0 {
+		rest = max(rest, 1)
+	}
 	if rest > 0 {
 		p.growNew(need, rest)
 	}

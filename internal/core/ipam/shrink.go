@@ -31,7 +31,11 @@ func (p *planner) shrink() {
 		return
 	}
 	over := p.warm.Excess(p.tally)
-	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.at.Shrunk) < shrinkEvery {
+	every := shrinkEvery
+	if p.warm.Follows() && !p.Scarce() {
+		every = aheadEvery + p.tries.Spread(aheadEvery/4)
+	}
+	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.at.Shrunk) < every {
 		return
 	}
 	for _, e := range p.emptiestFirst() {

@@ -8,12 +8,17 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// What is kept free without any sign of demand: a tenth of what the kubelet allows, and aheadLeast in any case.
+// What is kept free without any sign of demand, as a part of the pods that run, and aheadLeast in any case; and the most that
+// what came lately makes of it: a Deployment rolls a quarter of its pods at a time unless it says otherwise.
 const (
 	aheadLeast = 2
-	aheadPart  = 10
+	aheadPart  = 8
+	aheadMost  = 4
 	// aheadFirst is how long a run gives nothing back: it does not know yet what comes.
 	aheadFirst = 15 * time.Minute
+	// aheadEvery is the least time between two releases, and up to a quarter longer by node: thousands of nodes then make less
+	// calls than EC2 lets an account make.
+	aheadEvery = 20 * time.Minute
 )
 
 // targets are the warm targets now.
@@ -39,14 +44,19 @@ func (v view) targets(now time.Time) target.Warm {
 // more as came at most, lately, within the time that it takes to get more addresses.
 //
 // This is a base stock with a lead time; as in Autopilot (EuroSys 2020) it takes the peak of a window in place of a quantile
-// of a fitted distribution, since pods come in batches.
+// of a fitted distribution, since pods come in batches. A node that has just started its pods does not expect as many again.
 func (v view) ahead(now time.Time) target.Ahead {
-	floor := max(aheadLeast, v.PodLimit()/aheadPart)
 	known := v.Expected()
+	if v.Scarce() {
+		return target.Ahead{Free: known, Reach: known, Keep: known}
+	}
+	running := v.Running() + len(v.Waiting()) + known
+	least, most := max(aheadLeast, running/aheadPart), max(aheadLeast, running/aheadMost)
 	near, far := v.Peaks(now)
-	a := target.Ahead{Free: max(known, near) + floor, Reach: max(known, far) + floor, Slack: max(floor, 2*aheadLeast)}
+	near, far = min(max(near, least), most), min(max(far, least), most)
+	a := target.Ahead{Free: known + near, Reach: known + far, Keep: known + near + 1}
 	if now.Sub(v.at.Started) < aheadFirst {
-		a.Slack = v.PodLimit()
+		a.Keep = v.PodLimit()
 	}
 	return a
 }

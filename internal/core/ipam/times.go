@@ -11,10 +11,10 @@ const (
 	// leakedAge is the least age of an unattached interface before it counts as leaked.
 	leakedAge = 5 * time.Minute
 	// resyncEvery is the interval of full reads of the node's interfaces when nothing asks for one earlier.
-	resyncEvery = 10 * time.Minute
+	resyncEvery = 30 * time.Minute
 	// Subnets are read again at these intervals: while a warm target is short, and otherwise.
 	subnetsWarm = 5 * time.Minute
-	subnetsIdle = 10 * time.Minute
+	subnetsIdle = 30 * time.Minute
 	// While pods wait for a subnet the interval is a searchPart of the time since something new was learnt, between these
 	// bounds, and up to a quarter longer by node: a fleet that waits for hours must not throttle itself. Somebody who makes a
 	// subnet within four minutes sees it used after ten seconds at most, and within half a minute all its pods run: 10 s

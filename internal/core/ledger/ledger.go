@@ -85,6 +85,9 @@ func (l *Ledger) Allocations() []Allocation {
 	return all
 }
 
+// Running is the number of pods that have an address.
+func (l *Ledger) Running() int { return len(l.pods) }
+
 // Give gives a usable address of an interface to a pod.
 func (l *Ledger) Give(i *Interface, a *Address, pod Pod, now time.Time) Allocation {
 	a.Phase, a.Owner, a.Until = InUse, pod.Key, time.Time{}

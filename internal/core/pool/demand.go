@@ -1,6 +1,10 @@
 package pool
 
-import "time"
+import (
+	"time"
+
+	"github.com/berth-net/berth/internal/core/subnet"
+)
 
 // Guesses of lead times before the first measurement: an assignment answers within a second; an interface's link mostly
 // appears within ten, and was seen after forty.
@@ -8,6 +12,9 @@ const (
 	assignGuess = 2 * time.Second
 	attachGuess = 20 * time.Second
 )
+
+// Addresses are scarce when the usable subnets have less than one in scarcePart left, and until they have twice as much.
+const scarcePart = 16
 
 // Bound is a pod that is bound to the node.
 type Bound struct {
@@ -56,4 +63,26 @@ func (s *State) measure(now time.Time) {
 			e.begunAt = time.Time{}
 		}
 	}
+}
+
+// Running is the number of pods that have an address.
+func (s *State) Running() int { return s.book.Running() }
+
+// Scarce tells whether addresses are scarce in the subnets that the node may use: nothing should be kept then that no pod
+// needs.
+func (s *State) Scarce() bool { return s.scarce }
+
+func (s *State) findScarce() {
+	free, size := 0, 0
+	for _, sn := range s.zone.Subnets() {
+		if usable, _ := subnet.Judge(s.zone.Rules(), sn); usable && sn.CIDR.IsValid() {
+			free += s.zone.Left(sn)
+			size += 1 << (sn.CIDR.Addr().BitLen() - sn.CIDR.Bits())
+		}
+	}
+	part := scarcePart
+	if s.scarce {
+		part /= 2
+	}
+	s.scarce = free*part < size
 }

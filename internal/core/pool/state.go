@@ -148,6 +148,8 @@ type State struct {
 	// tagged are the security groups that are tagged for interfaces.
 	tagged       []vpc.SecurityGroup
 	groupsDenied bool
+	// scarce: the subnets have hardly an address left, as of the last Tick.
+	scarce bool
 	// broken are the subnets that have no prefix left, as of the last Tick.
 	broken map[vpc.SubnetID]bool
 	// begun is when an action in flight began.
@@ -286,6 +288,7 @@ func (s *State) Tick(now time.Time) {
 	s.book.Thaw(now)
 	s.measure(now)
 	s.breakSubnets(now)
+	s.findScarce()
 }
 
 // Ready tells whether the pool is known well enough to answer pods.

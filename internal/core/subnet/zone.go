@@ -144,6 +144,14 @@ func (z *Zone) Judged(f func(time.Time)) {
 	}
 }
 
+// Left is what a subnet has left: its count less what was taken since, nothing when EC2 called it full.
+func (z *Zone) Left(sn vpc.Subnet) int {
+	if _, full := z.full[sn.ID]; full {
+		return 0
+	}
+	return z.left(sn)
+}
+
 // left is a subnet's count less what was taken since.
 func (z *Zone) left(sn vpc.Subnet) int { return max(sn.Free-z.taken[sn.ID], 0) }
 

@@ -24,7 +24,7 @@ type Warm struct {
 type Ahead struct {
 	Free  int // free now: for the pods that come before an assignment is done
 	Reach int // free, or assignable to interfaces that are there: for those that come before another interface is
-	Slack int // free above Free before anything is given back
+	Keep  int // free above that is given back; not below Free
 }
 
 // Tally counts addresses of managed interfaces.
@@ -51,6 +51,8 @@ type Short struct {
 	Demand int // of these, for pods that wait
 	// Fill asks for whole interfaces' worth.
 	Fill bool
+	// Reach asks for another interface, whatever it brings: those that are there can hardly take more.
+	Reach bool
 }
 
 // inAddresses tells whether addresses rather than blocks or interfaces are the unit of the targets.
@@ -84,9 +86,7 @@ func (w Warm) Short(t Tally, perENI, maxPods int) Short {
 		s.Count = max(w.IPs-after, w.Minimum-t.Total(), demand)
 	case w.Follows():
 		s.Count = max(w.Ahead.Free-after, demand)
-		if after+t.Assignable < w.Ahead.Reach {
-			s.Count = max(s.Count, w.Ahead.Reach-after)
-		}
+		s.Reach = after+t.Assignable < w.Ahead.Reach
 	default:
 		s.Fill = !w.InPrefixes
 		if after+t.Cooling < w.whole(perENI) {
@@ -96,6 +96,7 @@ func (w Warm) Short(t Tally, perENI, maxPods int) Short {
 	// No more than the kubelet will ever ask for: pods that have an address, and those still possible.
 	room := maxPods - t.InUse - t.Held - t.Free - t.Other - t.Coming
 	s.Count = max(min(s.Count, room), demand)
+	s.Reach = s.Reach && room > 0
 	return s
 }
 
@@ -107,7 +108,7 @@ func (w Warm) Excess(t Tally) int {
 	case w.inAddresses():
 		over = min(t.Free-w.IPs, t.Total()-w.Minimum)
 	case w.Follows():
-		over = t.Free - w.Ahead.Free - w.Ahead.Slack
+		over = t.Free - max(w.Ahead.Keep, w.Ahead.Free)
 	case w.InPrefixes:
 		over = t.Free - w.whole(0)
 	}
@@ -125,7 +126,7 @@ func (w Warm) Spare(t Tally, free, assignable, perENI int) bool {
 	case w.inAddresses():
 		return left.Free >= w.IPs && left.Total() >= w.Minimum
 	case w.Follows():
-		return left.Free >= w.Ahead.Free && left.Free+t.Assignable-assignable >= w.Ahead.Reach+w.Ahead.Slack
+		return left.Free >= w.Ahead.Free && left.Free+t.Assignable-assignable >= max(w.Ahead.Keep, w.Ahead.Reach)
 	}
 	return left.Free >= w.whole(perENI)
 }

@@ -23,29 +23,30 @@ func TestShort(t *testing.T) {
 		maxPods int
 		want    target.Short
 	}{
-		{"one interface's worth, none yet", eni(1), target.Tally{}, 29, target.Short{9, 0, true}},
-		{"one interface's worth free", eni(1), target.Tally{Free: 9}, 29, target.Short{0, 0, true}},
-		{"one pod took of it", eni(1), target.Tally{Free: 8, InUse: 1}, 29, target.Short{1, 0, true}},
-		{"a cooling address is soon free", eni(1), target.Tally{Free: 8, Cooling: 1}, 29, target.Short{0, 0, true}},
-		{"what is coming counts", eni(1), target.Tally{Coming: 9}, 29, target.Short{0, 0, true}},
-		{"no interface's worth: one when none is free", eni(0), target.Tally{InUse: 9}, 29, target.Short{1, 0, true}},
-		{"no interface's worth, one free", eni(0), target.Tally{Free: 1, InUse: 8}, 29, target.Short{0, 0, true}},
-		{"pods wait", eni(0), target.Tally{InUse: 9, Waiting: 3}, 29, target.Short{4, 3, true}},
-		{"pods wait for what cools: others are taken", ip(2, 5), target.Tally{Free: 2, Cooling: 5, Waiting: 5}, 29, target.Short{5, 3, false}},
-		{"warm addresses", ip(2, 0), target.Tally{Free: 1, InUse: 4}, 29, target.Short{1, 0, false}},
-		{"warm addresses do not count cooling", ip(2, 0), target.Tally{Free: 0, Cooling: 4}, 29, target.Short{2, 0, false}},
-		{"minimum", ip(0, 12), target.Tally{Free: 2, InUse: 4}, 29, target.Short{6, 0, false}},
-		{"minimum counts cooling", ip(0, 12), target.Tally{Free: 2, InUse: 4, Cooling: 6}, 29, target.Short{0, 0, false}},
-		{"never more than max pods", ip(20, 0), target.Tally{Free: 1, InUse: 8}, 17, target.Short{8, 0, false}},
-		{"max pods reached", eni(1), target.Tally{InUse: 27, Free: 2}, 29, target.Short{0, 0, true}},
-		{"one prefix's worth", prefix(1), target.Tally{Free: 15, InUse: 1}, 110, target.Short{1, 0, false}},
-		{"no prefix's worth, one address free", prefix(0), target.Tally{Free: 1, InUse: 15}, 110, target.Short{0, 0, false}},
-		{"no prefix's worth, none free", prefix(0), target.Tally{InUse: 16}, 110, target.Short{1, 0, false}},
-		{"a waiting pod takes an address of the other kind", prefix(1), target.Tally{Other: 3, Waiting: 2}, 110, target.Short{16, 0, false}},
-		{"pods wait for more than the other kind has", prefix(0), target.Tally{Other: 3, Waiting: 5}, 110, target.Short{3, 2, false}},
-		{"ahead of demand", ahead(3, 5), target.Tally{Free: 1, InUse: 4, Assignable: 20}, 29, target.Short{2, 0, false}},
-		{"ahead of demand, interfaces are nearly full", ahead(3, 8), target.Tally{Free: 3, InUse: 4, Assignable: 4}, 29, target.Short{5, 0, false}},
-		{"a pod that waits counts beyond max pods", eni(1), target.Tally{InUse: 29, Waiting: 1}, 29, target.Short{1, 1, true}},
+		{"one interface's worth, none yet", eni(1), target.Tally{}, 29, target.Short{9, 0, true, false}},
+		{"one interface's worth free", eni(1), target.Tally{Free: 9}, 29, target.Short{0, 0, true, false}},
+		{"one pod took of it", eni(1), target.Tally{Free: 8, InUse: 1}, 29, target.Short{1, 0, true, false}},
+		{"a cooling address is soon free", eni(1), target.Tally{Free: 8, Cooling: 1}, 29, target.Short{0, 0, true, false}},
+		{"what is coming counts", eni(1), target.Tally{Coming: 9}, 29, target.Short{0, 0, true, false}},
+		{"no interface's worth: one when none is free", eni(0), target.Tally{InUse: 9}, 29, target.Short{1, 0, true, false}},
+		{"no interface's worth, one free", eni(0), target.Tally{Free: 1, InUse: 8}, 29, target.Short{0, 0, true, false}},
+		{"pods wait", eni(0), target.Tally{InUse: 9, Waiting: 3}, 29, target.Short{4, 3, true, false}},
+		{"pods wait for what cools: others are taken", ip(2, 5), target.Tally{Free: 2, Cooling: 5, Waiting: 5}, 29, target.Short{5, 3, false, false}},
+		{"warm addresses", ip(2, 0), target.Tally{Free: 1, InUse: 4}, 29, target.Short{1, 0, false, false}},
+		{"warm addresses do not count cooling", ip(2, 0), target.Tally{Free: 0, Cooling: 4}, 29, target.Short{2, 0, false, false}},
+		{"minimum", ip(0, 12), target.Tally{Free: 2, InUse: 4}, 29, target.Short{6, 0, false, false}},
+		{"minimum counts cooling", ip(0, 12), target.Tally{Free: 2, InUse: 4, Cooling: 6}, 29, target.Short{0, 0, false, false}},
+		{"never more than max pods", ip(20, 0), target.Tally{Free: 1, InUse: 8}, 17, target.Short{8, 0, false, false}},
+		{"max pods reached", eni(1), target.Tally{InUse: 27, Free: 2}, 29, target.Short{0, 0, true, false}},
+		{"one prefix's worth", prefix(1), target.Tally{Free: 15, InUse: 1}, 110, target.Short{1, 0, false, false}},
+		{"no prefix's worth, one address free", prefix(0), target.Tally{Free: 1, InUse: 15}, 110, target.Short{0, 0, false, false}},
+		{"no prefix's worth, none free", prefix(0), target.Tally{InUse: 16}, 110, target.Short{1, 0, false, false}},
+		{"a waiting pod takes an address of the other kind", prefix(1), target.Tally{Other: 3, Waiting: 2}, 110, target.Short{16, 0, false, false}},
+		{"pods wait for more than the other kind has", prefix(0), target.Tally{Other: 3, Waiting: 5}, 110, target.Short{3, 2, false, false}},
+		{"ahead of demand", ahead(3, 5), target.Tally{Free: 1, InUse: 4, Assignable: 20}, 29, target.Short{2, 0, false, false}},
+		{"ahead of demand, interfaces are nearly full", ahead(3, 8), target.Tally{Free: 3, InUse: 4, Assignable: 4}, 29, target.Short{0, 0, false, true}},
+		{"nearly full, and no more pods can come", ahead(3, 8), target.Tally{Free: 3, InUse: 24}, 27, target.Short{0, 0, false, false}},
+		{"a pod that waits counts beyond max pods", eni(1), target.Tally{InUse: 29, Waiting: 1}, 29, target.Short{1, 1, true, false}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestGrowthIsNeverExcess(t *testing.T) {
 		number := func(name string, low, high int) int { return rapid.IntRange(low, high).Draw(t, name) }
 		c := target.Warm{
 			ENIs: number("warm ENI", -1, 3), IPs: number("warm IP", 0, 10), Minimum: number("minimum", 0, 30), Prefixes: number("warm prefix", -1, 2), Unit: 1,
-			Ahead: target.Ahead{Free: number("ahead", 0, 20), Slack: number("slack", 0, 4)},
+			Ahead: target.Ahead{Free: number("ahead", 0, 20), Keep: number("keep", 0, 24)},
 		}
 		if c.InPrefixes = rapid.Bool().Draw(t, "in prefixes"); c.InPrefixes {
 			c.Unit = 16
