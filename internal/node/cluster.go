@@ -23,7 +23,7 @@ func (n *Node) follow(f Facts) {
 		n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused))
 	}
 	if cfg.CustomNetworking {
-		n.state.SetCustom(pool.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups})
+		n.state.SetCustom(pool.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups, Why: f.ENIConfig.Why})
 	}
 	bound := make([]pool.Bound, 0, len(f.Bound))
 	for _, b := range f.Bound {

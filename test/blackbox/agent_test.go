@@ -136,7 +136,8 @@ func (w *world) facts() (map[string]string, error) {
 		numbers["ec2-addresses"] += len(e.PrivateIpAddresses) - 1
 		numbers[fmt.Sprintf("ec2-addresses-%d", e.Attachment.DeviceIndex)] = len(e.PrivateIpAddresses) - 1
 	}
-	pods := w.livePods()
+	w.blockFacts(f, ec2)
+	pods := w.here()
 	numbers["pods"] = len(pods)
 	for name, cidr := range w.cidrs {
 		numbers["in-"+name] = 0

@@ -50,17 +50,8 @@ type command = func(w *world, neg bool, args []string)
 
 // commands are the scripts' own commands, for which README.md has the words.
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
-	own := map[string]command{
-		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
-		"outside": cmdOutside, "ec2": cmdEC2, "kube": cmdKube, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
-		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages,
-		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
-		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
-		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "chain": cmdChain,
-		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
-	}
 	cmds := make(map[string]func(*testscript.TestScript, bool, []string))
-	for name, f := range own {
+	for name, f := range words() {
 		cmds[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			w := ts.Value(worldKey{}).(*world)
 			w.ts = ts
@@ -71,4 +62,17 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		}
 	}
 	return cmds
+}
+
+func words() map[string]command {
+	return map[string]command{
+		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
+		"outside": cmdOutside, "ec2": cmdEC2, "kube": cmdKube, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
+		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages,
+		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
+		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
+		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "chain": cmdChain,
+		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
+		"second": cmdSecond, "on": cmdOn, "group": cmdGroup, "scatter": cmdScatter, "foreign": cmdForeign,
+	}
 }

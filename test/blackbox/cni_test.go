@@ -78,7 +78,8 @@ func (w *world) add(neg bool, args []string) {
 	for _, name := range names {
 		p, done := w.newPod(name), make(chan rig.Call, 1)
 		w.waiting[name] = done
-		go func() { done <- w.addOne(name, p, limit) }()
+		r := w.rig
+		go func() { done <- w.addOne(r, name, p, limit) }()
 	}
 	if !background {
 		w.wait(neg, names)
@@ -86,9 +87,9 @@ func (w *world) add(neg bool, args []string) {
 }
 
 // addOne adds a pod: once, or as a kubelet does each second until limit is over.
-func (w *world) addOne(name string, p *rig.Pod, limit time.Duration) rig.Call {
+func (w *world) addOne(r *rig.Rig, name string, p *rig.Pod, limit time.Duration) rig.Call {
 	for began := time.Now(); ; <-time.After(time.Second) {
-		c := w.rig.Add(p)
+		c := r.Add(p)
 		if c.Err == nil {
 			c.Err = w.gained(name, p)
 			return c
@@ -103,7 +104,7 @@ func (w *world) addOne(name string, p *rig.Pod, limit time.Duration) rig.Call {
 func (w *world) refused(prefix string) {
 	for i := range 40 {
 		name := fmt.Sprintf("%s-%d", prefix, i+1)
-		if c := w.addOne(name, w.newPod(name), 0); c.Err != nil {
+		if c := w.addOne(w.rig, name, w.newPod(name), 0); c.Err != nil {
 			w.printf("%s: %s\n", name, describe(c))
 			return
 		}
@@ -149,7 +150,7 @@ func (w *world) again(neg bool, verb, name string) {
 		p.NetNS, p.Container = testkit.Netns(w.tb), p.Container+"b"
 		name += "'"
 	}
-	c := w.addOne(name, &p, 0)
+	c := w.addOne(w.rig, name, &p, 0)
 	w.printf("%s: %s\n", name, describe(c))
 	w.outcome(neg, c.Err)
 	if c.Err == nil {
@@ -264,8 +265,8 @@ func cmdLeaks(w *world, _ bool, _ []string) {
 			return fmt.Sprintf("%s pods live, the kernel has %d rules, %d routes, %d links of pods", pods, rules, routes, links)
 		case f["ec2-loose"] != "0":
 			return f["ec2-loose"] + " interfaces are attached to nothing"
-		case f["ec2-addresses"] != f["total"]:
-			return fmt.Sprintf("EC2 has %s addresses, the agent %s", f["ec2-addresses"], f["total"])
+		case f["ec2-total"] != f["total"]:
+			return fmt.Sprintf("EC2 has %s addresses, the agent %s", f["ec2-total"], f["total"])
 		}
 		return ""
 	})
@@ -281,7 +282,7 @@ func (w *world) printStrangers() {
 	var r report
 	w.check("report", w.agent.Fetch("/v1/berth", &r))
 	live := map[string]bool{}
-	for _, p := range w.livePods() {
+	for _, p := range w.here() {
 		live[p.Container] = true
 	}
 	for _, e := range r.Node.ENIs {

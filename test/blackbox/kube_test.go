@@ -1,126 +1,157 @@
 package blackbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
-	"sync"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/berth-net/berth/internal/testkit"
 )
 
-// apiServer is as much of an API server as the agent needs: its Node object, which it reads and watches, and events.
-type apiServer struct {
-	mu      sync.Mutex
-	node    []byte
-	changed chan struct{} // closed at each change of the node
-	events  []string
-}
+const kubeUsage = `kube node [pods=COUNT] [cordoned] [-label KEY=VALUE] [-annotation KEY=VALUE] | eniconfig NAME [SUBNET [GROUP…]] | apply FILE | delete COLLECTION NAME | pod NAME… | events | conditions | until event|condition REGEXP`
 
-// kube node [pods=COUNT] [cordoned] sets the Node object of an API server that the node reaches by $kubeconfig. kube events
-// prints the events that were recorded.
+// kube is what one does with kubectl at an API server that the nodes reach by $kubeconfig; kubeUsage has its verbs.
 func cmdKube(w *world, _ bool, args []string) {
+	if len(args) == 0 {
+		w.fail("%s", kubeUsage)
+	}
 	if w.api == nil {
 		w.startAPI()
 	}
-	switch {
-	case len(args) > 0 && args[0] == "node":
-		pods, taints := "110", []map[string]string{}
-		for _, a := range args[1:] {
-			if count, ok := strings.CutPrefix(a, "pods="); ok {
-				pods = count
-			} else if a == "cordoned" {
-				taints = append(taints, map[string]string{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
-			} else {
-				w.fail("kube node [pods=COUNT] [cordoned]")
-			}
+	switch verb, args := args[0], args[1:]; {
+	case verb == "node":
+		w.kubeNode(args)
+	case verb == "eniconfig" && len(args) > 0:
+		w.eniConfig(args[0], args[1:])
+	case verb == "apply" && len(args) == 1:
+		w.kubeApply(args[0])
+	case verb == "delete" && len(args) == 2 && collections[args[0]] != "":
+		w.api.set(args[0], args[1], nil)
+	case verb == "pod" && len(args) > 0:
+		for _, name := range w.names(args) {
+			w.api.set("pods", name, object{"metadata": object{"namespace": "default", "name": name, "uid": "uid-" + name}, "status": object{"phase": "Pending"}})
 		}
-		w.api.set(map[string]any{
-			"metadata": map[string]any{"name": "node", "resourceVersion": "1"},
-			"spec":     map[string]any{"taints": taints},
-			"status":   map[string]any{"capacity": map[string]any{"pods": pods}},
-		})
-	case len(args) == 1 && args[0] == "events":
-		w.api.mu.Lock()
-		defer w.api.mu.Unlock()
-		for _, e := range w.api.events {
-			w.printf("%s\n", e)
-		}
+	case verb == "events" && len(args) == 0:
+		w.printf("%s\n", strings.Join(w.api.recorded(), "\n"))
+	case verb == "conditions" && len(args) == 0:
+		w.printf("%s\n", strings.Join(w.api.conditions(w.rig.Node), "\n"))
+	case verb == "until" && len(args) == 2:
+		w.kubeUntil(args[0], args[1])
 	default:
-		w.fail("kube node | events")
+		w.fail("%s", kubeUsage)
 	}
 }
 
+// startAPI serves on the same address in each node's network namespace.
 func (w *world) startAPI() {
-	w.api = &apiServer{changed: make(chan struct{})}
-	var l net.Listener
-	w.check("listen", testkit.TryInNetns(w.nodeSpace(), func() (err error) {
-		l, err = net.Listen("tcp4", "127.0.0.1:0")
-		return err
-	}))
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/nodes/node", w.api.get)
-	mux.HandleFunc("GET /api/v1/nodes", w.api.watch)
-	mux.HandleFunc("POST /api/v1/namespaces/{namespace}/events", w.api.record)
-	server := &http.Server{Handler: mux}
-	go func() { _ = server.Serve(l) }()
-	w.tb.Cleanup(func() { _ = server.Close() })
+	w.api = newAPIServer()
+	w.serveAPI(w.nodeSpace())
+	for name := range w.sites {
+		_, space := w.place(name)
+		w.serveAPI(space)
+	}
 	path := filepath.Join(w.rig.Dir, "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: \"http://%s\"}}]\n"+
-		"contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: c\n", l.Addr())
+		"contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: c\n", apiServerAddress)
 	w.check("write kubeconfig", os.WriteFile(path, []byte(text), 0o600))
 	w.ts.Setenv("kubeconfig", path)
 }
 
-func (s *apiServer) set(node map[string]any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.node, _ = json.Marshal(node)
-	close(s.changed)
-	s.changed = make(chan struct{})
+const apiServerAddress = "127.0.0.1:6443"
+
+// serveAPI lets a node reach the API server.
+func (w *world) serveAPI(space string) {
+	var l net.Listener
+	w.check("listen", testkit.TryInNetns(space, func() (err error) {
+		l, err = net.Listen("tcp4", apiServerAddress)
+		return err
+	}))
+	server := &http.Server{Handler: w.api.handler()}
+	go func() { _ = server.Serve(l) }()
+	w.tb.Cleanup(func() { _ = server.Close() })
 }
 
-func (s *apiServer) current() (node []byte, changed <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.node, s.changed
-}
-
-func (s *apiServer) get(rw http.ResponseWriter, _ *http.Request) {
-	node, _ := s.current()
-	_, _ = rw.Write(node)
-}
-
-// watch tells the node as it is, and again at each change.
-func (s *apiServer) watch(rw http.ResponseWriter, r *http.Request) {
-	for {
-		node, changed := s.current()
-		_, _ = fmt.Fprintf(rw, "{\"type\":\"MODIFIED\",\"object\":%s}\n", node)
-		_ = http.NewResponseController(rw).Flush()
-		select {
-		case <-changed:
-		case <-r.Context().Done():
-			return
+// kubeNode sets the Node object; its conditions stay.
+func (w *world) kubeNode(args []string) {
+	pods, taints := "110", []object{}
+	marks := map[string]map[string]string{"-label": {}, "-annotation": {}}
+	for i := 0; i < len(args); i++ {
+		count, counted := strings.CutPrefix(args[i], "pods=")
+		switch {
+		case counted:
+			pods = count
+		case args[i] == "cordoned":
+			taints = append(taints, object{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+		case marks[args[i]] != nil && i+1 < len(args):
+			key, value, _ := strings.Cut(args[i+1], "=")
+			marks[args[i]][key] = value
+			i++
+		default:
+			w.fail("%s", kubeUsage)
 		}
 	}
+	name, status := w.rig.Node, object{"capacity": object{"pods": pods}}
+	w.api.mu.Lock()
+	defer w.api.mu.Unlock()
+	if old := w.api.objects["nodes"][name]; old != nil {
+		status["conditions"] = old["status"].(object)["conditions"]
+	}
+	w.api.put("nodes", name, object{
+		"metadata": object{"name": name, "uid": "uid-of-" + name, "labels": marks["-label"], "annotations": marks["-annotation"]},
+		"spec":     object{"taints": taints}, "status": status,
+	})
 }
 
-func (s *apiServer) record(rw http.ResponseWriter, r *http.Request) {
-	var e struct {
-		Reason, Message string
-		InvolvedObject  struct{ Namespace, Name string }
+// eniConfig makes an ENIConfig of a subnet and security groups by their names in the script, or by any words.
+func (w *world) eniConfig(name string, args []string) {
+	spec := object{}
+	if len(args) > 0 {
+		spec["subnet"] = w.resource(args[0])
+		groups := []string{}
+		for _, g := range args[1:] {
+			groups = append(groups, w.resource(g))
+		}
+		spec["securityGroups"] = groups
 	}
-	if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
-		http.Error(rw, err.Error(), http.StatusBadRequest)
-		return
+	w.api.set("eniconfigs", name, object{"metadata": object{"name": name}, "spec": spec})
+}
+
+// kubeApply sets the objects of a file.
+func (w *world) kubeApply(file string) {
+	for text := range strings.SplitSeq(w.ts.ReadFile(file), "\n---\n") {
+		var o object
+		w.check("read "+file, yaml.Unmarshal([]byte(text), &o))
+		meta, _ := o["metadata"].(object)
+		name, _ := meta["name"].(string)
+		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings"}[o["kind"]]
+		if word == "" || name == "" {
+			w.fail("%s: want ENIConfig or NodeSettings with a name, have %v %q", file, o["kind"], name)
+		}
+		w.api.set(word, name, o)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events = append(s.events, fmt.Sprintf("%s/%s: %s: %s", e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason, e.Message))
-	rw.WriteHeader(http.StatusCreated)
-	_, _ = rw.Write([]byte("{}"))
+}
+
+// kubeUntil waits for an event, or for a condition of the Node whose turn it is.
+func (w *world) kubeUntil(what, pattern string) {
+	re, err := regexp.Compile(pattern)
+	w.check("kube until", err)
+	read := map[string]func() []string{"event": w.api.recorded, "condition": func() []string { return w.api.conditions(w.rig.Node) }}[what]
+	if read == nil {
+		w.fail("%s", kubeUsage)
+	}
+	if missing := eventually(patience, func() string {
+		lines := strings.Join(read(), "\n")
+		if re.MatchString(lines) {
+			return ""
+		}
+		return fmt.Sprintf("no %s matches %s, there is:\n%s", what, pattern, lines)
+	}); missing != "" {
+		w.fail("still not so after %s: %s", patience, missing)
+	}
 }

@@ -110,11 +110,15 @@ func cmdSubnet(w *world, _ bool, args []string) {
 		}
 	}
 	w.subnets[rest[0]], w.cidrs[rest[0]] = w.rig.NewSubnet(o), netip.MustParsePrefix(rest[1])
+	w.ts.Setenv(strings.ReplaceAll(rest[0], "-", "_"), w.subnets[rest[0]])
 }
 
-// resource is the id of a subnet, or the word itself.
+// resource is the id of a subnet or a security group, or the word itself.
 func (w *world) resource(name string) string {
 	if id := w.subnets[name]; id != "" {
+		return id
+	}
+	if id := w.groups[name]; id != "" {
 		return id
 	}
 	return name
@@ -141,9 +145,13 @@ func cmdUntag(w *world, _ bool, args []string) {
 	w.rig.Untag(w.resource(args[0]), args[1])
 }
 
-// internet gives the VPC an internet gateway and the node a public address.
+// internet gives the VPC an internet gateway, unless it has one, and the node a public address.
 func cmdInternet(w *world, _ bool, _ []string) {
-	w.public[w.rig.Internet()] = "node"
+	if len(w.public) > 0 {
+		w.public[w.rig.Public()] = w.rig.Node
+		return
+	}
+	w.public[w.rig.Internet()] = w.rig.Node
 }
 
 // nat SUBNET… sends what leaves these subnets to a NAT gateway in the primary subnet.
@@ -235,7 +243,7 @@ func (w *world) nodeInterfaces() []ec2.NetworkInterface {
 func (w *world) loose() int {
 	n := 0
 	for _, e := range w.rig.Interfaces() {
-		if e.Attachment == nil && e.RequesterId == "" {
+		if e.Attachment == nil && e.RequesterId == "" && !w.strangers[e.NetworkInterfaceId] {
 			n++
 		}
 	}

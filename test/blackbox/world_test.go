@@ -35,14 +35,17 @@ type world struct {
 	rig *rig.Rig
 
 	agent   *rig.Agent
-	first   *rig.Agent // that still runs beside it
+	first   *rig.Agent       // that still runs beside it
+	sites   map[string]*site // nodes beside the first, by name
 	api     *apiServer
 	subnets map[string]string // by the script's name
 	cidrs   map[string]netip.Prefix
+	groups  map[string]string     // security groups by the script's name
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them
 	outside map[string]outsider
 
-	existingSocket net.Listener // while that CNI runs
+	existingSocket net.Listener    // while that CNI runs
+	strangers      map[string]bool // interfaces that are attached to nothing on purpose
 
 	mu        sync.Mutex
 	pods      map[string]*rig.Pod // that have an address, by name
@@ -67,7 +70,7 @@ type outsider struct {
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	return &world{
-		tb: tb, subnets: map[string]string{}, cidrs: map[string]netip.Prefix{}, public: map[netip.Addr]string{}, outside: map[string]outsider{},
+		tb: tb, sites: map[string]*site{}, groups: map[string]string{}, strangers: map[string]bool{}, subnets: map[string]string{}, cidrs: map[string]netip.Prefix{}, public: map[netip.Addr]string{}, outside: map[string]outsider{},
 		pods: map[string]*rig.Pod{}, gone: map[string]*rig.Pod{}, spaces: map[string]string{}, waiting: map[string]chan rig.Call{}, chained: map[string]*libcni.RuntimeConf{}, listeners: map[string]net.Listener{},
 	}
 }
@@ -189,6 +192,9 @@ func (w *world) place(name string) (netip.Addr, string) {
 	if name == "node" {
 		return w.nodeAddr(), w.nodeSpace()
 	}
+	if s := w.sites[name]; s != nil {
+		return netip.MustParseAddr(s.rig.Primary(s.rig.Instance).PrivateIpAddress), s.rig.Fabric.Namespace(s.rig.Instance)
+	}
 	if o, ok := w.outside[name]; ok {
 		return o.addr, w.rig.Fabric.Namespace(o.instance)
 	}
@@ -205,7 +211,10 @@ func (w *world) who(a netip.Addr) string {
 		return name
 	}
 	if a == w.nodeAddr() {
-		return "node"
+		return w.rig.Node
+	}
+	if name := w.whichNode(a); name != "" {
+		return name
 	}
 	for name, o := range w.outside {
 		if o.addr == a {

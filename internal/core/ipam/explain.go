@@ -180,6 +180,8 @@ func (v view) explainENIConfig() (detail, hint string) {
 	case !v.Custom().Found:
 		return fmt.Sprintf("there is no ENIConfig %s", v.Custom().Name),
 			"create it, or label the node with vpc.amazonaws.com/externalEniConfig=<name of one>; kubectl get eniconfigs lists them"
+	case v.Custom().Why != "":
+		return v.Custom().Why, fmt.Sprintf("kubectl edit eniconfig %s", v.Custom().Name)
 	}
 	return fmt.Sprintf("ENIConfig %s names no subnet", v.Custom().Name), v.editENIConfig()
 }

@@ -40,7 +40,7 @@ func (p *planner) survey(id vpc.SubnetID, making bool) {
 	m := p.zone.MapOf(id)
 	switch {
 	case m == nil, p.now.Sub(m.At()) >= every:
-	case p.zone.Naming(id, p.now) == subnet.Reread, p.zone.BrokenAt(id).After(m.At()):
+	case p.zone.Naming(id, p.now) == subnet.Reread, p.zone.BrokenAt(id).After(m.At()) && !p.zone.Belied(id, p.now):
 		if p.now.Sub(m.At()) < mapAfter {
 			return
 		}

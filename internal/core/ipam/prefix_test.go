@@ -51,6 +51,16 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
+// Before the Node object is known the number of the type's single addresses is no limit of prefixes.
+func TestPrefixTargetsHoldWithoutTheNodeObject(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.Prefixes, c.MinimumIP = true, 65 })
+	roomy(w)
+	w.settle()
+	if tally := w.state.Tally(); tally.Free != 80 {
+		t.Errorf("65 addresses are asked for: %+v", tally)
+	}
+}
+
 func TestPrefixesNeedNitro(t *testing.T) {
 	w := newWorld(t, inPrefixes)
 	w.state.Limits.Hypervisor = "xen"

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
@@ -54,8 +55,19 @@ func Problems(s *pool.State) []Problem {
 		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, v.Limits.Type, v.Capacity(), hostPods),
 			fmt.Sprintf("set the kubelet's max-pods to %d", most))
 	}
+	if v.groupsRefused() {
+		add(EC2Failing, v.GroupsFailure().Error(), "the agent tries again by itself; change the groups that EC2 refuses")
+	}
 	if key, err := v.LastFailure(); v.tries.Refused(key) && vpc.CodeOf(err) != vpc.NotFound {
 		add(EC2Failing, err.Error(), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
+}
+
+// groupsRefused tells whether EC2 refuses an interface the security groups that it is to have.
+func (v view) groupsRefused() bool {
+	return v.GroupsFailure() != nil && slices.ContainsFunc(v.ENIs(), func(e *pool.ENI) bool {
+		groups, known, _ := v.Groups(e.Subnet)
+		return known && v.tries.Refused("groups/"+string(e.ID)) && !sameGroups(e.Groups, groups)
+	})
 }

@@ -200,6 +200,8 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		return s.attachFailed(e, code, unknown, now)
 	case AssignAddresses:
 		s.assignFailed(a, e, code, now)
+	case SetGroups:
+		s.groupsErr = err
 	case ReadSubnets:
 		s.zone.Deny(code == vpc.NotAuthorized)
 	case ReadGroups:

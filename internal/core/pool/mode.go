@@ -16,6 +16,7 @@ type Custom struct {
 	Found  bool
 	Subnet vpc.SubnetID
 	Groups []vpc.SecurityGroupID // none: those of the primary interface
+	Why    string                // why there is no subnet, in words; empty when nothing is known of it
 }
 
 // SetConfig changes the settings of a node that runs: no pod is touched, and what does not suit them any more goes as its
@@ -33,7 +34,7 @@ func (s *State) Custom() Custom { return s.custom }
 
 // SetCustom tells which ENIConfig the node has.
 func (s *State) SetCustom(c Custom) {
-	if c.Name == s.custom.Name && c.Found == s.custom.Found && c.Subnet == s.custom.Subnet && slices.Equal(c.Groups, s.custom.Groups) {
+	if c.Name == s.custom.Name && c.Why == s.custom.Why && c.Found == s.custom.Found && c.Subnet == s.custom.Subnet && slices.Equal(c.Groups, s.custom.Groups) {
 		return
 	}
 	s.custom = c
@@ -88,6 +89,9 @@ func (s *State) breakSubnets(now time.Time) {
 	if !s.Prefixes() {
 		return
 	}
+	for _, e := range s.order { // also while the subnets have not been read
+		s.broken[e.Subnet] = s.zone.Broken(e.Subnet, now)
+	}
 	for _, sn := range s.zone.Subnets() {
 		free, _ := s.zone.Room(sn.ID, now)
 		s.broken[sn.ID] = s.zone.Broken(sn.ID, now) || free < vpc.PrefixSize
@@ -138,10 +142,16 @@ func (s *State) unmanaged() int {
 	return n
 }
 
-// PodLimit is the kubelet's limit, or the type's before the Node object is known.
+// prefixPods is the most pods that EKS recommends for a node with prefixes of less than 30 vCPUs.
+const prefixPods = 110
+
+// PodLimit is the kubelet's limit; before the Node object is known the type's, or with prefixes what EKS recommends at most.
 func (s *State) PodLimit() int {
-	if s.MaxPods > 0 {
+	switch {
+	case s.MaxPods > 0:
 		return s.MaxPods
+	case s.Prefixes():
+		return max(min(s.Capacity(), prefixPods), s.Limits.MaxPods())
 	}
 	return s.Limits.MaxPods()
 }

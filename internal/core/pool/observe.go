@@ -245,6 +245,8 @@ func (s *State) applySubnet(e *ENI) bool {
 	barred, cidr := e.Barred, e.SubnetCIDR
 	if sn, ok := s.zone.Find(e.Subnet); ok {
 		barred, cidr = subnet.Barred(s.zone.Rules(), sn), sn.CIDR
+	} else if named := s.zone.Rules().CustomSubnet; named != "" { // also while the subnets have not been read
+		barred = e.Subnet != named
 	}
 	barred = barred || s.Config.CustomNetworking && e.primary
 	changed := barred != e.Barred || cidr != e.SubnetCIDR

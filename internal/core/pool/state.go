@@ -168,6 +168,7 @@ type State struct {
 	tries       *pace.Tries
 	lastErr     error // of the last call that would have helped a waiting pod
 	lastKey     string
+	groupsErr   error // of the last call that set an interface's groups
 }
 
 // New returns the state of a node that knows nothing yet.
@@ -274,6 +275,9 @@ func (s *State) DoubtUntil() time.Time { return s.book.DoubtUntil() }
 
 // Restored tells whether a journal gave interfaces: the node ran before.
 func (s *State) Restored() bool { return s.restored }
+
+// GroupsFailure is the error of the last call that set an interface's groups, nil when none failed.
+func (s *State) GroupsFailure() error { return s.groupsErr }
 
 // LastFailure returns the error of the last call that would have helped a waiting pod, and its key, Growth for a refused creation.
 func (s *State) LastFailure() (key string, err error) { return s.lastKey, s.lastErr }

@@ -32,6 +32,8 @@ type Zone struct {
 	taken  map[vpc.SubnetID]int // since the read, or still under way then
 	// broken are the subnets that EC2 found no prefix in, and when.
 	broken map[vpc.SubnetID]time.Time
+	// belied are the subnets whose map EC2 contradicted, and when: it does not show interfaces of other accounts.
+	belied map[vpc.SubnetID]time.Time
 	maps   map[vpc.SubnetID]*Space
 	races  map[vpc.SubnetID]races
 }
@@ -46,20 +48,36 @@ type refusal struct {
 func NewZone(r Rules) *Zone {
 	return &Zone{
 		rules: r, full: make(map[vpc.SubnetID]refusal), taken: make(map[vpc.SubnetID]int), broken: make(map[vpc.SubnetID]time.Time),
-		maps: make(map[vpc.SubnetID]*Space), races: make(map[vpc.SubnetID]races),
+		belied: make(map[vpc.SubnetID]time.Time), maps: make(map[vpc.SubnetID]*Space), races: make(map[vpc.SubnetID]races),
 	}
 }
 
 // SetRules changes what decides about a subnet.
 func (z *Zone) SetRules(r Rules) { z.rules = r }
 
-// NoPrefix tells that EC2 found no prefix in a subnet.
-func (z *Zone) NoPrefix(id vpc.SubnetID, now time.Time) { z.broken[id] = now }
+// NoPrefix tells that EC2 found no prefix in a subnet. When it says so a second time, of a subnet whose map showed one in
+// between, it is the map that is wrong.
+func (z *Zone) NoPrefix(id vpc.SubnetID, now time.Time) {
+	at, before := z.broken[id]
+	if m := z.maps[id]; before && now.Sub(at) < brokenFor && m != nil && m.At().After(at) && m.FreePrefixes() > 0 {
+		z.belied[id] = now
+	}
+	z.broken[id] = now
+}
+
+// Belied tells whether EC2's word of prefixes in a subnet counts for more than its map.
+func (z *Zone) Belied(id vpc.SubnetID, now time.Time) bool {
+	at, belied := z.belied[id]
+	return belied && now.Sub(at) < brokenFor
+}
 
 // Broken tells whether a subnet has no prefix left: by its map, or by EC2's word where that is younger. After brokenFor it is
 // worth another try: addresses come and go.
 func (z *Zone) Broken(id vpc.SubnetID, now time.Time) bool {
 	at, broken := z.broken[id]
+	if z.Belied(id, now) {
+		return true
+	}
 	if m := z.maps[id]; m != nil && m.At().After(at) && now.Sub(m.At()) <= mapFor {
 		return m.FreePrefixes() == 0
 	}

@@ -68,7 +68,7 @@ func (r *Rig) StartAgent(env ...string) *Agent {
 
 func (r *Rig) environment() []string {
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "MY_NODE_NAME=node", "MY_POD_NAME=aws-node-rig", "CLUSTER_NAME=rig", "AWS_REGION=us-west-2",
+		"PATH=" + os.Getenv("PATH"), "MY_NODE_NAME=" + r.Node, "MY_POD_NAME=aws-node-rig", "CLUSTER_NAME=rig", "AWS_REGION=us-west-2",
 		"AWS_ENDPOINT_URL_EC2=http://" + APIAddress, "AWS_ACCESS_KEY_ID=rig", "AWS_SECRET_ACCESS_KEY=rig",
 		"WARM_ENI_TARGET=1", // as the Amazon VPC CNI's manifest: what the agent has is then easy to say
 		"AWS_VPC_K8S_CNI_LOG_FILE=stderr", "AWS_VPC_K8S_CNI_LOGLEVEL=DEBUG", "ENABLE_IPv4=true", "ENABLE_IPv6=false",

@@ -89,8 +89,14 @@ func (r *Rig) Internet() netip.Addr {
 	r.must("describe main route table", err)
 	_, err = r.Sim.CreateRoute(operator, ec2.CreateRouteInput{RouteTableId: main.RouteTables[0].RouteTableId, DestinationCidrBlock: "0.0.0.0/0", GatewayId: id})
 	r.must("create route", err)
+	return r.Public()
+}
+
+// Public gives the instance's primary address a public one in a VPC that has an internet gateway.
+func (r *Rig) Public() netip.Addr {
+	r.TB.Helper()
 	allocation, public := r.allocate()
-	_, err = r.Sim.AssociateAddress(operator, ec2.AssociateAddressInput{AllocationId: allocation, NetworkInterfaceId: r.Primary(r.Instance).NetworkInterfaceId})
+	_, err := r.Sim.AssociateAddress(operator, ec2.AssociateAddressInput{AllocationId: allocation, NetworkInterfaceId: r.Primary(r.Instance).NetworkInterfaceId})
 	r.must("associate address", err)
 	return public
 }

@@ -37,6 +37,7 @@ type Rig struct {
 	VPC      string
 	Subnet   string
 	Instance vpc.InstanceID
+	Node     string // the name of the instance's Node object
 	Dir      string // short: sockets live below it
 	Bin      string // where berth-agent and berth-cni are
 
@@ -60,15 +61,19 @@ func New(tb testing.TB, o Options) *Rig {
 	testkit.RequireRoot(tb)
 	testkit.RequireProgram(tb, "nft")
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Rig{TB: tb, Bin: programs(tb), cancel: cancel}
-	var err error
-	if r.Dir, err = os.MkdirTemp("", "rig"); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = os.RemoveAll(r.Dir) })
+	r := &Rig{TB: tb, Bin: programs(tb), Node: "node", cancel: cancel}
+	r.makeDir()
 	r.build(o)
 	r.serve(ctx)
 	return r
+}
+
+func (r *Rig) makeDir() {
+	r.TB.Helper()
+	dir, err := os.MkdirTemp("", "rig")
+	r.must("make directory", err)
+	r.Dir = dir
+	r.TB.Cleanup(func() { _ = os.RemoveAll(dir) })
 }
 
 func programs(tb testing.TB) string {
@@ -143,12 +148,7 @@ func (r *Rig) serve(ctx context.Context) {
 	r.Server = wire.New(r.Sim, wire.Options{Log: log})
 	done := make(chan struct{})
 	go func() { defer close(done); r.follow(ctx) }()
-	api, err := r.Fabric.Listen(ctx, r.Instance, "tcp", APIAddress)
-	r.must("listen for the API", err)
-	imds, err := r.Fabric.Listen(ctx, r.Instance, "tcp", "169.254.169.254:80")
-	r.must("listen for metadata", err)
-	go func() { _ = r.Server.ServeAPI(ctx, api, vpcsim.Caller{Source: "node:" + string(r.Instance)}) }()
-	go func() { _ = r.Server.ServeIMDS(ctx, imds, r.Instance) }()
+	r.answer(ctx)
 	r.TB.Cleanup(func() {
 		r.cancel()
 		<-done
@@ -156,6 +156,17 @@ func (r *Rig) serve(ctx context.Context) {
 			r.TB.Errorf("remove fabric: %v", err)
 		}
 	})
+}
+
+// answer serves EC2 and metadata to the instance.
+func (r *Rig) answer(ctx context.Context) {
+	r.TB.Helper()
+	api, err := r.Fabric.Listen(ctx, r.Instance, "tcp", APIAddress)
+	r.must("listen for the API", err)
+	imds, err := r.Fabric.Listen(ctx, r.Instance, "tcp", "169.254.169.254:80")
+	r.must("listen for metadata", err)
+	go func() { _ = r.Server.ServeAPI(ctx, api, vpcsim.Caller{Source: "node:" + string(r.Instance)}) }()
+	go func() { _ = r.Server.ServeIMDS(ctx, imds, r.Instance) }()
 }
 
 // follow applies each change of the simulator's topology, and lets its own transitions happen in time.

@@ -1,0 +1,112 @@
+package ipam_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/ipam"
+	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/vpc"
+)
+
+// customWorld has an ENIConfig whose subnet has room.
+func customWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, func(c *pool.Config) { c.CustomNetworking = true })
+	w.subs = append(w.subs, vpc.Subnet{
+		ID: "subnet-pods", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("100.64.0.0/20"), Free: 4000, Available: true,
+	})
+	return w
+}
+
+// An interface is there, and EC2 refuses the six groups that the ENIConfig has now: nothing else fails, and the node says so all
+// the same, for as long as it lasts.
+func TestRefusedGroupsOfAnInterfaceAreTold(t *testing.T) {
+	w := customWorld(t)
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-1"}})
+	w.add(0, 2)
+	w.settle()
+	w.refuse[pool.SetGroups] = vpc.LimitReached
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2"}})
+	w.settleFor(time.Minute)
+	if p := ipam.Problems(w.state); len(p) != 1 || p[0].Why != ipam.EC2Failing || !strings.Contains(p[0].Message, "set-groups") {
+		t.Errorf("problems: %v", p)
+	}
+	delete(w.refuse, pool.SetGroups)
+	w.settleFor(2 * time.Minute)
+	if p := ipam.Problems(w.state); len(p) != 0 {
+		t.Errorf("problems that are over: %v", p)
+	}
+}
+
+// What is wrong with an ENIConfig's spec is told, not only that it names no subnet.
+func TestReasonOfAnENIConfigIsTold(t *testing.T) {
+	w := customWorld(t)
+	const why = `ENIConfig default: "nonsense" in spec.securityGroups is no security group's id`
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Why: why})
+	w.add(0, 1)
+	w.settle()
+	if p := ipam.Problems(w.state); len(p) != 1 || p[0].Why != ipam.NoENIConfig || !strings.HasPrefix(p[0].Message, why) {
+		t.Errorf("problems: %v", p)
+	}
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); !strings.Contains(fmt.Sprint(b), why) {
+		t.Errorf("blocked: %v", b)
+	}
+}
+
+// A restart puts the read of the subnets off. Until it comes, a subnet without a prefix is asked for one once, not in a loop.
+func TestRestartAsksASubnetInPiecesOnce(t *testing.T) {
+	w := newWorld(t, inPrefixes)
+	roomy(w)
+	w.state.MaxPods = 110
+	w.refusePrefixes = true
+	w.add(0, 3)
+	w.settle()
+	w.restart()
+	w.state.MaxPods = 110
+	if n := w.count(pool.AssignAddresses, 4*time.Second, 10*time.Millisecond); n > 2 {
+		t.Errorf("%d assignments are tried within four seconds", n)
+	}
+}
+
+// EC2 finds no prefix where the map shows some, as in a subnet shared with an account whose interfaces we do not see: that is
+// believed for a while, and the subnet is not asked and mapped in a loop.
+func TestMapThatEC2ContradictsIsNotReadInALoop(t *testing.T) {
+	w := newWorld(t, inPrefixes)
+	roomy(w)
+	w.state.MaxPods = 110
+	w.refusePrefixes = true
+	w.add(0, 3)
+	w.settle()
+	if n := w.count(pool.ReadSpace, time.Minute, 10*time.Millisecond); n > 4 {
+		t.Errorf("the subnet is mapped %d times in a minute", n)
+	}
+	if n := w.count(pool.AssignAddresses, time.Minute, 10*time.Millisecond); n > 4 {
+		t.Errorf("%d assignments are tried in a minute", n)
+	}
+}
+
+// Custom networking is turned on by a restart, which puts the read of the subnets off: what the ENIConfig names is known, and pods that
+// come meanwhile are not given addresses that lie elsewhere, where other security groups count.
+func TestRestartIntoCustomNetworkingGivesNoAddressOfTheOldSubnet(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs = append(w.subs, vpc.Subnet{
+		ID: "subnet-pods", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("100.64.0.0/20"), Free: 4000, Available: true,
+	})
+	w.add(0, 12) // on two interfaces
+	w.settle()
+	w.state.Config.CustomNetworking = true
+	w.restart()
+	w.state.SetCustom(pool.Custom{Name: "default", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-pods"}})
+	w.step()
+	w.add(12, 14)
+	w.settleFor(10 * time.Second)
+	for _, a := range w.state.Allocations() {
+		if late := a.Pod.Name == "p12" || a.Pod.Name == "p13"; late != netip.MustParsePrefix("100.64.0.0/20").Contains(a.Addr) {
+			t.Errorf("%s has %s", a.Pod.Name, a.Addr)
+		}
+	}
+}
