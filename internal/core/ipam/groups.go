@@ -10,8 +10,6 @@ import (
 // two calls a second, a tenth of what EC2 lets an account make.
 const groupsEvery = 10 * time.Minute
 
-const keyReadGroups = "read-groups"
-
 // readGroups reads the tagged security groups while an interface is, or is to be, in a subnet where they matter.
 func (p *planner) readGroups() {
 	matter := p.wantGroups

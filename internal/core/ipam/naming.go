@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/pool"
@@ -108,7 +109,7 @@ func (p *planner) namePrimary(id vpc.SubnetID, want vpc.Want) netip.Addr {
 func (p *planner) name(id vpc.SubnetID, want vpc.Want, primary netip.Addr) {
 	p.planned[id] += want.Size()
 	if primary.IsValid() {
-		want.Addrs = append(want.Addrs[:len(want.Addrs):len(want.Addrs)], primary)
+		want.Addrs = append(slices.Clip(want.Addrs), primary)
 	}
 	if m := p.named[id]; m != nil {
 		for _, b := range vpc.Blocks(want.Addrs, want.Prefixes) {

@@ -42,6 +42,7 @@ const (
 	keyReadLeaked   = "read-leaked"
 	keyReadMetadata = "read-metadata"
 	keyReadVPC      = "read-vpc"
+	keyReadGroups   = "read-groups"
 )
 
 // planner collects one plan.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +82,9 @@ func (w *world) plan() string { return ipam.Decide(w.state, w.now).String() }
 func (w *world) step() string {
 	w.t.Helper()
 	plan := ipam.Decide(w.state, w.now)
+	if again := ipam.Decide(w.state, w.now); !reflect.DeepEqual(plan, again) {
+		w.t.Errorf("deciding changed the state: asked again at once, it is\n%sinstead of\n%s", again, plan)
+	}
 	for _, a := range plan.Actions {
 		w.state.Begin(a, w.now)
 	}
@@ -251,7 +255,6 @@ func (w *world) remove(a pool.Action) {
 	}
 }
 
-// The safety rules of the loop, each by its plainest case. The simulation holds them in all the others.
 // metadata tells the state what the metadata service shows, whatever EC2 has.
 func (w *world) metadata(list ...vpc.MetadataENI) {
 	read := pool.Action{Kind: pool.ReadMetadata, Key: "read-metadata"}

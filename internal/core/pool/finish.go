@@ -3,7 +3,6 @@ package pool
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -262,12 +261,13 @@ func (s *State) refused(id vpc.SubnetID, want vpc.Want, names []vpc.Block, code 
 
 // surveyFailed puts what a map needs off for long where it is denied, and asks for a map where somebody else has reserved.
 func (s *State) surveyFailed(a Action, code vpc.Code, now time.Time) {
-	switch {
-	case code == vpc.NotAuthorized, code == vpc.Invalid:
+	switch code {
+	case vpc.NotAuthorized, vpc.Invalid:
 		s.tries.Postpone(a.Key, now.Add(time.Hour))
-	case code == vpc.AddressTaken:
+	case vpc.AddressTaken:
 		s.zone.Lost(a.Subnet, now)
 		s.tries.Postpone(a.Key, now.Add(time.Minute))
+	default:
 	}
 }
 
@@ -317,41 +317,4 @@ func (s *State) attachFailed(e *ENI, code vpc.Code, unknown bool, now time.Time)
 
 func (s *State) forgetLeaked(id vpc.ENIID) {
 	s.leaked = slices.DeleteFunc(s.leaked, func(e vpc.ENI) bool { return e.ID == id })
-}
-
-// nextLook is when an interface is looked at again: every two seconds while that usually helps, then more seldom. A
-// detachment can hang for hours.
-func (e *ENI) nextLook() time.Duration {
-	if e == nil {
-		return 2 * time.Second
-	}
-	e.looks++
-	return 2 * time.Second << min(max(e.looks-10, 0), 5)
-}
-
-// Configured marks an attached interface as served by the host's network, or not.
-func (s *State) Configured(id vpc.ENIID, yes bool) {
-	if e := s.enis[id]; e != nil {
-		e.Configured = yes
-	}
-}
-
-// WantRead asks for a read of the interfaces that is newer than now.
-func (s *State) WantRead(now time.Time) {
-	if now.After(s.at.Wanted) {
-		s.at.Wanted = now
-	}
-}
-
-// Flying returns the action under way with a key.
-func (s *State) Flying(key string) (Action, bool) {
-	a, ok := s.inflight[key]
-	return a, ok
-}
-
-// Acting returns the actions under way, by key.
-func (s *State) Acting() []Action {
-	acting := slices.Collect(maps.Values(s.inflight))
-	slices.SortFunc(acting, func(a, b Action) int { return strings.Compare(a.Key, b.Key) })
-	return acting
 }

@@ -323,11 +323,6 @@ func (s *State) differs(e *ENI, m vpc.MetadataENI, askedAt time.Time) bool {
 	return !e.MissingSince.IsZero()
 }
 
-// settled tells whether our last write to an interface that EC2 lists is so old that metadata should show it.
-func (e *ENI) settled(now time.Time) bool {
-	return e.MissingSince.IsZero() && now.After(e.WroteAt.Add(settle))
-}
-
 // hasTags tells whether the interface carries the tags that mark it ours.
 func (s *State) hasTags(tags vpc.Tags) bool {
 	for k, v := range s.ENITags() {

@@ -3,8 +3,10 @@ package pool
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
@@ -35,18 +37,6 @@ const (
 	Leaving = ledger.Leaving
 )
 
-// ENIPhase is the phase of an interface.
-type ENIPhase string
-
-// Phases of an interface; see the package comment.
-const (
-	Created   ENIPhase = "created"
-	Attaching ENIPhase = "attaching"
-	Attached  ENIPhase = "attached"
-	Detaching ENIPhase = "detaching"
-	Detached  ENIPhase = "detached"
-)
-
 // Times that are not settings.
 const (
 	// The ledger's times hold for interfaces, too.
@@ -60,38 +50,6 @@ const (
 	// failed within a quarter of a minute.
 	searchPause = time.Minute
 )
-
-// ENI is an interface of this node.
-type ENI struct {
-	vpc.ENI
-	*ledger.Interface // its secondary addresses, and when we wrote to it last
-	Phase             ENIPhase
-	SubnetCIDR        netip.Prefix // zero while unknown
-	// DeviceIndex and Card are where it is, or shall be, attached.
-	DeviceIndex int
-	Card        int
-	Managed     bool
-	// primary: the instance's own interface, never detached.
-	primary bool
-	// Configured is set once the host's network serves it.
-	Configured bool
-	// Barred: its subnet was excluded, or custom networking wants interfaces elsewhere; it gives no address and is emptied.
-	Barred bool
-	// begunAt is when its creation began, until it serves.
-	begunAt time.Time
-	SeenAt  time.Time // first seen or attached, this run
-	ReadAt  time.Time // when the last read that listed it was asked
-	// finishedAt is when tags, groups or the termination flag were last written.
-	finishedAt time.Time
-	// Dirty: a write ended without a known outcome; nothing more is assigned before a read.
-	Dirty        bool
-	MissingSince time.Time
-	// looks counts the reads of this one interface since its phase changed.
-	looks int
-	// Tagged and DeleteOnTermination say that these finishing writes are done.
-	Tagged              bool
-	DeleteOnTermination bool
-}
 
 // Pending is an interface that is being created: the whole request, so that a retry repeats it word for word.
 type Pending struct {
@@ -128,53 +86,51 @@ type State struct {
 	MaxPods int
 	// Unschedulable is the node's taint.
 	Unschedulable bool
-	// Nonce makes client tokens of this run different from those of a run whose journal was lost.
-	Nonce string
 
 	enis    map[vpc.ENIID]*ENI
 	order   []*ENI // primary first, then by card, device index and id
 	pending map[string]*Pending
-	// gone are tombstones: a read asked within settle of them may still show what is no more.
-	gone    map[vpc.ENIID]time.Time
-	book    *ledger.Ledger // whose the addresses are
-	waiting []Demand
+	gone    map[vpc.ENIID]time.Time // tombstones: a read asked within settle of them may still show what is no more
+	book    *ledger.Ledger          // whose the addresses are
 
-	custom      Custom
+	// Pods that wait, and what is known of those that may come.
+	waiting     []Demand
+	waitedAt    time.Time // when one last began to wait
+	bound       []Bound
+	unscheduled int
 	demand      target.Demand
 	assignLead  target.Lead
 	attachLead  target.Lead
-	bound       []Bound
-	unscheduled int
-	// tagged are the security groups that are tagged for interfaces.
-	tagged       []vpc.SecurityGroup
-	groupsDenied bool
-	// scarce: the subnets have hardly an address left, as of the last Tick.
-	scarce bool
-	// broken are the subnets that have no prefix left, as of the last Tick.
-	broken map[vpc.SubnetID]bool
-	// begun is when an action in flight began.
-	begun map[string]time.Time
 
+	// What EC2, metadata and the cluster said beside interfaces.
 	zone         *subnet.Zone
+	broken       map[vpc.SubnetID]bool // the subnets that have no prefix left, as of the last Tick
+	scarce       bool                  // the subnets have hardly an address left, as of the last Tick
+	custom       Custom
+	tagged       []vpc.SecurityGroup // those that are tagged for interfaces
+	groupsDenied bool
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
-	at           Times
-	waitedAt     time.Time // when a pod last began to wait
 
+	// The run, and its calls.
+	at          Times
 	restored    bool // a journal gave interfaces: the node ran before
 	provisional bool // the pool is the journal's and metadata's word, EC2 has not answered yet
-	seq         int
+	nonce       string
+	seq         int // creations so far
 	inflight    map[string]Action
+	begun       map[string]time.Time // when an action in flight began
 	tries       *pace.Tries
 	lastErr     error // of the last call that would have helped a waiting pod
 	lastKey     string
 	groupsErr   error // of the last call that set an interface's groups
 }
 
-// New returns the state of a node that knows nothing yet.
+// New returns the state of a node that knows nothing yet. The nonce makes client tokens of this run different from those of a run
+// whose journal was lost.
 func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string, now time.Time) *State {
 	s := &State{
-		Config: cfg, Instance: inst, Limits: limits, Nonce: nonce, at: Times{Started: now, VPC: now}, zone: subnet.NewZone(subnet.Rules{}),
+		Config: cfg, Instance: inst, Limits: limits, nonce: nonce, at: Times{Started: now, VPC: now}, zone: subnet.NewZone(subnet.Rules{}),
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), gone: make(map[vpc.ENIID]time.Time), book: ledger.New(cfg.Cooldown),
 		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), tries: pace.New(string(inst.ID)),
 		broken: make(map[vpc.SubnetID]bool), begun: make(map[string]time.Time),
@@ -182,14 +138,6 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 	s.rule()
 	return s
 }
-
-// Serves tells whether the interface's free addresses may be given to pods.
-func (e *ENI) Serves() bool {
-	return e.Managed && e.Phase == Attached && e.Configured && !e.Barred && e.MissingSince.IsZero() && e.Type != vpc.ENITypeTrunk && e.Type != vpc.ENITypeEFAOnly
-}
-
-// IsPrimary tells whether it is the instance's own interface.
-func (e *ENI) IsPrimary() bool { return e.primary }
 
 // Tally counts the addresses of managed interfaces.
 func (s *State) Tally() target.Tally {
@@ -284,7 +232,7 @@ func (s *State) LastFailure() (key string, err error) { return s.lastKey, s.last
 
 // Token is the client token of the nth creation from here, from 0.
 func (s *State) Token(n int) string {
-	return fmt.Sprintf("%s-%s-%d", s.Instance.ID, s.Nonce, s.seq+n)
+	return fmt.Sprintf("%s-%s-%d", s.Instance.ID, s.nonce, s.seq+n)
 }
 
 // Tick does what time alone does: cooling periods end, measurements complete, words of EC2 grow old.
@@ -323,10 +271,29 @@ func (s *State) resort() {
 	})
 }
 
-// place orders interfaces: by card and device index, those without a place last.
-func (e *ENI) place() int {
-	if e.Phase == Created || e.Phase == Detached {
-		return 1 << 30
+// Configured marks an attached interface as served by the host's network, or not.
+func (s *State) Configured(id vpc.ENIID, yes bool) {
+	if e := s.enis[id]; e != nil {
+		e.Configured = yes
 	}
-	return e.Card<<16 | e.DeviceIndex
+}
+
+// WantRead asks for a read of the interfaces that is newer than now.
+func (s *State) WantRead(now time.Time) {
+	if now.After(s.at.Wanted) {
+		s.at.Wanted = now
+	}
+}
+
+// Flying returns the action under way with a key.
+func (s *State) Flying(key string) (Action, bool) {
+	a, ok := s.inflight[key]
+	return a, ok
+}
+
+// Acting returns the actions under way, by key.
+func (s *State) Acting() []Action {
+	acting := slices.Collect(maps.Values(s.inflight))
+	slices.SortFunc(acting, func(a, b Action) int { return strings.Compare(a.Key, b.Key) })
+	return acting
 }
