@@ -168,6 +168,7 @@ func TestRefusedValues(t *testing.T) {
 		{"ENIConfig resources without a region", []string{"--set", "eniConfig.create=true,eniConfig.region=,eniConfig.subnets.a.id=subnet-a"}, "eniConfig.region must be set"},
 		{"ENIConfig resource without a subnet", []string{"--set", "eniConfig.create=true,eniConfig.subnets.a.securityGroups={sg-1}"}, "id"},
 		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
+		{"more than the account has", []string{"--set", "controller.ec2Share=2"}, "controller/ec2Share"},
 		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
 		{"network policy", []string{"--set", "enableNetworkPolicy=true"}, "network policy is not enforced yet"},
 		{"a feature that does not exist yet", []string{"--set", "env.ENABLE_POD_ENI=true"}, "env.ENABLE_POD_ENI=true: security groups for pods does not exist yet"},

@@ -57,6 +57,11 @@ func (c *cloud) budgets() []budget.Status {
 	return nil
 }
 
+// divide makes the calls follow the controller's division.
+func (c *cloud) divide(d budget.Division, hungry bool, until time.Time) error {
+	return c.tell(func(a *aws.Client) error { a.Divide(d, hungry, until); return nil })
+}
+
 func ask[T any](c *cloud, f func(*aws.Client) (T, error)) (T, error) {
 	client, err := c.ec2()
 	if err != nil {

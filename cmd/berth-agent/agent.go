@@ -92,14 +92,18 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	}
 	userAgent := strings.TrimSuffix("amazon-vpc-cni-k8s/"+c.version, "/")
 	ports := node.Ports{Host: a.host, Meter: a.meter, Clock: clock{}, Log: log}
+	ec2 := &cloud{}
 	if c.nodeName != "" {
-		a.kube = kube.New(kube.Config{
+		k := kube.Config{
 			Kubeconfig: c.kubeconfig, Endpoint: c.endpoint, UserAgent: userAgent, Node: c.nodeName, Pod: c.podName, PodNamespace: c.podNamespace,
 			CustomNetworking: c.ipam.CustomNetworking, Keys: c.eniconfig, Log: log,
-		})
+		}
+		if c.share {
+			k.Divide = ec2.divide
+		}
+		a.kube = kube.New(k)
 		ports.Cluster = cluster{a.kube}
 	}
-	ec2 := &cloud{}
 	ports.Cloud = ec2
 	ports.Metadata = metadata{Metadata: aws.NewMetadata(a.meter.metadataReads.Inc), cloud: ec2, config: aws.Config{
 		Endpoint: c.ec2Endpoint, Version: c.version, HTTPTimeout: c.httpTimeout, Observe: a.observe,
@@ -107,7 +111,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	a.journal = journal.Open(journalPath(c.backingStore))
 	a.legacy = checkpoint.New(c.backingStore, log)
 	ports.Journal, ports.Checkpoint = a.journal, a.legacy
-	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: bootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
+	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: linux.BootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
 	q := queue.New(o.queue)
 	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q}
 	a.pages.registry.MustRegister(gauges{report: a.report.report, budgets: ec2.budgets})

@@ -35,6 +35,7 @@ type config struct {
 
 	ec2Endpoint string
 	httpTimeout time.Duration
+	share       bool // follow the controller
 
 	backingStore  string
 	binDir        string

@@ -202,6 +202,7 @@ var (
 	descSubnetFree = desc("berth_subnet_free_addresses", "Free addresses of a subnet of the node's zone as EC2 said last.", "subnet", "cidr", "usable")
 	descReady      = desc("berth_ready", "1 once pods are served.")
 	descDegraded   = desc("berth_degraded", "Number of things that are not as they should be; introspection names them.")
+	descShare      = desc("berth_ec2_share_seconds", "For how long the share that berth-controller hands out counts from now on; 0 when there is none.")
 	descQueued     = desc("berth_queued_deletes", "Deletes on disk that were not applied yet.")
 
 	descBudgetRate      = desc("berth_ec2_budget_rate", "Calls per second of an EC2 action that the node may make now.", "action")
@@ -213,7 +214,7 @@ var (
 func (gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descENIMax, descIPMax, descENIs, descTotal, descAssigned, descPrefixes, descPerCIDR, descPerENI, descInProgress, descAddresses,
-		descWaiting, descBlocked, descSubnetFree, descReady, descDegraded, descQueued, descBudgetRate, descBudgetThrottled, descBudgetWaiting,
+		descWaiting, descBlocked, descSubnetFree, descReady, descDegraded, descShare, descQueued, descBudgetRate, descBudgetThrottled, descBudgetWaiting,
 	} {
 		out <- d
 	}
@@ -234,6 +235,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	emit(descReady, number(n.Ready))
 	emit(descDegraded, len(r.Degraded)+len(n.Degraded)+len(n.Lost))
 	emit(descQueued, r.QueuedDeletes)
+	emit(descShare, max(int(time.Until(r.ShareUntil).Seconds()), 0))
 	emit(descWaiting, t.Waiting)
 	if n.Blocked.Why != "" {
 		emit(descBlocked, 1, string(n.Blocked.Why))

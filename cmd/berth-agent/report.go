@@ -22,9 +22,12 @@ type agentReport struct {
 	// ENIConfig is where custom networking takes interfaces from; none without it.
 	ENIConfig kube.ENIConfig `json:"eniConfig,omitzero"`
 	// Settings names the NodeSettings that select the node, those that count first; Refused says what of them cannot be used.
-	Settings []string    `json:"settings,omitempty"`
-	Refused  []string    `json:"refused,omitempty"`
-	Node     node.Report `json:"node"`
+	Settings []string `json:"settings,omitempty"`
+	Refused  []string `json:"refused,omitempty"`
+	// Share is how berth-controller divides EC2's buckets now and until when; none while it does not, or is not followed.
+	Share      *kube.Share `json:"share,omitempty"`
+	ShareUntil time.Time   `json:"shareUntil,omitzero"`
+	Node       node.Report `json:"node"`
 }
 
 // tell adds what the cluster says of the node.
@@ -66,6 +69,7 @@ func (r reporter) report(ctx context.Context) (agentReport, error) {
 		}
 		facts, _ := r.kube.Node()
 		out.tell(facts)
+		out.Share, out.ShareUntil = r.kube.Share()
 	}
 	entries, err := r.queue.List()
 	out.QueuedDeletes = len(entries)

@@ -81,6 +81,7 @@ func ec2Variables() []variable {
 		{"CLUSTER_NAME", "", groupEC2, anyText, stop, "The cluster's name: tags of interfaces, and which tagged subnets are this cluster's.", text(func(c *config) *string { return &c.ipam.Cluster })},
 		{"AWS_EC2_ENDPOINT", "", groupEC2, "a URL", stop, "EC2's endpoint. AWS_ENDPOINT_URL_EC2 comes first; the SDK's other variables count too.", text(func(c *config) *string { return &c.ec2Endpoint })},
 		{"HTTP_TIMEOUT", "10", groupEC2, "seconds, a whole number from 10", warn, "How long one attempt of a call to EC2 may take.", seconds(10, 3600, func(c *config) *time.Duration { return &c.httpTimeout })},
+		{"ENABLE_EC2_SHARE", "false", groupEC2, yesNo, warn, "Follow how berth-controller divides the account's EC2 request buckets, when it does. The chart sets it with controller.enabled.", boolean(func(c *config) *bool { return &c.share })},
 		{"AWS_VPC_K8S_CNI_BACKING_STORE", "/var/run/aws-node/ipam.json", groupEC2, "a path", stop, "Where the agent keeps its state; its own journal has this name with the suffix .journal.", text(func(c *config) *string { return &c.backingStore })},
 	}
 }

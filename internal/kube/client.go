@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/run"
 )
@@ -28,7 +29,10 @@ type Config struct {
 	// CustomNetworking asks for the ENIConfig that the Node names by Keys.
 	CustomNetworking bool
 	Keys             profile.Keys
-	Log              *slog.Logger
+	// Divide, unless it is nil, is told what the controller says of EC2's buckets, and whether pods of the node wait for
+	// an address: when either changes, and now and then. With an error it is told again soon.
+	Divide func(d budget.Division, hungry bool, until time.Time) error
+	Log    *slog.Logger
 }
 
 // Client is the Kubernetes API.
@@ -38,16 +42,18 @@ type Client struct {
 	changes    chan struct{}
 	events     *run.Loop
 	conditions *run.Loop
+	shares     *run.Loop
 	retarget   chan struct{} // ends the pause before the next watch of an ENIConfig
 	recount    chan struct{} // wakes the count of waiting pods
 
-	seen struct{ settings, pods, eniconfigs string } // versions; each is its watch's own
+	seen struct{ settings, pods, eniconfigs, share string } // versions; each is its watch's own
 
 	mu      sync.Mutex
 	api     *api
 	facts   Facts
 	known   bool
 	told    known
+	share   shareWord
 	trouble map[string]string // by what is asked for; empty once it was served
 	tries   map[string]int    // that failed, by the same
 	pending map[eventKey]*pendingEvent
@@ -80,6 +86,7 @@ func New(cfg Config) *Client {
 	c.events.Failed = func(err error, again time.Duration) {
 		c.log.Debug("events wait", run.KeyErr, err, "again", again.String())
 	}
+	c.shares = run.NewLoop(eventsLeast, retryFirst, shareTick, c.tellShare)
 	c.conditions = run.NewLoop(eventsLeast, retryFirst, conditionsTick, c.sendConditions)
 	c.conditions.Failed = func(err error, again time.Duration) {
 		c.log.Debug("conditions of the node wait", run.KeyErr, err, "again", again.String())
@@ -94,6 +101,7 @@ const (
 	whatPods      = "the node's pods"
 	whatENIConfig = "eniconfig"
 	whatWaiting   = "the number of waiting pods"
+	whatShare     = "the share of EC2's buckets"
 )
 
 // missingFor is how long a resource that the cluster does not know is not asked for again: it comes with an installation.
@@ -114,6 +122,10 @@ func (c *Client) Run(ctx context.Context) error {
 		g.Go("eniconfig watch", c.keep(watcher{
 			name: whatENIConfig, step: c.watchENIConfig, wake: c.retarget, absent: c.noENIConfigs, absentFor: pauseGreatest,
 		}))
+	}
+	if c.cfg.Divide != nil {
+		g.Go("share watch", c.keep(watcher{name: whatShare, step: c.watchShare}))
+		g.Go("share", c.shares.Run)
 	}
 	g.Go("events", c.events.Run)
 	g.Go("conditions", c.conditions.Run)
@@ -155,7 +167,11 @@ func (c *Client) tried(what, trouble string) {
 // learn changes what is known, and tells of it when that makes a difference. change is called with the lock held.
 func (c *Client) learn(change func(k *known)) {
 	c.mu.Lock()
+	fed := len(c.told.bound) == 0
 	change(&c.told)
+	if fed != (len(c.told.bound) == 0) {
+		c.shares.Wake()
+	}
 	facts, before := c.told.facts(c.cfg), c.facts
 	// What an agent starts with should be whole, but nobody waits for what is not served.
 	ready := c.told.node != nil

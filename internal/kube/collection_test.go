@@ -88,17 +88,31 @@ func (h happened) line() string {
 	return string(data) + "\n"
 }
 
-// selects knows the selectors of fields that a client of this package uses.
+// selects knows the selectors of fields that a client of this package uses. A field that is not there is empty, or false.
 func selects(selector string, object map[string]any) bool {
-	if selector == "" {
-		return true
+	for term := range strings.SplitSeq(selector, ",") {
+		if term == "" {
+			continue
+		}
+		path, want, _ := strings.Cut(term, "=")
+		path, not := strings.CutSuffix(path, "!")
+		var at any = object
+		for step := range strings.SplitSeq(path, ".") {
+			fields, _ := at.(map[string]any)
+			at = fields[step]
+		}
+		got := ""
+		if at != nil {
+			got = fmt.Sprint(at)
+		}
+		if want == "false" && got == "" {
+			got = want
+		}
+		if (got == want) == not {
+			return false
+		}
 	}
-	path, want, _ := strings.Cut(selector, "=")
-	var at any = object
-	for step := range strings.SplitSeq(path, ".") {
-		at = at.(map[string]any)[step]
-	}
-	return at == want
+	return true
 }
 
 // collect serves lists and watches of collections, the version and tables.

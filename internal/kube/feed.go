@@ -47,6 +47,7 @@ func (h head) failure() string { return h.Message }
 type feed[T object] struct {
 	path     string
 	selector string // of fields; none when empty
+	metadata bool   // in place of whole objects
 	// list is told all that there is; it replaces what was known.
 	list func([]T)
 	// change is told of one object, as it is or as it was before it went.
@@ -63,7 +64,11 @@ func (f feed[T]) follow(ctx context.Context, a *api) error {
 	var items []T
 	query := f.query()
 	query.Set("resourceVersion", cmp.Or(*f.seen, "0"))
-	meta, err := list(ctx, a, request{method: http.MethodGet, path: f.path, query: query}, "items", func(item T) {
+	r := request{method: http.MethodGet, path: f.path, query: query}
+	if f.metadata {
+		r.accept = metadataListType
+	}
+	meta, err := list(ctx, a, r, "items", func(item T) {
 		if f.keep == nil || f.keep(item) {
 			items = append(items, item)
 		}
@@ -82,7 +87,11 @@ func (f feed[T]) follow(ctx context.Context, a *api) error {
 // watch follows from the version that was seen until it breaks: a watch after the other, since the server ends each after a while.
 func (f feed[T]) watch(ctx context.Context, a *api) error {
 	for ctx.Err() == nil {
-		if err := watch(ctx, a, f.path, f.query(), f.seen, f.change); err != nil {
+		r := request{method: http.MethodGet, path: f.path, query: f.query()}
+		if f.metadata {
+			r.accept = metadataType
+		}
+		if err := watch(ctx, a, r, f.seen, f.change); err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
@@ -160,15 +169,15 @@ func elements[T any](dec *json.Decoder, each func(T)) error {
 }
 
 // watch follows from a version on, which it moves on, until the server ends the watch in order.
-func watch[T object](ctx context.Context, a *api, path string, query url.Values, version *string, change func(item T, gone bool)) error {
+func watch[T object](ctx context.Context, a *api, r request, version *string, change func(item T, gone bool)) error {
 	timeout := watchTime + time.Duration(rand.Int64N(int64(watchTime/2)))
 	ctx, cancel := context.WithTimeout(ctx, timeout+requestTimeout) // the server ends it before
 	defer cancel()
-	query.Set("watch", "true")
-	query.Set("resourceVersion", *version)
-	query.Set("timeoutSeconds", strconv.Itoa(int(timeout.Seconds())))
-	query.Set("allowWatchBookmarks", "true")
-	resp, err := a.send(ctx, request{method: http.MethodGet, path: path, query: query})
+	r.query.Set("watch", "true")
+	r.query.Set("resourceVersion", *version)
+	r.query.Set("timeoutSeconds", strconv.Itoa(int(timeout.Seconds())))
+	r.query.Set("allowWatchBookmarks", "true")
+	resp, err := a.send(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -29,9 +29,10 @@ type apiServer struct {
 	refuse  int               // answers every request with this status when set
 	agents  map[string]bool
 
-	collections map[string]*collection // by path
-	minor       string                 // of the server's version
-	waiting     int                    // pods without a node
+	collections map[string]*collection    // by path
+	singles     map[string]map[string]any // objects by path
+	minor       string                    // of the server's version
+	waiting     int                       // pods without a node
 	nodes       int
 	requests    []string       // method, path and query
 	patches     []string       // of the Node's status
@@ -109,7 +110,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"kind":"Status","message":"the server is out of order"}`)
 		return
 	}
-	if s.collect(w, r) {
+	if s.single(w, r) || s.collect(w, r) {
 		return
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")

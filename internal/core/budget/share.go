@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -207,6 +208,9 @@ func (b *Budget) Divide(d Division, hungry bool, until, now time.Time) {
 	}
 	given := make(map[*action]bool, len(d.Portions))
 	for _, p := range d.Portions {
+		if !slices.Contains(divided(), p.Action) {
+			continue
+		}
 		a := b.of(p.Action, now)
 		given[a] = true
 		q := quota{limit: p.Hungry.unexported(), gated: true}

@@ -175,6 +175,7 @@ func AgentImage(p Paths) image.Spec {
 		Files: []image.File{
 			{Path: "/app/berth-agent", From: p.Program("berth-agent")},
 			{Path: "/app/berth-cni", From: p.Program("berth-cni")},
+			{Path: "/app/berth-controller", From: p.Program("berth-controller")},
 		},
 		Dirs:     []string{"/tmp", "/var/run", "/host"},
 		Programs: []image.Program{{Root: cache.NodeRoot(), Path: "/usr/sbin/nft"}},

@@ -24,6 +24,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 k8s-app: {{ include "berth.fullname" . }}
 {{- end -}}
 
+{{/* The controller's objects do not carry the DaemonSet's label. */}}
+{{- define "berth.controllerLabels" -}}
+app.kubernetes.io/name: berth-controller
+app.kubernetes.io/component: berth-controller
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
 {{/* Pods under another name than aws-node do not carry its label: the selector of a DaemonSet made by EKS has no other. */}}
 {{- define "berth.selector" -}}
 {{- if .Values.originalMatchLabels -}}

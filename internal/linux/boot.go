@@ -1,4 +1,4 @@
-package main
+package linux
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// bootedAt is when the host booted, as the kernel says in /proc/stat; zero when it does not. An agent without a journal is
+// BootedAt is when the host booted, as the kernel says in the file /proc/stat; zero when it does not. An agent without a journal is
 // the first of a host that booted just now, and else has lost it.
-func bootedAt(stat string) time.Time {
+func BootedAt(stat string) time.Time {
 	data, err := os.ReadFile(stat)
 	if err != nil {
 		return time.Time{}
