@@ -244,9 +244,10 @@ func (c *Cluster) Kill(n *Node) int {
 	_, err := r.Sim.TerminateInstances(vpcsim.Caller{}, ec2.TerminateInstancesInput{InstanceIds: []string{string(n.id)}})
 	must(err)
 	for _, eni := range r.ofNode(n) {
+		m := r.made[eni]
 		r.gone(eni)
 		if out, err := r.Sim.DescribeNetworkInterfaces(vpcsim.Caller{Source: "audit"}, ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{string(eni)}}); err == nil && len(out.NetworkInterfaces) > 0 {
-			r.loose[eni] = c // it does not go with its instance
+			r.made[eni], r.loose[eni] = m, true // it does not go with its instance
 		}
 	}
 	return pods

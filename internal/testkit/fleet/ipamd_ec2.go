@@ -274,7 +274,7 @@ func (s *sdk) create(p *process, sn vpc.SubnetID, n int) (id vpc.ENIID, err erro
 		out, err := s.a.r.Sim.CreateNetworkInterface(c, in)
 		if err == nil {
 			id = vpc.ENIID(out.NetworkInterface.NetworkInterfaceId)
-			s.a.r.loose[id] = s.a.n.cluster
+			s.a.r.creates(s.a.n, id)
 			size := 1
 			if s.a.prefixMode() {
 				size = vpc.PrefixSize
@@ -347,7 +347,7 @@ func (s *sdk) remove(p *process, id vpc.ENIID) error {
 func (a *ipamd) cleanLeaked(p *process) {
 	var leaked []vpc.ENIID
 	err := a.client.do(p, "DescribeNetworkInterfaces", func(c vpcsim.Caller) error {
-		ids := a.r.maybeUnattached(a.n.cluster)
+		ids := a.r.leakable(a.n)
 		a.r.Sim.CountCall("DescribeNetworkInterfaces", c.Source, "ok")
 		if len(ids) == 0 {
 			return nil

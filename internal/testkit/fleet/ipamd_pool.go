@@ -317,7 +317,7 @@ func (a *ipamd) freeENI(p *process, id vpc.ENIID) {
 		p.sleep(pause)
 		pause *= 2
 	}
-	a.r.loose[id] = a.n.cluster
+	a.r.loose[id] = true
 	p.sleep(2 * time.Second)
 	a.deleteENI(p, id)
 }

@@ -33,7 +33,7 @@ func Ours(n *Node) Agent {
 	cfg.Prefixes, cfg.WarmENI, cfg.WarmPrefix = n.cluster.cfg.Prefixes, target.NotSet, target.NotSet
 	return &planned{
 		n: n, r: r, cfg: cfg, client: client{r: r, source: n.cluster.Name, budget: budget.New(string(n.id))}, adds: make(map[pool.Key]*waiter),
-		cloud: nodeCloud{Cloud: simcloud.Cloud{Sim: r.Sim, Caller: vpcsim.Caller{Source: n.cluster.Name}}, c: n.cluster},
+		cloud: nodeCloud{Cloud: simcloud.Cloud{Sim: r.Sim, Caller: vpcsim.Caller{Source: n.cluster.Name}}, n: n},
 		meta:  hostMetadata{r: r, Metadata: simcloud.Metadata{Sim: r.Sim, ID: n.id}},
 	}
 }
@@ -41,14 +41,14 @@ func Ours(n *Node) Agent {
 // nodeCloud is EC2 for one node.
 type nodeCloud struct {
 	simcloud.Cloud
-	c *Cluster
+	n *Node
 }
 
 // AvailableENIs implements node.CloudReader.
 func (n nodeCloud) AvailableENIs(ctx context.Context, _ vpc.ID, _ string, _ vpc.InstanceID) ([]vpc.ENI, error) {
-	ids := n.c.region.maybeUnattached(n.c)
+	ids := n.n.cluster.region.leakable(n.n)
 	if len(ids) == 0 {
-		n.Sim.CountCall("DescribeNetworkInterfaces", n.c.Name, "ok")
+		n.Sim.CountCall("DescribeNetworkInterfaces", n.n.cluster.Name, "ok")
 		return nil, nil
 	}
 	list, err := n.ENIs(ctx, ids)
@@ -324,7 +324,7 @@ func (o *planned) execute(a pool.Action) pool.Result {
 	case pool.CreateENI:
 		if _, again := o.r.held[res.ENI.ID]; !again {
 			o.r.gains(o.n, res.ENI.ID, sizeOf(vpc.Blocks(res.ENI.Secondary, res.ENI.Prefixes)))
-			o.r.loose[res.ENI.ID] = o.n.cluster
+			o.r.creates(o.n, res.ENI.ID)
 		}
 	case pool.AssignAddresses:
 		o.r.gains(o.n, a.ENI, sizeOf(res.Assigned))
@@ -334,7 +334,7 @@ func (o *planned) execute(a pool.Action) pool.Result {
 		o.r.detaches(what, a.ENI)
 		o.r.gone(a.ENI)
 	case pool.DetachENI:
-		o.r.loose[a.ENI] = o.n.cluster
+		o.r.loose[a.ENI] = true
 	case pool.AttachENI:
 		o.r.at(o.r.attached(a.ENI).link, o.n.touch)
 	default:

@@ -46,7 +46,8 @@ type Region struct {
 	podsOn  map[vpc.ENIID]int      // addresses in use
 	held    map[vpc.ENIID]holding  // addresses that EC2 has assigned for pods
 	links   map[vpc.ENIID]linkTime // since when an interface's link is there
-	loose   map[vpc.ENIID]*Cluster // interfaces that may be unattached
+	made    map[vpc.ENIID]maker    // interfaces that agents made
+	loose   map[vpc.ENIID]bool     // of these, those that may be unattached
 	wrong   []string               // what must never happen, and did
 	audited int                    // how many such checks there were
 }
@@ -55,6 +56,12 @@ type Region struct {
 type holding struct {
 	node  *Node
 	addrs int
+}
+
+// maker is who made an interface, and when.
+type maker struct {
+	node *Node
+	at   time.Duration
 }
 
 // linkTime is when an interface's link appears, and when the metadata service tells of it.
@@ -72,7 +79,7 @@ func NewRegion(o Options) *Region {
 	o.Call, o.Attach, o.IMDS = or(o.Call, callTime), or(o.Attach, attachTime), or(o.IMDS, imdsLag)
 	r := &Region{
 		opts: o, dice: rand.New(rand.NewPCG(o.Seed, 17)), pods: make(map[netip.Addr]*Pod), podsOn: make(map[vpc.ENIID]int),
-		held: make(map[vpc.ENIID]holding), links: make(map[vpc.ENIID]linkTime), loose: make(map[vpc.ENIID]*Cluster),
+		held: make(map[vpc.ENIID]holding), links: make(map[vpc.ENIID]linkTime), made: make(map[vpc.ENIID]maker), loose: make(map[vpc.ENIID]bool),
 	}
 	r.Sim = vpcsim.New(vpcsim.Options{Seed: o.Seed, Clock: &r.Clock, Settings: vpcsim.Settings{
 		Throttle: !o.Calm, Latency: map[string]pacing.Distribution{"*": o.Call}, Detach: detachTime,
@@ -259,6 +266,7 @@ func (r *Region) gone(eni vpc.ENIID) {
 	delete(r.held, eni)
 	delete(r.links, eni)
 	delete(r.loose, eni)
+	delete(r.made, eni)
 }
 
 // ofNode are the interfaces that have addresses for a node's pods.
@@ -272,12 +280,20 @@ func (r *Region) ofNode(n *Node) []vpc.ENIID {
 	return slices.Sorted(slices.Values(ids))
 }
 
-// maybeUnattached are the interfaces of a cluster that may be unattached: whoever looks for leaked ones asks for these. A
-// search through all interfaces of the region, for each node, would take longer than all the rest.
-func (r *Region) maybeUnattached(c *Cluster) []vpc.ENIID {
+// creates notes that a node made an interface.
+func (r *Region) creates(n *Node, eni vpc.ENIID) {
+	r.made[eni] = maker{n, r.now}
+	r.loose[eni] = true
+}
+
+// leakable are the interfaces of a node's cluster that may be unattached and for which the node might do something: its own,
+// and those that are nearly old enough to count as leaked. Whoever looks for leaked ones asks for these. A search through all
+// interfaces of the region, for each node, would take longer than all the rest, and lead to the same actions.
+func (r *Region) leakable(n *Node) []vpc.ENIID {
+	const young = 290 * time.Second
 	var ids []vpc.ENIID
-	for id, owner := range r.loose {
-		if owner == c {
+	for id := range r.loose {
+		if m := r.made[id]; m.node == n || m.node.cluster == n.cluster && r.now-m.at >= young {
 			ids = append(ids, id)
 		}
 	}
