@@ -83,14 +83,15 @@ func (n *Node) noteLost() {
 	}
 }
 
-// LaneOf is how urgent an action is.
+// LaneOf is how urgent an action is. A pod that is bound waits as much as one that has asked: between two tries of the
+// runtime nobody asks. What was begun is finished as urgently: mostly it is for pods.
 func LaneOf(a pool.Action) budget.Lane {
 	switch {
-	case a.Why == pool.PodsWaiting, a.Kind == pool.AttachENI: // an interface that was made for pods, mostly
+	case a.Why == pool.PodsWaiting, a.Why == pool.PodsBound, a.Why == pool.Unfinished && (a.Kind == pool.CreateENI || a.Kind == pool.AttachENI):
 		return budget.Waiting
-	case a.Why == pool.Starting, a.Why == pool.AfterDoubt, a.Kind == pool.CreateENI && a.Why == pool.Unfinished:
+	case a.Why == pool.Starting, a.Why == pool.AfterDoubt, a.Why == pool.Unfinished && a.Kind == pool.ReadENI:
 		return budget.Starting
-	case a.Why == pool.WarmTarget, a.Why == pool.PodsBound, a.Why == pool.AheadOfDemand, a.Why == pool.Fragmentation:
+	case a.Why == pool.WarmTarget, a.Why == pool.AheadOfDemand, a.Why == pool.Fragmentation:
 		return budget.Warm
 	}
 	return budget.Cleaning

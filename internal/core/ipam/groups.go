@@ -18,6 +18,10 @@ func (p *planner) readGroups() {
 	}
 	quiet := p.Restored() && !p.wantGroups && p.now.Sub(p.at.Started) < firstQuiet
 	if matter && !quiet && (p.at.Groups.IsZero() || p.now.Sub(p.at.Groups) >= groupsEvery+p.tries.Spread(groupsEvery/4)) {
-		p.do(pool.Action{Kind: pool.ReadGroups, Key: keyReadGroups, Why: pool.Resync})
+		why := pool.Resync
+		if p.wantGroups {
+			why = p.why(p.short)
+		}
+		p.do(pool.Action{Kind: pool.ReadGroups, Key: keyReadGroups, Why: why})
 	}
 }

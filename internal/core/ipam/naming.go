@@ -48,7 +48,11 @@ func (p *planner) survey(id vpc.SubnetID, making bool) {
 	default:
 		return
 	}
-	p.do(pool.Action{Kind: pool.ReadSpace, Key: "read-space/" + string(id), Why: pool.Fragmentation, Subnet: id})
+	why := pool.Fragmentation
+	if p.rereading && p.tally.Waiting > 0 {
+		why = pool.PodsWaiting
+	}
+	p.do(pool.Action{Kind: pool.ReadSpace, Key: "read-space/" + string(id), Why: why, Subnet: id})
 }
 
 // space is the map that names in a subnet are chosen by, less what this plan names; nil when EC2 chooses. It is not told

@@ -68,7 +68,7 @@ func TestLastSlotIsKeptForASubnetThatCanFillIt(t *testing.T) {
 read-subnets: pods-waiting
 blocked: last-slot-kept
 read-vpc: block-unknown
-read-groups: resync
+read-groups: pods-waiting
 blocked: addresses-coming
 create-eni in subnet-large with 9: pods-waiting
 blocked: addresses-coming
@@ -89,7 +89,7 @@ func TestFullSubnetMeansTheNext(t *testing.T) {
 	w.refuse[pool.CreateENI] = vpc.SubnetFull
 	w.want("refused", w.step(), "create-eni in subnet-primary with 9: warm-target\n")
 	delete(w.refuse, pool.CreateENI)
-	w.want("its security groups", w.step(), "read-groups: resync\n")
+	w.want("its security groups", w.step(), "read-groups: warm-target\n")
 	w.want("next", w.step(), "create-eni in subnet-b with 9: warm-target\n")
 }
 
