@@ -108,9 +108,10 @@ type simulation struct {
 	durable, volatile []pool.Record
 	kernel            map[netip.Addr]pool.Key // truth: who is wired where
 	wired             map[pool.Key]netip.Addr
-	asked             map[pool.Key]bool  // ADDs without an answer
-	deleting          map[pool.Key]bool  // DELs without an answer
-	foreign           map[vpc.ENIID]bool // interfaces of others
+	asked             map[pool.Key]bool        // ADDs without an answer
+	deleting          map[pool.Key]bool        // DELs without an answer
+	foreign           map[vpc.ENIID]bool       // interfaces of others
+	freed             map[netip.Addr]time.Time // by a release that is durable; what cools is given to nobody
 	queue             events
 	order, pods       int
 	wake              time.Time // of the last plan
@@ -162,7 +163,7 @@ func newSimulation(seed uint64, loud bool) *simulation {
 func emptySimulation(seed uint64, loud bool) *simulation {
 	s := &simulation{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, seed)), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), loud: loud,
-		kernel: map[netip.Addr]pool.Key{}, wired: map[pool.Key]netip.Addr{}, asked: map[pool.Key]bool{}, deleting: map[pool.Key]bool{}, foreign: map[vpc.ENIID]bool{},
+		kernel: map[netip.Addr]pool.Key{}, wired: map[pool.Key]netip.Addr{}, asked: map[pool.Key]bool{}, deleting: map[pool.Key]bool{}, foreign: map[vpc.ENIID]bool{}, freed: map[netip.Addr]time.Time{},
 	}
 	s.sim = vpcsim.New(vpcsim.Options{Seed: seed, Clock: s, Settings: vpcsim.Settings{
 		Attach: pacing.Distribution{P50: 2 * time.Second, P99: 20 * time.Second}, Detach: pacing.Distribution{P50: 3 * time.Second, P99: 10 * time.Second},
@@ -366,6 +367,9 @@ func (s *simulation) wire(g pool.Granted) {
 		if !s.asked[k] { // deleted meanwhile
 			return
 		}
+		if at, cools := s.freed[g.Allocation.Addr]; cools && g.Allocation.At.Sub(at) < s.cfg.Cooldown {
+			s.fail("%s given to %s %s after another pod gave it back", g.Allocation.Addr, k.ContainerID, g.Allocation.At.Sub(at))
+		}
 		if other, taken := s.kernel[g.Allocation.Addr]; taken && other != k {
 			s.fail("%s given to %s while %s lives on it", g.Allocation.Addr, k.ContainerID, other.ContainerID)
 		}
@@ -417,6 +421,18 @@ func (s *simulation) del(k pool.Key) {
 }
 
 func (s *simulation) flush() {
+	for _, r := range s.volatile {
+		if r.Freed != nil {
+			s.freed[r.Freed.Addr] = r.Freed.At
+		}
+		if r.Unassign != nil { // it is EC2's, and may come back as somebody else's
+			for _, b := range r.Unassign.Blocks {
+				for _, a := range b.Addrs() {
+					delete(s.freed, a)
+				}
+			}
+		}
+	}
 	s.durable = append(s.durable, s.volatile...)
 	s.volatile = nil
 	if len(s.durable) > 300 { // compaction: the present state in place of its history
@@ -440,6 +456,7 @@ func (s *simulation) restart(kept int, lost bool, after time.Duration) {
 	s.durable, s.volatile = append(s.durable, s.volatile[:kept]...), nil
 	if lost {
 		s.durable = nil
+		clear(s.freed)
 	}
 	s.dead = false
 	s.advanceDead(after)

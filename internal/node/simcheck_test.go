@@ -50,6 +50,9 @@ func (s *simulation) configure() {
 }
 
 func (s *simulation) start(a pool.Action) {
+	if a.Kind == pool.UnassignAddresses && a.Why != pool.Unfinished && len(s.state.Waiting()) > 0 {
+		s.fail("%s while %d pods wait", a, len(s.state.Waiting()))
+	}
 	s.volatile = append(s.volatile, s.state.Begin(a, s.now)...)
 	s.say("begin %s", a)
 	if s.dies("begun " + string(a.Kind)) {
