@@ -21,7 +21,7 @@ FUZZTIME ?= 30s
 
 include $(wildcard lab/*.mk)
 
-.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds nightly fuzz docs image clean help
+.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds mutants nightly fuzz docs image clean help
 
 quick: build ## build, and run the tests that need no root: a minute or two
 	go test $$(go list ./... | grep -vE '/(internal/(linux|vpcsim/fabric|testkit)|test)(/|$$)')
@@ -88,6 +88,9 @@ sim: ## simulate whole fleets beside the existing CNI's rules, print the tables,
 
 sim-seeds: ## simulate many nodes' lives under virtual time: FIRST=1 SEEDS=1000 EVENTS=2000
 	go test ./internal/node -count=1 -v -timeout 8h -run 'TestSimulation$$' -sim.first $(or $(FIRST),1) -sim.seeds $(or $(SEEDS),1000) -sim.events $(or $(EVENTS),2000)
+
+mutants: ## take away each safety rule in turn: the simulation must notice
+	go test ./test/mutants -count=1 -v -timeout 2h -mutants.run
 
 nightly: test e2e bench ## long simulations, the race detector, fuzzing, clusters: hours
 	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./internal/... ./cmd/... | grep -v /internal/node$$)
