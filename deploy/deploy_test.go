@@ -108,11 +108,13 @@ func TestValues(t *testing.T) {
 			nil,
 		},
 		{
-			"prefixes and custom networking", []string{"--set", "env.ENABLE_PREFIX_DELEGATION=true,env.AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true,env.WARM_PREFIX_TARGET=2"},
+			"prefixes and custom networking",
+			[]string{"--set", "env.ENABLE_PREFIX_DELEGATION=true,env.AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true,env.WARM_PREFIX_TARGET=2"},
 			[]string{
 				"name: ENABLE_PREFIX_DELEGATION\n          value: \"true\"", "name: AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG\n          value: \"true\"",
 				"name: WARM_PREFIX_TARGET\n          value: \"2\"",
-			}, nil,
+			},
+			nil,
 		},
 		{
 			"ENIConfig by the zone's label",

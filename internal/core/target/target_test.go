@@ -102,8 +102,11 @@ func TestPeakOfDemand(t *testing.T) {
 		within, later time.Duration
 		want          int
 	}{
-		{3 * time.Second, time.Minute, 4}, {time.Second, time.Minute, 2}, {time.Hour, time.Minute, 7},
-		{3 * time.Second, 15*time.Minute + 30*time.Second, 2}, {time.Second, time.Hour, 0},
+		{3 * time.Second, time.Minute, 4},
+		{time.Second, time.Minute, 2},
+		{time.Hour, time.Minute, 7},
+		{3 * time.Second, 15*time.Minute + 30*time.Second, 2},
+		{time.Second, time.Hour, 0},
 	} {
 		if got := d.Peak(tt.within, now.Add(tt.later)); got != tt.want {
 			t.Errorf("within %s, %s later: %d, want %d", tt.within, tt.later, got, tt.want)
