@@ -44,6 +44,7 @@ func cmdVPC(w *world, _ bool, args []string) {
 	w.rig = rig.New(w.tb, o)
 	w.subnets["primary"], w.cidrs["primary"] = w.rig.Subnet, netip.MustParsePrefix(o.Subnet)
 	w.ts.Setenv("RIG", w.rig.Dir)
+	w.ts.Setenv("primary", w.rig.Subnet)
 	w.tb.Cleanup(func() { // before the rig's directory goes
 		if w.tb.Failed() && w.agent != nil {
 			w.tb.Logf("the agent's log ends with:\n%s", w.agent.Tail())

@@ -101,6 +101,8 @@ func (v view) noRoom(t target.Tally) pool.Why {
 		return pool.Starting
 	case v.Config.CustomNetworking && !v.customUsable():
 		return ENIConfigSubnet
+	case v.tooManyGroups() != nil:
+		return TooManyGroups
 	case slots == 1 && v.zone.Best() > 1:
 		return LastSlotKept
 	}
@@ -158,6 +160,8 @@ func Explain(s *pool.State, p Plan) Blocked {
 	case LastSlotKept:
 		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", v.Limits.Type, v.wholeENI(t.Waiting)+1, v.zone)
 		b.Hint = v.subnetHint()
+	case TooManyGroups:
+		b.Detail = v.tooManyGroups().Error()
 	case SubnetsFull:
 		b.Detail, b.Hint = v.zone.String(), v.subnetHint()
 	case EC2Throttled, EC2Failing:

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -43,13 +44,8 @@ func Problems(s *pool.State) []Problem {
 			add(ENIConfigSubnet, v.explainCustomSubnet(), v.editENIConfig())
 		}
 	}
-	for _, sn := range v.zone.Subnets() {
-		if usable, _ := subnet.Judge(v.zone.Rules(), sn); !usable {
-			continue
-		}
-		if _, _, err := v.Groups(sn.ID); err != nil {
-			list = append(list, Problem{TooManyGroups, err.Error()})
-		}
+	if err := v.tooManyGroups(); err != nil {
+		list = append(list, Problem{TooManyGroups, err.Error()})
 	}
 	if most := v.Capacity() + hostPods; v.MaxPods > most {
 		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, v.Limits.Type, v.Capacity(), hostPods),
@@ -62,6 +58,20 @@ func Problems(s *pool.State) []Problem {
 		add(EC2Failing, err.Error(), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
+}
+
+// tooManyGroups says of which usable subnets tags select too many security groups, nil of none.
+func (v view) tooManyGroups() error {
+	var all []error
+	for _, sn := range v.zone.Subnets() {
+		if usable, _ := subnet.Judge(v.zone.Rules(), sn); !usable {
+			continue
+		}
+		if _, _, err := v.Groups(sn.ID); err != nil {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
 }
 
 // groupsRefused tells whether EC2 refuses an interface the security groups that it is to have.

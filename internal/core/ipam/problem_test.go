@@ -110,3 +110,22 @@ func TestRestartIntoCustomNetworkingGivesNoAddressOfTheOldSubnet(t *testing.T) {
 		}
 	}
 }
+
+// Pods wait since tags select six security groups for the only subnet with room: that is said, not that it has room and another one
+// should be made.
+func TestTooManyGroupsAreTheReasonThatPodsWait(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs[0].Free = 12
+	w.subs = append(w.subs, vpc.Subnet{
+		ID: "subnet-b", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("10.1.0.0/20"), Free: 4000, Available: true,
+		Tags: vpc.Tags{vpc.TagCNIRole: "1"},
+	})
+	for i := range 6 {
+		w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(fmt.Sprint("sg-", i)), VPC: instance.VPC, Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+	}
+	w.add(0, 26)
+	w.settle()
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.TooManyGroups || !strings.Contains(b.Detail, "6 are tagged") {
+		t.Errorf("blocked: %v", b)
+	}
+}

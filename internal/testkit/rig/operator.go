@@ -75,19 +75,19 @@ func (r *Rig) Untag(id, key string) {
 	r.must("untag "+id, err)
 }
 
-// Internet gives the VPC an internet gateway, and the instance's primary address a public one, which it returns.
+// Internet gives the VPC, as its owner, an internet gateway, and the instance's primary address a public one, which it returns.
 func (r *Rig) Internet() netip.Addr {
 	r.TB.Helper()
-	igw, err := r.Sim.CreateInternetGateway(operator, ec2.CreateInternetGatewayInput{})
+	igw, err := r.Sim.CreateInternetGateway(r.owner, ec2.CreateInternetGatewayInput{})
 	r.must("create internet gateway", err)
 	id := igw.InternetGateway.InternetGatewayId
-	_, err = r.Sim.AttachInternetGateway(operator, ec2.InternetGatewayInput{InternetGatewayId: id, VpcId: r.VPC})
+	_, err = r.Sim.AttachInternetGateway(r.owner, ec2.InternetGatewayInput{InternetGatewayId: id, VpcId: r.VPC})
 	r.must("attach internet gateway", err)
-	main, err := r.Sim.DescribeRouteTables(operator, ec2.DescribeRouteTablesInput{Filters: []ec2.Filter{
+	main, err := r.Sim.DescribeRouteTables(r.owner, ec2.DescribeRouteTablesInput{Filters: []ec2.Filter{
 		{Name: "vpc-id", Values: []string{r.VPC}}, {Name: "association.main", Values: []string{"true"}},
 	}})
 	r.must("describe main route table", err)
-	_, err = r.Sim.CreateRoute(operator, ec2.CreateRouteInput{RouteTableId: main.RouteTables[0].RouteTableId, DestinationCidrBlock: "0.0.0.0/0", GatewayId: id})
+	_, err = r.Sim.CreateRoute(r.owner, ec2.CreateRouteInput{RouteTableId: main.RouteTables[0].RouteTableId, DestinationCidrBlock: "0.0.0.0/0", GatewayId: id})
 	r.must("create route", err)
 	return r.Public()
 }
@@ -95,15 +95,15 @@ func (r *Rig) Internet() netip.Addr {
 // Public gives the instance's primary address a public one in a VPC that has an internet gateway.
 func (r *Rig) Public() netip.Addr {
 	r.TB.Helper()
-	allocation, public := r.allocate()
+	allocation, public := r.allocate(operator)
 	_, err := r.Sim.AssociateAddress(operator, ec2.AssociateAddressInput{AllocationId: allocation, NetworkInterfaceId: r.Primary(r.Instance).NetworkInterfaceId})
 	r.must("associate address", err)
 	return public
 }
 
-func (r *Rig) allocate() (allocation string, public netip.Addr) {
+func (r *Rig) allocate(c vpcsim.Caller) (allocation string, public netip.Addr) {
 	r.TB.Helper()
-	out, err := r.Sim.AllocateAddress(operator, ec2.AllocateAddressInput{Domain: "vpc"})
+	out, err := r.Sim.AllocateAddress(c, ec2.AllocateAddressInput{Domain: "vpc"})
 	r.must("allocate address", err)
 	return out.AllocationId, netip.MustParseAddr(out.PublicIp)
 }
@@ -111,16 +111,16 @@ func (r *Rig) allocate() (allocation string, public netip.Addr) {
 // NAT puts a NAT gateway into a public subnet, sends other subnets' traffic to it and returns its public address.
 func (r *Rig) NAT(public string, private ...string) netip.Addr {
 	r.TB.Helper()
-	allocation, addr := r.allocate()
-	nat, err := r.Sim.CreateNatGateway(operator, ec2.CreateNatGatewayInput{SubnetId: public, AllocationId: allocation})
+	allocation, addr := r.allocate(r.owner)
+	nat, err := r.Sim.CreateNatGateway(r.owner, ec2.CreateNatGatewayInput{SubnetId: public, AllocationId: allocation})
 	r.must("create NAT gateway", err)
-	rt, err := r.Sim.CreateRouteTable(operator, ec2.CreateRouteTableInput{VpcId: r.VPC})
+	rt, err := r.Sim.CreateRouteTable(r.owner, ec2.CreateRouteTableInput{VpcId: r.VPC})
 	r.must("create route table", err)
 	table := rt.RouteTable.RouteTableId
-	_, err = r.Sim.CreateRoute(operator, ec2.CreateRouteInput{RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", NatGatewayId: nat.NatGateway.NatGatewayId})
+	_, err = r.Sim.CreateRoute(r.owner, ec2.CreateRouteInput{RouteTableId: table, DestinationCidrBlock: "0.0.0.0/0", NatGatewayId: nat.NatGateway.NatGatewayId})
 	r.must("create route", err)
 	for _, subnet := range private {
-		_, err = r.Sim.AssociateRouteTable(operator, ec2.AssociateRouteTableInput{RouteTableId: table, SubnetId: subnet})
+		_, err = r.Sim.AssociateRouteTable(r.owner, ec2.AssociateRouteTableInput{RouteTableId: table, SubnetId: subnet})
 		r.must("associate route table", err)
 	}
 	return addr
