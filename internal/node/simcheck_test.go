@@ -184,7 +184,7 @@ func (s *simulation) quiet() {
 	}
 	plan := ipam.Decide(s.state, s.now)
 	switch plan.Blocked {
-	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.NoENIConfig:
+	case "", ipam.NodeFull, ipam.SubnetsFull, ipam.LastSlotKept, ipam.NoENIConfig, ipam.InterfacesStuck:
 	default:
 		s.fail("pods still wait: %s", ipam.Explain(s.state, plan))
 	}

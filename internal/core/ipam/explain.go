@@ -13,14 +13,15 @@ import (
 
 // Reasons why a pod waits.
 const (
-	Coming           pool.Why = "addresses-coming"      // EC2 is adding them
-	NodeFull         pool.Why = "node-full"             // the instance type takes no more
-	SubnetsFull      pool.Why = "subnets-full"          // no usable subnet has room
-	LastSlotKept     pool.Why = "last-slot-kept"        // no usable subnet can fill the node's last interface
-	Unschedulable    pool.Why = "node-unschedulable"    // and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false
-	ProvisioningOff  pool.Why = "provisioning-disabled" // DISABLE_NETWORK_RESOURCE_PROVISIONING
-	NoENIConfig      pool.Why = "no-eniconfig"          // custom networking is on, and the node's ENIConfig does not exist or names no subnet
-	ENIConfigSubnet  pool.Why = "eniconfig-subnet"      // it names a subnet that interfaces of this node cannot lie in
+	Coming           pool.Why = "addresses-coming"           // EC2 is adding them
+	NodeFull         pool.Why = "node-full"                  // the instance type takes no more
+	SubnetsFull      pool.Why = "subnets-full"               // no usable subnet has room
+	LastSlotKept     pool.Why = "last-slot-kept"             // no usable subnet can fill the node's last interface
+	Unschedulable    pool.Why = "node-unschedulable"         // and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false
+	ProvisioningOff  pool.Why = "provisioning-disabled"      // DISABLE_NETWORK_RESOURCE_PROVISIONING
+	InterfacesStuck  pool.Why = "interfaces-in-full-subnets" // the node takes no more interfaces, and those that it has cannot grow
+	NoENIConfig      pool.Why = "no-eniconfig"               // custom networking is on, and the node's ENIConfig does not exist or names no subnet
+	ENIConfigSubnet  pool.Why = "eniconfig-subnet"           // it names a subnet that interfaces of this node cannot lie in
 	EC2Throttled     pool.Why = "ec2-throttled"
 	EC2Denied        pool.Why = "ec2-not-authorized"
 	EC2Failing       pool.Why = "ec2-failing"
@@ -99,6 +100,8 @@ func (v view) noRoom(t target.Tally) pool.Why {
 		return NodeFull
 	case !v.zone.Told():
 		return pool.Starting
+	case slots <= 0:
+		return InterfacesStuck
 	case v.Config.CustomNetworking && !v.customUsable():
 		return ENIConfigSubnet
 	case v.tooManyGroups() != nil:
@@ -157,6 +160,9 @@ func Explain(s *pool.State, p Plan) Blocked {
 		b.Detail, b.Hint = v.explainENIConfig()
 	case ENIConfigSubnet:
 		b.Detail, b.Hint = v.explainCustomSubnet(), v.editENIConfig()
+	case InterfacesStuck:
+		b.Detail = fmt.Sprintf("%s has all its %d interfaces, and the subnets of those that could take more have no free address; %s", v.Limits.Type, v.MaxENIs(), v.zone)
+		b.Hint = "free addresses in those subnets, or drain the node: a new one takes interfaces from subnets that have room"
 	case LastSlotKept:
 		b.Detail = fmt.Sprintf("the last interface slot of %s needs a subnet with room for %d addresses; %s", v.Limits.Type, v.wholeENI(t.Waiting)+1, v.zone)
 		b.Hint = v.subnetHint()

@@ -123,7 +123,7 @@ func TestReasonIsNotAnErrorOfLongAgo(t *testing.T) {
 	w.settle()
 	w.add(5, 7)
 	w.settle()
-	if b := ipam.Decide(w.state, w.now).Blocked; b != ipam.SubnetsFull {
+	if b := ipam.Decide(w.state, w.now).Blocked; b != ipam.InterfacesStuck {
 		t.Errorf("blocked by %s", b)
 	}
 }

@@ -8,8 +8,9 @@ const (
 	shrinkEvery = 30 * time.Second
 	// minENIAge is how long an interface is kept after it was attached or seen first.
 	minENIAge = 60 * time.Second
-	// leakedAge is the least age of an unattached interface before it counts as leaked.
-	leakedAge = 5 * time.Minute
+	// leakedAge is the least age of an unattached interface before it counts as leaked. Where thousands of nodes start at
+	// once, one may wait for its turn to be attached for a quarter of an hour.
+	leakedAge = 30 * time.Minute
 	// resyncEvery is the interval of full reads of the node's interfaces when nothing asks for one earlier.
 	resyncEvery = 30 * time.Minute
 	// Subnets are read again at these intervals: while a warm target is short, and otherwise.

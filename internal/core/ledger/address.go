@@ -24,6 +24,17 @@ type Pod struct {
 	UID       string `json:"uid,omitempty"`
 }
 
+// ID is the pod's UID, or its name where that is not known, or else its container's. Sandboxes of one pod have one ID.
+func (p Pod) ID() string {
+	switch {
+	case p.UID != "":
+		return p.UID
+	case p.Name != "":
+		return p.Namespace + "/" + p.Name
+	}
+	return p.Key.ContainerID
+}
+
 // Allocation is an address given to a pod.
 type Allocation struct {
 	Pod  Pod

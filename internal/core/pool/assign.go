@@ -29,7 +29,7 @@ func (s *State) Add(pod Pod, now time.Time) (Granted, bool) {
 	}
 	s.book.Thaw(now)
 	if !s.waits(pod.Key) {
-		s.demand.Came(now)
+		s.demand.Came(pod.ID(), now)
 		if len(s.waiting) == 0 {
 			if g, ok := s.grant(pod, now); ok {
 				return g, true

@@ -14,24 +14,45 @@ const (
 	leads = 16
 )
 
-// Demand remembers when pods asked for addresses.
+// Demand remembers when pods first asked for an address.
 type Demand struct {
-	came []time.Time
+	came []arrival
+	asks map[string]bool // who is in came
 }
 
-// Came notes that a pod asked for an address.
-func (d *Demand) Came(now time.Time) {
-	old, _ := slices.BinarySearchFunc(d.came, now.Add(-remembered), time.Time.Compare)
+type arrival struct {
+	pod string
+	at  time.Time
+}
+
+// Came notes that a pod asked for an address. A repetition of one that was refused is no other pod.
+func (d *Demand) Came(pod string, now time.Time) {
+	if d.asks == nil {
+		d.asks = make(map[string]bool)
+	}
+	old, _ := d.since(now.Add(-remembered))
 	old = max(old, len(d.came)+1-mostRemembered)
-	d.came = append(slices.Delete(d.came, 0, old), now)
+	for _, a := range d.came[:old] {
+		delete(d.asks, a.pod)
+	}
+	d.came = slices.Delete(d.came, 0, old)
+	if !d.asks[pod] {
+		d.asks[pod] = true
+		d.came = append(d.came, arrival{pod, now})
+	}
+}
+
+// since finds the first that came at a time or later.
+func (d *Demand) since(t time.Time) (int, bool) {
+	return slices.BinarySearchFunc(d.came, t, func(a arrival, t time.Time) int { return a.at.Compare(t) })
 }
 
 // Peak is how many pods came within any stretch of time so long, during the last quarter of an hour.
 func (d *Demand) Peak(within time.Duration, now time.Time) int {
-	first, _ := slices.BinarySearchFunc(d.came, now.Add(-remembered), time.Time.Compare)
+	first, _ := d.since(now.Add(-remembered))
 	peak, from := 0, first
 	for i := first; i < len(d.came); i++ {
-		for d.came[i].Sub(d.came[from]) > within {
+		for d.came[i].at.Sub(d.came[from].at) > within {
 			from++
 		}
 		peak = max(peak, i-from+1)

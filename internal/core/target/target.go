@@ -55,6 +55,9 @@ type Short struct {
 	Reach bool
 }
 
+// spareRoom is the part of an interface's addresses that others can still take before one is given back.
+const spareRoom = 4
+
 // inAddresses tells whether addresses rather than blocks or interfaces are the unit of the targets.
 func (w Warm) inAddresses() bool { return w.IPs > 0 || w.Minimum > 0 }
 
@@ -124,7 +127,8 @@ func (w Warm) Spare(t Tally, free, assignable, perENI int) bool {
 	case t.Waiting > 0:
 		return false
 	case w.inAddresses():
-		return left.Free >= w.IPs && left.Total() >= w.Minimum
+		// The others must be able to take a few more, or the next pods would bring the interface back.
+		return left.Free >= w.IPs && left.Total() >= w.Minimum && left.Free+t.Assignable-assignable >= w.IPs+max(perENI/spareRoom, 1)
 	case w.Follows():
 		return left.Free >= w.Ahead.Free && left.Free+t.Assignable-assignable >= max(w.Ahead.Keep, w.Ahead.Reach)
 	}

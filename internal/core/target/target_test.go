@@ -1,6 +1,7 @@
 package target_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -96,8 +97,9 @@ func TestPeakOfDemand(t *testing.T) {
 	var d target.Demand
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, s := range []int{0, 10, 11, 12, 13, 60, 61} {
-		d.Came(now.Add(time.Duration(s) * time.Second))
+		d.Came(fmt.Sprint("pod-", s), now.Add(time.Duration(s)*time.Second))
 	}
+	d.Came("pod-61", now.Add(61*time.Second)) // asks again
 	for _, tt := range []struct {
 		within, later time.Duration
 		want          int
