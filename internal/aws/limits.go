@@ -92,9 +92,10 @@ func (l *limits) pump() {
 	}
 }
 
-// held says that a throttled action is too far off for a lane.
+// held says that an action that is throttled, or bounded by a share, is too far off for a lane.
 func (l *limits) held(action string, lane budget.Lane, now time.Time) error {
-	if _, throttled := l.budget.Throttled(action); !throttled {
+	shared := l.budget.Bounded(action, lane, now)
+	if _, throttled := l.budget.Throttled(action); !throttled && !shared {
 		return nil
 	}
 	most := lowPatience
@@ -102,7 +103,7 @@ func (l *limits) held(action string, lane budget.Lane, now time.Time) error {
 		most = patience
 	}
 	if at := l.budget.When(action, lane, now); at.Sub(now) > most {
-		return &budget.HeldError{Action: action, Until: at}
+		return &budget.HeldError{Action: action, Until: at, Shared: shared}
 	}
 	return nil
 }

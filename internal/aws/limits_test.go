@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -219,6 +220,30 @@ func TestBudgets(t *testing.T) {
 	c.Divide(budget.Divide(500, 500, 1), true, time.Now().Add(time.Minute))
 	if s := c.Budgets()[1]; s.Action != "AttachNetworkInterface" || !s.Shared || s.Rate != .01 {
 		t.Errorf("with a share: %+v", s)
+	}
+}
+
+// A call that a share holds back comes back at once, so that the planner may ask for what pods wait for.
+func TestCallThatAShareHoldsBack(t *testing.T) {
+	ok := reply("AttachNetworkInterface", "<attachmentId>eni-attach-1</attachmentId>")
+	c, e, _ := connect(t, map[string][]answer{"AttachNetworkInterface": {ok, ok, ok}})
+	c.Divide(budget.Divide(1000, 5000, 1), false, time.Now().Add(time.Minute))
+	attach := func(lane budget.Lane) (held *budget.HeldError, err error) {
+		_, err = c.AttachENI(budget.Into(t.Context(), lane), AttachENI{ENI: "eni-1", Instance: "i-1", DeviceIndex: 1})
+		held, _ = errors.AsType[*budget.HeldError](err)
+		return held, err
+	}
+	if held, err := attach(budget.Warm); held != nil {
+		t.Errorf("the first: %v", err)
+	}
+	if held, err := attach(budget.Warm); held == nil || vpc.CodeOf(err) != vpc.Throttled || !strings.Contains(err.Error(), "berth-controller") {
+		t.Errorf("the second: %v", err)
+	}
+	if held, err := attach(budget.Waiting); held != nil {
+		t.Errorf("what a pod waits for: %v", err)
+	}
+	if n := len(e.forms("AttachNetworkInterface")); n != 2 {
+		t.Errorf("%d attempts", n)
 	}
 }
 

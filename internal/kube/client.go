@@ -86,7 +86,7 @@ func New(cfg Config) *Client {
 	c.events.Failed = func(err error, again time.Duration) {
 		c.log.Debug("events wait", run.KeyErr, err, "again", again.String())
 	}
-	c.shares = run.NewLoop(eventsLeast, retryFirst, shareTick, c.tellShare)
+	c.shares = run.NewLoop(0, retryFirst, shareTick, c.tellShare)
 	c.conditions = run.NewLoop(eventsLeast, retryFirst, conditionsTick, c.sendConditions)
 	c.conditions.Failed = func(err error, again time.Duration) {
 		c.log.Debug("conditions of the node wait", run.KeyErr, err, "again", again.String())

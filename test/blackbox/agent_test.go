@@ -101,6 +101,7 @@ func cmdPages(w *world, _ bool, args []string) {
 type report struct {
 	Degraded      []string
 	QueuedDeletes int
+	Share         struct{ Hungry int }
 	Node          node.Report
 }
 
@@ -129,6 +130,7 @@ func (w *world) facts() (map[string]string, error) {
 	numbers := map[string]int{
 		"free": t.Free, "used": t.InUse, "cooling": t.Cooling, "held": t.Held, "leaving": t.Leaving, "coming": t.Coming, "waiting": t.Waiting,
 		"total": t.Total(), "enis": managed, "barred": barred, "queued": r.QueuedDeletes, "acting": len(r.Node.Acting), "max-enis": r.Node.MaxENIs,
+		"share": r.Share.Hungry,
 	}
 	ec2 := w.nodeInterfaces()
 	numbers["ec2-enis"], numbers["ec2-loose"] = len(ec2), w.loose()

@@ -14,10 +14,10 @@ import (
 // Collections of an API server, by their last word.
 var collections = map[string]string{
 	"nodes": "/api/v1/nodes", "pods": "/api/v1/pods", "eniconfigs": "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs",
-	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings",
+	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
 }
 
-// apiServer is as much of an API server as agents need: four collections that are listed and watched, conditions of Nodes, and
+// apiServer is as much of an API server as agents need: five collections that are listed and watched, conditions of Nodes, and
 // events.
 type apiServer struct {
 	mu      sync.Mutex

@@ -227,4 +227,9 @@ func (b *Budget) Divide(d Division, hungry bool, until, now time.Time) {
 	}
 }
 
+// Bounded tells whether a share bounds a lane's calls of an action now.
+func (b *Budget) Bounded(action string, lane Lane, now time.Time) bool {
+	return b.of(action, now).bounds(min(max(lane, Waiting), Cleaning), now)
+}
+
 func (l Limit) unexported() limit { return limit{rate: l.Rate, burst: l.Burst} }

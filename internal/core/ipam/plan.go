@@ -100,7 +100,8 @@ func Decide(s *pool.State, now time.Time) Plan {
 
 // do adds an action unless it is in flight, has to wait, or must not run beside another.
 func (p *planner) do(a pool.Action) bool {
-	if !p.tries.May(a.Key, p.now) || slices.ContainsFunc(p.plan.Actions, func(b pool.Action) bool { return excludes(a, b) }) {
+	may := p.tries.May(a.Key, p.now) || a.Why.Urgent() && p.tries.MayUrgent(a.Key, p.now)
+	if !may || slices.ContainsFunc(p.plan.Actions, func(b pool.Action) bool { return excludes(a, b) }) {
 		return false
 	}
 	for _, b := range p.acting {

@@ -27,6 +27,7 @@ type try struct {
 	failures int
 	next     time.Time
 	refused  bool // the failure was no matter of time
+	yields   bool // the pause is for less urgent tries only
 }
 
 // New returns the tries of a node.
@@ -40,9 +41,23 @@ func (t *Tries) Fail(key string, code vpc.Code, now time.Time) {
 		wait = denied
 	}
 	k.failures++
+	k.yields = false
 	k.refused = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound
 	k.next = now.Add(wait*3/4 + part(t.node+key, wait/2))
 	t.keys[key] = k
+}
+
+// Yield makes the pause of a key one that an urgent try need not keep: the one that failed was less urgent, and failed for
+// that.
+func (t *Tries) Yield(key string) {
+	k := t.keys[key]
+	k.yields = true
+	t.keys[key] = k
+}
+
+// MayUrgent tells whether a key may be tried now for something urgent.
+func (t *Tries) MayUrgent(key string, now time.Time) bool {
+	return t.May(key, now) || t.keys[key].yields
 }
 
 // Done ends the failures of a key.

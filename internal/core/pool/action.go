@@ -63,6 +63,9 @@ const (
 	BlockUnknown    Why = "block-unknown" // a subnet lies outside the VPC's blocks that are known
 )
 
+// Urgent tells whether pods wait for an action, or are about to.
+func (w Why) Urgent() bool { return w == PodsWaiting || w == PodsBound }
+
 // Growth is a key in Tries that no action has: it spaces creations after a refusal.
 const Growth = "grow"
 

@@ -182,6 +182,9 @@ func helps(k Kind) bool {
 func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	code := vpc.CodeOf(err)
 	s.tries.Fail(a.Key, code, now)
+	if code == vpc.Throttled && !a.Why.Urgent() { // the budget holds it back longer than what pods wait for
+		s.tries.Yield(a.Key)
+	}
 	if helps(a.Kind) {
 		s.lastErr, s.lastKey = err, a.Key
 	}
