@@ -70,7 +70,7 @@ func (p *planner) readSubnets() {
 		p.do(pool.Action{Kind: pool.ReadSubnets, Key: keyReadSubnets, Why: pool.Starting})
 	case p.needSubnets > 0 && age >= p.needSubnets:
 		p.do(pool.Action{Kind: pool.ReadSubnets, Key: keyReadSubnets, Why: why})
-	case age >= subnetsIdle:
+	case age >= subnetsIdle, p.Tight() && age >= subnetsTight+p.tries.Spread(subnetsTight/4):
 		p.do(pool.Action{Kind: pool.ReadSubnets, Key: keyReadSubnets, Why: pool.Resync})
 	}
 }

@@ -53,6 +53,9 @@ func (v view) ahead(now time.Time) target.Ahead {
 	running := v.Running() + len(v.Waiting()) + known
 	least, most := max(aheadLeast, running/aheadPart), max(aheadLeast, running/aheadMost)
 	near, far := v.Peaks(now)
+	if v.Tight() {
+		least, most = aheadLeast, aheadLeast
+	}
 	near, far = min(max(near, least), most), min(max(far, least), most)
 	a := target.Ahead{Free: known + near, Reach: known + far, Keep: known + near + 1}
 	if now.Sub(v.at.Started) < aheadFirst {

@@ -16,6 +16,8 @@ const (
 	// Subnets are read again at these intervals: while a warm target is short, and otherwise.
 	subnetsWarm = 5 * time.Minute
 	subnetsIdle = 30 * time.Minute
+	// subnetsTight is the interval where the subnets fill up: what is kept ahead may be what others wait for.
+	subnetsTight = 5 * time.Minute
 	// While pods wait for a subnet the interval is a searchPart of the time since something new was learnt, between these
 	// bounds, and up to a quarter longer by node: a fleet that waits for hours must not throttle itself. Somebody who makes a
 	// subnet within four minutes sees it used after ten seconds at most, and within half a minute all its pods run: 10 s

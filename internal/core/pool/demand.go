@@ -13,8 +13,12 @@ const (
 	attachGuess = 20 * time.Second
 )
 
-// Addresses are scarce when the usable subnets have less than one in scarcePart left, and until they have twice as much.
-const scarcePart = 16
+// Addresses are scarce when the usable subnets have less than one in scarcePart left, and until they have twice as much; tight
+// when they have less than one in tightPart left.
+const (
+	scarcePart = 16
+	tightPart  = 3
+)
 
 // Bound is a pod that is bound to the node.
 type Bound struct {
@@ -72,6 +76,9 @@ func (s *State) Running() int { return s.book.Running() }
 // needs.
 func (s *State) Scarce() bool { return s.scarce }
 
+// Tight tells whether so much of the subnets is used that others may soon need what this node keeps.
+func (s *State) Tight() bool { return s.tight }
+
 func (s *State) findScarce() {
 	free, size := 0, 0
 	for _, sn := range s.zone.Subnets() {
@@ -84,5 +91,5 @@ func (s *State) findScarce() {
 	if s.scarce {
 		part /= 2
 	}
-	s.scarce = free*part < size
+	s.scarce, s.tight = free*part < size, free*tightPart < size
 }

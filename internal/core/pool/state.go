@@ -106,6 +106,7 @@ type State struct {
 	zone         *subnet.Zone
 	broken       map[vpc.SubnetID]bool // the subnets that have no prefix left, as of the last Tick
 	scarce       bool                  // the subnets have hardly an address left, as of the last Tick
+	tight        bool                  // they fill up
 	custom       Custom
 	tagged       []vpc.SecurityGroup // those that are tagged for interfaces
 	groupsDenied bool
