@@ -237,7 +237,7 @@ func (s *simulation) checkTargets(plan ipam.Plan) {
 		return
 	}
 	full := len(s.state.ENIs()) >= s.state.MaxENIs() || plan.Blocked != ""
-	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Held+t.Free+t.Other < s.state.Limits.MaxPods() && s.roomy() {
+	if s.cfg.WarmIP > 0 && t.Free < s.cfg.WarmIP && !full && t.InUse+t.Held+t.Free < s.state.Limits.MaxPods() && s.roomy() {
 		s.fail("fewer than WARM_IP_TARGET=%d free: %+v\n%s", s.cfg.WarmIP, t, plan)
 	}
 	if s.cfg.WarmIP > 0 && s.cfg.MinimumIP <= t.Total()-1 && t.Free > s.cfg.WarmIP {

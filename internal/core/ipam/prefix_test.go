@@ -400,3 +400,22 @@ func TestGroupsOfDiscoveredSubnets(t *testing.T) {
 		t.Errorf("problems %v", p)
 	}
 }
+
+// Prefixes are turned off on a node whose kubelet allows 29 pods: the free rest of its prefixes counts against the 29, so that no
+// single address is assigned, and is kept since there is none.
+func TestModeChangesBackUnderASmallPodLimit(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.Prefixes, c.MinimumIP = true, 32 })
+	roomy(w)
+	w.state.MaxPods = 29
+	w.add(0, 20)
+	w.settle()
+	w.del(4, 16)
+	w.now = w.now.Add(2 * time.Minute)
+	cfg := w.state.Config
+	cfg.Prefixes, cfg.MinimumIP, cfg.WarmIP = false, 0, 3
+	w.state.SetConfig(cfg)
+	w.settleFor(3 * time.Minute)
+	if tally := w.state.Tally(); tally.Free != 3 {
+		t.Errorf("%+v", tally)
+	}
+}

@@ -96,8 +96,9 @@ func (w Warm) Short(t Tally, perENI, maxPods int) Short {
 			s.Count = w.whole(perENI) - after
 		}
 	}
-	// No more than the kubelet will ever ask for: pods that have an address, and those still possible.
-	room := maxPods - t.InUse - t.Held - t.Free - t.Other - t.Coming
+	// No more than the kubelet will ever ask for: pods that have an address, and those still possible. What is of another kind
+	// does not count: it goes once there is enough of the right one.
+	room := maxPods - t.InUse - t.Held - t.Free - t.Coming
 	s.Count = max(min(s.Count, room), demand)
 	s.Reach = s.Reach && room > 0
 	return s
