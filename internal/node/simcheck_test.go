@@ -9,6 +9,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/subnet"
 	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
@@ -262,8 +263,8 @@ func (s *simulation) checkMode(t target.Tally) {
 
 // roomy tells whether some usable subnet could fill an interface.
 func (s *simulation) roomy() bool {
-	subnets := s.state.Zone().Subnets()
-	return slices.ContainsFunc(subnets, func(sn vpc.Subnet) bool {
-		return sn.Free > s.state.Limits.IPv4PerENI && sn.Tags[vpc.TagCNIRole] != "0"
+	return slices.ContainsFunc(s.state.Zone().Subnets(), func(sn vpc.Subnet) bool {
+		usable, _ := subnet.Judge(s.state.Zone().Rules(), sn)
+		return usable && s.state.Zone().Left(sn) > s.state.Limits.IPv4PerENI
 	})
 }
