@@ -12,7 +12,7 @@ import (
 func (p *planner) finishBegun() {
 	for _, token := range slices.Sorted(maps.Keys(p.Pending())) {
 		pending := p.Pending()[token]
-		p.do(pool.Action{Kind: pool.CreateENI, Key: "create/" + token, Why: pool.Unfinished, Create: pending})
+		p.do(pool.Action{Kind: pool.CreateENI, Key: "create/" + token, Why: p.still(pending), Create: pending})
 	}
 	for _, e := range p.ENIs() {
 		if !e.Managed {
@@ -33,6 +33,14 @@ func (p *planner) finishBegun() {
 			}
 		}
 	}
+}
+
+// still is what a creation that was begun is for now: one for no pod in particular is urgent once a pod waits.
+func (p *planner) still(begun *pool.Pending) pool.Why {
+	if p.tally.Waiting == 0 && (begun.Why == pool.WarmTarget || begun.Why == pool.AheadOfDemand) {
+		return begun.Why
+	}
+	return pool.Unfinished
 }
 
 // attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.

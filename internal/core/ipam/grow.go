@@ -306,7 +306,7 @@ func (p *planner) create(sn vpc.Subnet, want vpc.Want, why pool.Why, i int) {
 	primary := p.namePrimary(sn.ID, want)
 	pending := &pool.Pending{
 		Token: p.Token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Primary: primary, Want: want, Groups: groups,
-		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now,
+		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now, Why: why,
 	}
 	p.planned[sn.ID]++
 	p.name(sn.ID, want, primary)

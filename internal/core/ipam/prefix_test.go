@@ -419,3 +419,26 @@ func TestModeChangesBackUnderASmallPodLimit(t *testing.T) {
 		t.Errorf("%+v", tally)
 	}
 }
+
+// A creation for the warm target that was throttled is no more urgent when it is tried again, until a pod waits.
+func TestWarmCreationStaysWarm(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI = 2 })
+	w.refuse[pool.CreateENI] = vpc.Throttled
+	w.settleFor(2 * time.Second)
+	create := func() pool.Why {
+		w.now = w.now.Add(time.Minute)
+		for _, a := range ipam.Decide(w.state, w.now).Actions {
+			if a.Kind == pool.CreateENI {
+				return a.Why
+			}
+		}
+		return ""
+	}
+	if why := create(); why != pool.WarmTarget {
+		t.Errorf("again for %q", why)
+	}
+	w.add(0, 12)
+	if why := create(); why != pool.Unfinished {
+		t.Errorf("with pods that wait for %q", why)
+	}
+}

@@ -62,6 +62,8 @@ type Pending struct {
 	Description string                `json:"description"`
 	Tags        vpc.Tags              `json:"tags,omitempty"`
 	At          time.Time             `json:"at"`
+	// Why is what it is for. What no pod waits for stays that when it is tried again.
+	Why Why `json:"why,omitempty"`
 }
 
 // Times are when something was done that gets old, zero while it never was. Those of reads are when the last answer was asked for.
