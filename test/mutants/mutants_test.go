@@ -42,7 +42,7 @@ var mutants = []mutant{
 	},
 	{
 		"1: a block that a read leaves out is forgotten after two reads, not one", "internal/core/ledger/observe.go",
-		"return b.Count(InUse, Held) == 0 && askedAt.Sub(b.MissingSince) >= MissingFor", "return b.Count(InUse, Held) == 0",
+		"return b.Count(InUse, Held) == 0 && !askedAt.Before(b.DecidedAt())", "return b.Count(InUse, Held) == 0",
 	},
 	{
 		"1: what we gave back does not come back by a read that lags", "internal/core/ledger/observe.go",

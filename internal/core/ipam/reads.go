@@ -104,7 +104,7 @@ func (p *planner) decided(f func(time.Time)) {
 		}
 		for _, b := range e.Blocks {
 			if b.Doubt == ledger.NotListed {
-				f(b.MissingSince.Add(ledger.MissingFor))
+				f(b.DecidedAt())
 			}
 		}
 	}

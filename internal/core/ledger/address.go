@@ -73,6 +73,7 @@ type Block struct {
 	vpc.Block
 	Doubt        Doubt
 	MissingSince time.Time // when EC2 first left it out, while it does
+	gained       time.Time // when our own call brought it, zero when a read did
 	addrs        []*Address
 }
 

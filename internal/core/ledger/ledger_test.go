@@ -362,3 +362,22 @@ func TestFullestPrefixFillsFirst(t *testing.T) {
 		t.Errorf("pods per block: %v", used)
 	}
 }
+
+// Two reads that lag behind the assignment leave an address out, half a minute apart, and a third one lists it: what cooled
+// goes on cooling.
+func TestAddressThatLaggingReadsLeaveOutGoesOnCooling(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	book := ledger.New(30 * time.Second)
+	i := book.Add("eni-0", now)
+	book.Gain(i, []vpc.Block{single(0)})
+	k := ledger.Key{ContainerID: "c1"}
+	book.Give(i, i.Best(func(*ledger.Block) bool { return true }), ledger.Pod{Key: k}, now)
+	book.Observe(i, nil, now.Add(5*time.Second))
+	book.Release(k, now.Add(30*time.Second))
+	book.Observe(i, nil, now.Add(40*time.Second))
+	book.Observe(i, []vpc.Block{single(0)}, now.Add(50*time.Second))
+	book.Thaw(now.Add(55 * time.Second))
+	if a := book.Find(ip(0)); a == nil || a.Phase != ledger.Cooling {
+		t.Errorf("it is %+v", a)
+	}
+}

@@ -63,7 +63,17 @@ func (l *Ledger) omitted(b *Block, askedAt time.Time) (gone bool) {
 	if b.Doubt != NotListed {
 		b.Doubt, b.MissingSince = NotListed, askedAt
 	}
-	return b.Count(InUse, Held) == 0 && askedAt.Sub(b.MissingSince) >= MissingFor
+	return b.Count(InUse, Held) == 0 && !askedAt.Before(b.DecidedAt())
+}
+
+// DecidedAt is from when on a read that leaves the block out again ends it: a while after the first that did, and not as long
+// as a read may lag behind the call that brought it. It would come back as free, whatever cooled in it.
+func (b *Block) DecidedAt() time.Time {
+	at := b.MissingSince.Add(MissingFor)
+	if lags := b.gained.Add(Settle); lags.After(at) {
+		return lags
+	}
+	return at
 }
 
 // elsewhere tells whether a block lies on another interface of ours by a word that is younger than what this read may show.
@@ -82,6 +92,7 @@ func (l *Ledger) Gain(i *Interface, blocks []vpc.Block) {
 	for _, id := range blocks {
 		if i.Blocks[id] == nil {
 			l.take(i, id, l.doubtUntil) // our own call vouches for them
+			i.Blocks[id].gained = i.WroteAt
 		}
 	}
 }
