@@ -160,7 +160,7 @@ func (l *lab) movedOver(pods []pod) {
 		}
 		return nil
 	})
-	for _, status := range strings.Fields(l.kubectl("get", "nodes", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="BerthAddressing")].status}`)) {
+	for status := range strings.FieldsSeq(l.kubectl("get", "nodes", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="BerthAddressing")].status}`)) {
 		if status != "True" {
 			l.Errorf("BerthAddressing is %s", status)
 		}
