@@ -18,10 +18,7 @@ func (n *Node) follow(f Facts) {
 		n.log.Info("settings changed", "settings", namesOf(f.Overrides), "prefixes", cfg.Prefixes, "discovery", cfg.Discovery)
 		n.state.SetConfig(cfg)
 	}
-	if len(f.Overrides)+len(f.Refused) > 0 || n.settingsTold {
-		n.settingsTold = true
-		n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused))
-	}
+	n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused)) // always: an earlier run may have left a False
 	if cfg.CustomNetworking {
 		n.state.SetCustom(pool.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups, Why: f.ENIConfig.Why})
 	}
@@ -58,10 +55,8 @@ func (n *Node) tellProblems() {
 		n.log.Error("a person has to look at this node", run.KeyWhy, p.Why, "detail", p.Message)
 		n.ports.Cluster.Event(Event{Node: true, Warning: true, Reason: reasonOf(p.Why), Message: p.Message, Action: "Addressing"})
 	}
-	if !slices.Equal(problems, n.toldOf) || len(problems) > 0 || n.toldOf == nil {
-		n.ports.Cluster.Condition(addressingCondition(problems))
-	}
-	n.toldOf = append([]ipam.Problem{}, problems...)
+	n.ports.Cluster.Condition(addressingCondition(problems))
+	n.toldOf = problems
 }
 
 func addressingCondition(problems []ipam.Problem) Condition {

@@ -69,26 +69,24 @@ type Node struct {
 	work  sync.WaitGroup
 
 	// What follows belongs to the loop's goroutine.
-	ctx    context.Context //nolint:containedctx // the loop's own, for the workers that it starts
-	state  *pool.State     // nil until the start is over
-	boot   string          // what the start waits for
-	adds   map[pool.Key]*addCall
-	early  []*addCall // ADDs that came before the start was over
-	busy   map[pool.Key][]func()
-	wiring int
-	wireQ  []func()
-	host   hostState
-	plan   ipam.Plan
-	acting int
-	said   map[pool.Key]pool.Why
-	toldOf []ipam.Problem // of which the cluster was told
-	// settingsTold: the cluster was told of settings, and hears also when they are gone.
-	settingsTold bool
-	lost         []pool.Allocation      // whose address EC2 does not list any more
-	gone         map[pool.Key]time.Time // pods of which the kernel shows nothing, since when
-	isReady      bool
-	damage       string
-	legacy       legacy // the Amazon VPC CNI's file
+	ctx     context.Context //nolint:containedctx // the loop's own, for the workers that it starts
+	state   *pool.State     // nil until the start is over
+	boot    string          // what the start waits for
+	adds    map[pool.Key]*addCall
+	early   []*addCall // ADDs that came before the start was over
+	busy    map[pool.Key][]func()
+	wiring  int
+	wireQ   []func()
+	host    hostState
+	plan    ipam.Plan
+	acting  int
+	said    map[pool.Key]pool.Why
+	toldOf  []ipam.Problem         // of which the cluster was told
+	lost    []pool.Allocation      // whose address EC2 does not list any more
+	gone    map[pool.Key]time.Time // pods of which the kernel shows nothing, since when
+	isReady bool
+	damage  string
+	legacy  legacy // the Amazon VPC CNI's file
 }
 
 // New returns a node that Run starts.

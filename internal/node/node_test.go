@@ -156,17 +156,25 @@ func (j *memoryJournal) Append(r []pool.Record) func() error {
 	return func() error { return err }
 }
 
-// cluster remembers the events.
+// cluster remembers the events, and the last condition of each type.
 type cluster struct {
-	mu     sync.Mutex
-	events []node.Event
+	mu         sync.Mutex
+	events     []node.Event
+	conditions map[string]node.Condition
 }
 
 func (c *cluster) Node() (node.Facts, bool) {
 	return node.Facts{MaxPods: 29, Schedulable: true}, true
 }
-func (c *cluster) Changes() <-chan struct{}   { return nil }
-func (c *cluster) Condition(_ node.Condition) {}
+func (c *cluster) Changes() <-chan struct{} { return nil }
+func (c *cluster) Condition(n node.Condition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conditions == nil {
+		c.conditions = make(map[string]node.Condition)
+	}
+	c.conditions[n.Type] = n
+}
 func (c *cluster) Event(e node.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,12 +1,7 @@
-// Package profile knows what the Node object and the instance type make of a node: which ENIConfig it uses, and how many
-// pods it can address in which mode. It is told the facts and decides; it never asks for any.
+// Package profile knows which ENIConfig the Node object gives a node. It is told the facts and decides; it never asks for any.
 package profile
 
-import (
-	"regexp"
-
-	"github.com/berth-net/berth/internal/core/vpc"
-)
+import "regexp"
 
 // Names that count when custom networking is on, as in the Amazon VPC CNI.
 const (
@@ -49,42 +44,3 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([
 
 // Nameable tells whether an object of the API can have the name: an RFC 1123 subdomain of at most 253 characters.
 func Nameable(name string) bool { return len(name) <= 253 && objectName.MatchString(name) }
-
-// Mode is how a node's pods get addresses.
-type Mode struct {
-	Prefixes         bool // ENABLE_PREFIX_DELEGATION, on a type that takes prefixes
-	CustomNetworking bool // AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG: the primary interface has no pods
-	MaxENI           int  // MAX_ENI: most interfaces, the primary one included; below 1 only the type limits
-}
-
-// What EKS recommends as the most pods of a node with prefixes, by vCPUs.
-// Source: https://docs.aws.amazon.com/eks/latest/userguide/choosing-instance-type.html
-const (
-	manyCPUs = 30
-	podsFew  = 110 // below manyCPUs
-	podsMany = 250
-	// hostPods run in the host's network on every node: aws-node and kube-proxy.
-	hostPods = 2
-)
-
-// MaxPods is the number of pods that a node of a type can address, those in the host's network that EKS counts included.
-// With prefixes it is no more than EKS recommends for that many vCPUs; 0 stands for a number that is not known, and then
-// the greater of the two recommendations limits. A type without room for pods gives hostPods, as EKS's own formula does.
-func MaxPods(l vpc.InstanceLimits, m Mode, vcpus int) int {
-	enis := l.ENIs
-	if m.MaxENI >= 1 {
-		enis = min(enis, m.MaxENI)
-	}
-	if m.CustomNetworking {
-		enis--
-	}
-	pods := max(enis, 0) * max(l.IPv4PerENI-1, 0)
-	if !m.Prefixes || !l.Nitro() {
-		return pods + hostPods
-	}
-	pods = pods*vpc.PrefixSize + hostPods
-	if vcpus > 0 && vcpus < manyCPUs {
-		return min(pods, podsFew)
-	}
-	return min(pods, podsMany)
-}
