@@ -175,6 +175,7 @@ func (c *cluster) Condition(n node.Condition) {
 	}
 	c.conditions[n.Type] = n
 }
+
 func (c *cluster) Event(e node.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
