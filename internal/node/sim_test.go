@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,8 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
+	// Worlds are small and short-lived: with the default the collector runs all the time and takes half of it.
+	defer debug.SetGCPercent(debug.SetGCPercent(1600))
 	seeds := make(chan uint64)
 	var done, failed atomic.Int64
 	defer progress(t, &done, &failed)()

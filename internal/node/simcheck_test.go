@@ -151,15 +151,29 @@ func (s *simulation) truth() map[vpc.ENIID]truth {
 	return t
 }
 
+// assigned tells whether EC2 has an address on this instance, without lag.
+func (s *simulation) assigned() func(netip.Addr) bool {
+	single := map[netip.Addr]bool{}
+	var prefixes []netip.Prefix
+	for _, i := range s.sim.Topology().Interfaces {
+		if i.Instance != s.inst.ID {
+			continue
+		}
+		for _, a := range i.Addresses {
+			single[a] = true
+		}
+		prefixes = append(prefixes, i.Prefixes...)
+	}
+	return func(addr netip.Addr) bool {
+		return single[addr] || slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+}
+
 // check holds at every moment.
 func (s *simulation) check() {
-	t := s.truth()
+	assigned := s.assigned()
 	for addr, k := range s.kernel {
-		found := false
-		for _, e := range t {
-			found = found || (e.ours && e.addrs[addr])
-		}
-		if !found {
+		if !assigned(addr) {
 			s.fail("pod %s lives on %s, which is no address of the instance in EC2", k.ContainerID, addr)
 		}
 	}
