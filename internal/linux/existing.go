@@ -92,10 +92,15 @@ func (h *Host) findExisting() (e hostnet.Existing, err error) {
 	return e, nil
 }
 
-func (h *Host) findExistingRules(table, chain string, e *hostnet.Existing) error {
-	rules, err := listNFT(h.filter, "rules of "+table+" "+chain, func() *nl.NetlinkRequest {
+// listRulesNFT lists the rules of a chain, as the kernel has them.
+func (h *Host) listRulesNFT(table, chain string) ([][]byte, error) {
+	return listNFT(h.filter, "rules of "+table+" "+chain, func() *nl.NetlinkRequest {
 		return nftRequest(unix.NFT_MSG_GETRULE, nl.NewRtAttr(unix.NFTA_RULE_TABLE, text(table)), nl.NewRtAttr(unix.NFTA_RULE_CHAIN, text(chain)))
 	})
+}
+
+func (h *Host) findExistingRules(table, chain string, e *hostnet.Existing) error {
+	rules, err := h.listRulesNFT(table, chain)
 	if err != nil {
 		return err
 	}

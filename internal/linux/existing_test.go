@@ -151,6 +151,29 @@ func TestBothSetsOfRulesTogetherTreatPacketsAsOne(t *testing.T) {
 	}
 }
 
+// Whoever removed our table by the word of an empty chain would leave new connections to outside the VPC without translation.
+func TestChainWithoutTheRuleThatTranslatesIsNobodyWhoTranslates(t *testing.T) {
+	for _, backend := range []awscni.Backend{awscni.IPTablesNFT, awscni.Legacy} {
+		t.Run(string(backend), func(t *testing.T) {
+			w := newWorld(t)
+			w.attach()
+			w.host.KeepExisting()
+			w.reconcile()
+			iptables := backend.Program(t)
+			w.node.run( // as far as it is at some moment of its start
+				iptables+" -t nat -N AWS-SNAT-CHAIN-0", iptables+` -t nat -A POSTROUTING -m comment --comment "AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0`,
+				iptables+` -t nat -A AWS-SNAT-CHAIN-0 -d 10.0.0.0/16 -m comment --comment "AWS SNAT CHAIN" -j RETURN`)
+			if got, err := w.host.Translators(); err != nil || got != (hostnet.Translators{Ours: true}) {
+				t.Errorf("before its last rule: %+v, %v", got, err)
+			}
+			w.existing(backend)
+			if got, err := w.host.Translators(); err != nil || got != (hostnet.Translators{Ours: true, Theirs: true}) {
+				t.Errorf("with all its rules: %+v, %v", got, err)
+			}
+		})
+	}
+}
+
 // A rule of somebody else that leads into their chain keeps it from going. That is said, and harms nobody.
 func TestChainThatSomebodyElseUsesStays(t *testing.T) {
 	w := newWorld(t)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/vpc"
 	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/node/checkpoint"
 	"github.com/berth-net/berth/internal/vpcsim"
@@ -26,12 +28,8 @@ func after(t *testing.T, pods ...string) (h *house, addrs []netip.Addr, file str
 	t.Helper()
 	h = build(t, "10.0.0.0/24")
 	h.booted = time.Now().Add(-time.Hour)
-	var eni string
-	for _, i := range h.sim.Topology().Interfaces {
-		eni = string(i.ID)
-	}
 	six := 6
-	out, err := h.sim.AssignPrivateIpAddresses(vpcsim.Caller{}, ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, SecondaryPrivateIpAddressCount: &six})
+	out, err := h.sim.AssignPrivateIpAddresses(vpcsim.Caller{}, ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: h.eni(), SecondaryPrivateIpAddressCount: &six})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +132,66 @@ func TestPodsOfTheExistingCNIAreTakenOver(t *testing.T) {
 	})
 }
 
+// The other CNI writes its file before its plugin makes the link: its agent may have ended in between, and the plugin goes on.
+func TestAddressOfAPodThatTheOtherCNIIsStillWiringIsGivenToNobody(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		prefix bool          // the addresses are of a prefix, of which another pod has one
+		booted time.Duration // how long ago the host did
+	}{{"single addresses", false, time.Hour}, {"a prefix", true, time.Hour}, {"a host that has just booted", false, 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, addrs, file := after(t)
+				h.booted = time.Now().Add(-tt.booted)
+				entries := []string{line("late", addrs[0])}
+				if tt.prefix {
+					addrs = h.prefixByTheOther()
+					h.wiredByTheOther("web", addrs[1])
+					entries = []string{line("late", addrs[0]), line("web", addrs[1])}
+				}
+				writeCheckpoint(t, file, entries...)
+				h.start()
+				defer h.close()
+				<-h.node.Ready()
+				got, errs := h.addAll(names("new-", 6)...)
+				if len(errs) > 0 {
+					t.Fatal(errs[0])
+				}
+				for name, a := range got {
+					if slices.Contains(addrs, a) {
+						t.Errorf("%s got %s at once: the other CNI's plugin may be wiring it, or it cools down there", name, a)
+					}
+				}
+				<-time.After(20 * time.Second)
+				h.wiredByTheOther("late", addrs[0])
+				<-time.After(2 * time.Minute)
+				if !h.held(addrs[0]) {
+					t.Errorf("%s is not held; it is pod %q's", addrs[0], h.podOf(addrs[0]))
+				}
+			})
+		})
+	}
+}
+
+// prefixByTheOther assigns a prefix to the node's interface, and returns its addresses.
+func (h *house) prefixByTheOther() []netip.Addr {
+	h.t.Helper()
+	one := 1
+	out, err := h.sim.AssignPrivateIpAddresses(vpcsim.Caller{}, ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: h.eni(), Ipv4PrefixCount: &one})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return vpc.PrefixBlock(netip.MustParsePrefix(out.AssignedIpv4Prefixes[0].Ipv4Prefix)).Addrs()
+}
+
+// eni is the node's interface.
+func (h *house) eni() (id string) {
+	for _, i := range h.sim.Topology().Interfaces {
+		id = string(i.ID)
+	}
+	return id
+}
+
 // wantingHost remembers for which pods it was asked to make rules.
 type wantingHost struct {
 	*memoryHost
@@ -185,10 +243,7 @@ func TestLivePodWhoseAddressEC2DoesNotListIsKeptAndSaid(t *testing.T) {
 		if _, err := h.node.Check(t.Context(), pod("web"), nil); err != nil {
 			t.Errorf("its record is gone: %v", err)
 		}
-		var eni string
-		for _, i := range h.sim.Topology().Interfaces {
-			eni = string(i.ID)
-		}
+		eni := h.eni()
 		_, err := h.sim.UnassignPrivateIpAddresses(vpcsim.Caller{}, ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{free.String()}})
 		if err == nil {
 			_, err = h.sim.AssignPrivateIpAddresses(vpcsim.Caller{}, ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: eni, PrivateIpAddresses: []string{unlisted.String()}})

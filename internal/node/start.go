@@ -109,8 +109,8 @@ func (n *Node) begin(s started) {
 	v, records := n.adopt(st, s, now)
 	st.SetLive(slices.Concat(liveAddrs(s.seen), v.Live), now)
 	n.state, n.damage = st, s.damage
-	elder := len(s.records) == 0 || v.Taken // somebody else may have given addresses back a moment ago
-	if s.damage != "" || len(v.Adopt) > 0 || (elder && now.Sub(n.cfg.BootedAt) > freshBoot) {
+	lost := s.damage != "" || len(s.records) == 0 && now.Sub(n.cfg.BootedAt) > freshBoot
+	if lost || v.Taken { // somebody else may have given addresses back a moment ago, or to pods that its plugin is wiring still
 		records = append(records, st.Doubt(now))
 	}
 	if s.damage != "" {

@@ -29,6 +29,9 @@ func IsExistingChain(name string) bool {
 // IsExistingSNAT tells whether a chain of iptables is one by which the Amazon VPC CNI translates addresses.
 func IsExistingSNAT(name string) bool { return strings.HasPrefix(name, existingChains[0]) }
 
+// Translates tells whether a rule of such a chain translates addresses, by its target. raw is as for IsExistingRule.
+func Translates(raw []byte) bool { return bytes.Contains(raw, []byte("SNAT\x00")) }
+
 // IsExistingRule tells whether a rule of a base chain is the Amazon VPC CNI's: it jumps to a chain of its own or bears one of
 // its comments. raw is the rule as the kernel prints it, in which both stand as text that ends with a zero byte.
 func IsExistingRule(raw []byte) bool {
@@ -84,5 +87,5 @@ func (e Existing) Removal() []string {
 // Translators are who translates pods' addresses on a host.
 type Translators struct {
 	Ours   bool // our table does
-	Theirs bool // the Amazon VPC CNI's chain does
+	Theirs bool // the rules of the Amazon VPC CNI do
 }

@@ -197,12 +197,13 @@ func (l *Ledger) Doubt(now time.Time) (until time.Time) {
 	return l.doubtUntil
 }
 
-// doubtAll doubts the blocks of which no record gives anything to a pod. What is held is among it: it may have moved to
-// another interface.
+// doubtAll doubts the blocks of which records do not give everything to pods. What is held is among it: it may have moved to
+// another interface. A prefix of which pods have something is not gone, but what else of it cools down, or is being given to
+// a pod, nobody knows any more.
 func (l *Ledger) doubtAll() {
 	for _, i := range l.interfaces {
 		for _, b := range i.Blocks {
-			if b.Count(InUse) == 0 {
+			if b.Count(InUse) < len(b.addrs) {
 				b.Doubt = MaybeGone
 			}
 		}

@@ -51,7 +51,7 @@ func (l *Ledger) listed(b *Block, askedAt time.Time) (changed bool) {
 
 // doubt is what is to be thought of a block that a read shows and that nobody vouches for.
 func (l *Ledger) doubt(b *Block, askedAt time.Time) Doubt {
-	if askedAt.Before(l.doubtUntil) && b.Count(InUse) == 0 {
+	if askedAt.Before(l.doubtUntil) && b.Count(InUse) < len(b.addrs) {
 		return MaybeGone
 	}
 	return ""

@@ -85,7 +85,23 @@ func Remove(ctx context.Context, lock string) (changed []string, err error) {
 // Translates tells whether the Amazon VPC CNI translates addresses by iptables-legacy.
 func Translates() (bool, error) {
 	t, err := read("nat")
-	return err == nil && t != nil && bytes.Contains(t.entries, []byte("AWS-SNAT-CHAIN-")), err
+	if err != nil || t == nil {
+		return false, err
+	}
+	entries, err := parse(t.entries)
+	if err != nil {
+		return false, fmt.Errorf("table nat of iptables-legacy: %w", err)
+	}
+	chain := ""
+	for _, e := range entries {
+		if e.head != "" {
+			chain = e.head
+		}
+		if hostnet.IsExistingSNAT(chain) && hostnet.Translates(t.entries[e.at:e.at+e.size]) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // replace reads a table once more under the lock, and replaces it.

@@ -27,9 +27,13 @@ const retryAfter = 5 * time.Second
 // dialTimeout bounds the question whether the other CNI runs.
 const dialTimeout = time.Second
 
+// oldPort is where the Amazon VPC CNI listens before version 1.23.
+const oldPort = "127.0.0.1:50051"
+
 // File is one checkpoint. Load comes first; Save may be called from one goroutine, while Run runs in another.
 type File struct {
 	path string
+	port string // of old versions of the other CNI
 	log  *slog.Logger
 	wake chan struct{}
 
@@ -44,7 +48,7 @@ type File struct {
 
 // New returns the checkpoint at path.
 func New(path string, log *slog.Logger) *File {
-	return &File{path: path, log: log, wake: make(chan struct{}, 1)}
+	return &File{path: path, port: oldPort, log: log, wake: make(chan struct{}, 1)}
 }
 
 // marksPath has the checksums of the agent's own last files, a line each: the one that is there and the one that follows.
@@ -57,8 +61,8 @@ func (f *File) Socket() string { return filepath.Join(filepath.Dir(f.path), "ipa
 // What cannot be read as a checkpoint is no error but Found.Damage.
 func (f *File) Load() (Found, error) {
 	found := Found{Path: f.path}
-	if conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), "unix", f.Socket()); err == nil {
-		return found, errors.Join(fmt.Errorf("the Amazon VPC CNI runs on this node and listens on %s: this agent waits for its end", f.Socket()), conn.Close())
+	if err := silent("unix", f.Socket()); err != nil {
+		return found, err
 	}
 	data, err := os.ReadFile(f.path)
 	switch {
@@ -70,12 +74,31 @@ func (f *File) Load() (Found, error) {
 	}
 	f.writing.Lock()
 	defer f.writing.Unlock()
-	f.marks = f.readMarks()
-	found.Exists, found.Foreign = true, !slices.Contains(f.marks, checksum(data)) || f.ranSince()
+	if f.marks = f.readMarks(); f.ranSince() {
+		f.marks = nil // even if it left the file alone: our next write makes it ours again
+	}
+	found.Exists, found.Foreign = true, !slices.Contains(f.marks, checksum(data))
+	if _, err := os.Stat(f.Socket()); found.Foreign && errors.Is(err, fs.ErrNotExist) { // else the port is anybody's
+		if err := silent("tcp", f.port); err != nil {
+			return found, err
+		}
+		if data, err = os.ReadFile(f.path); err != nil { // what it wrote last
+			return found, fmt.Errorf("read checkpoint %s: %w", f.path, err)
+		}
+	}
 	if found.Entries, err = Decode(data); err != nil {
 		found.Damage = err.Error()
 	}
 	return found, nil
+}
+
+// silent is an error while the other CNI listens on an address.
+func silent(network, address string) error {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), network, address)
+	if err != nil {
+		return nil //nolint:nilerr // nobody is there
+	}
+	return errors.Join(fmt.Errorf("the Amazon VPC CNI runs on this node and listens on %s: this agent waits for its end", address), conn.Close())
 }
 
 // KeepAside makes the next write leave a copy of the present file beside it, with the suffix .kept: the operator may want to

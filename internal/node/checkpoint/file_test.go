@@ -133,6 +133,62 @@ func TestOtherCNIThatRanWithoutWritingIsNoticedByItsSocket(t *testing.T) {
 	}
 }
 
+// What is in the file is the same, so there would be nothing to write: each start would believe that the other CNI ran just before.
+func TestFileThatTheOtherCNILeftAloneIsOursAgainAfterOurNextRun(t *testing.T) {
+	dir := t.TempDir()
+	pods := []pool.Allocation{recorded("web", "c1", "10.0.0.7")}
+	written(t, dir, pods...)
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "ipam.json.marks"), past, past); err != nil {
+		t.Fatal(err)
+	}
+	put(t, open(dir).Socket(), "") // it ran half an hour later
+	if err := os.Chtimes(open(dir).Socket(), past, past.Add(30*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if found := load(t, dir); !found.Foreign {
+		t.Fatalf("the test is wrong: %+v", found)
+	}
+	written(t, dir, pods...)
+	if found := load(t, dir); found.Foreign {
+		t.Errorf("after our run: %+v", found)
+	}
+}
+
+// Before version 1.23 it listens on a port, which on a node of ours is anybody's.
+func TestLoadWaitsWhileAnOldVersionOfTheOtherCNIRuns(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	try := func() error {
+		f := open(dir)
+		f.SetPort(l.Addr().String())
+		_, err := f.Load()
+		return err
+	}
+	if err := try(); err != nil {
+		t.Errorf("no file is there, the port is somebody else's: %v", err)
+	}
+	put(t, filepath.Join(dir, "ipam.json"), documented)
+	if err := try(); err == nil || !strings.Contains(err.Error(), "waits for its end") {
+		t.Errorf("it runs: %v", err)
+	}
+	put(t, open(dir).Socket(), "")
+	if err := try(); err != nil {
+		t.Errorf("a later version ran, the port is somebody else's: %v", err)
+	}
+	if err := os.Remove(open(dir).Socket()); err != nil {
+		t.Fatal(err)
+	}
+	written(t, dir, recorded("web", "c1", "10.0.0.7"))
+	if err := try(); err != nil {
+		t.Errorf("the file is ours, the port is somebody else's: %v", err)
+	}
+}
+
 func TestLoadWaitsWhileTheOtherCNIRuns(t *testing.T) {
 	dir := t.TempDir()
 	l, err := net.Listen("unix", open(dir).Socket())
