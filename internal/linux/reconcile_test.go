@@ -235,7 +235,7 @@ func TestChanges(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w.drain()
 			c.do()
-			patience := 10 * time.Second
+			patience := 30 * time.Second
 			if !c.told {
 				patience = 2500 * time.Millisecond // longer than the nftables table is left unwatched
 			}
@@ -287,7 +287,7 @@ func TestLinkFollows(t *testing.T) {
 	if err != nil || len(seen) > 0 {
 		t.Errorf("seen %v, %v", seen, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		if !strings.Contains(w.node.run("ip -br link"), hostnet.VethName("eni", "default", "b")) {
 			break
 		}

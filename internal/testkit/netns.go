@@ -153,7 +153,7 @@ func RunNetns(m *testing.M) int {
 	code := m.Run()
 	var complaint string
 	// Removed links disappear a moment after their namespace.
-	ok := poll(5*time.Second, func() bool {
+	ok := poll(30*time.Second, func() bool {
 		complaint = leaks(before)
 		return complaint == ""
 	})
@@ -199,8 +199,8 @@ func hostState() string {
 // Eventually waits until condition holds, and fails the test when it does not within a generous time.
 func Eventually(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
-	if !poll(10*time.Second, condition) {
-		tb.Fatalf("still not so after 10 s: %s", what)
+	if !poll(30*time.Second, condition) {
+		tb.Fatalf("still not so after 30 s: %s", what)
 	}
 }
 

@@ -74,7 +74,7 @@ func (l *lab) snapshot() {
 	if !listed() {
 		l.Error("the instance is not there again")
 	}
-	l.until(10*time.Second, "the instance's network", func() error {
+	l.until(30*time.Second, "the instance's network", func() error {
 		_, err := l.getOutside(id, "http://203.0.113.10/")
 		return err
 	})

@@ -230,7 +230,7 @@ func (l *lab) outside(pods []pod) world.InstanceStatus {
 	group := strings.TrimSpace(l.run("aws", "ec2", "describe-security-groups", "--filters", "Name=group-name,Values=eks-cluster-sg-*",
 		"--query", "SecurityGroups[0].GroupId", "--output", "text"))
 	l.run("aws", "ec2", "authorize-security-group-ingress", "--group-id", group, "--protocol", "tcp", "--port", "0-65535", "--cidr", firstBlock.String())
-	l.until(10*time.Second, "the rule", func() error {
+	l.until(30*time.Second, "the rule", func() error {
 		_, err := l.getOutside(id, "http://"+pods[0].Status.PodIP+":8080/hostname")
 		return err
 	})
@@ -292,7 +292,7 @@ func (l *lab) wrongInterface(pods []pod, outside world.InstanceStatus) {
 	}
 	signal(syscall.SIGCONT)
 	asleep = false
-	l.until(15*time.Second, "the agent's repair", reach)
+	l.until(45*time.Second, "the agent's repair", reach)
 }
 
 // nodeOf is the node that a pod is on.
@@ -358,7 +358,7 @@ func TestClusterLeavesNothing(t *testing.T) {
 	if err := id.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	l.until(10*time.Second, "the lab's end", func() error {
+	l.until(30*time.Second, "the lab's end", func() error {
 		if id.Alive() {
 			return errStill
 		}

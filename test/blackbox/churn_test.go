@@ -127,7 +127,7 @@ func (c *churn) remove(name string) bool {
 
 // drop deletes a pod, as often as it takes.
 func (c *churn) drop(p *rig.Pod) bool {
-	if last := eventually(20*time.Second, func() string {
+	if last := eventually(60*time.Second, func() string {
 		if call := c.rig.Plugin("DEL", *p); call.Err != nil {
 			return describe(call)
 		}
@@ -143,7 +143,7 @@ func (c *churn) drop(p *rig.Pod) bool {
 func (c *churn) look(name string) {
 	p := c.livePods()[name]
 	var last error
-	if eventually(10*time.Second, func() string {
+	if eventually(30*time.Second, func() string {
 		saw, err := dial(p.NetNS, c.target, 2*time.Second)
 		if last = err; err == nil && saw.addr != p.Addr {
 			last = fmt.Errorf("it is seen as %s", saw.addr)

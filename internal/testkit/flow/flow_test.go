@@ -4,13 +4,19 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/testkit/flow"
 )
 
 func TestMain(m *testing.M) { os.Exit(testkit.RunNetns(m)) }
+
+// sent waits until a flow has sent so many more messages.
+func sent(t *testing.T, f *flow.Flow, more int) {
+	t.Helper()
+	end := f.Sent() + more
+	testkit.Eventually(t, "flow", func() bool { return f.Sent() >= end })
+}
 
 // A meter that cannot see a loss proves nothing.
 func TestLossIsSeen(t *testing.T) {
@@ -23,16 +29,16 @@ func TestLossIsSeen(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				<-time.After(100 * time.Millisecond)
+				sent(t, f, 10)
 				if lossy {
 					rule := "add table ip t; add chain ip t c { type filter hook input priority 0; }; add rule ip t c ip length > 90 numgen inc mod 7 == 0 drop"
 					if out, err := testkit.NetnsOutput(space, "nft", rule); err != nil {
 						t.Fatalf("%v: %s", err, out)
 					}
 				}
-				<-time.After(500 * time.Millisecond)
+				sent(t, f, 50)
 				r := f.End()
-				if r.Sent < 20 || (r.Lost() > 0) != lossy || r.Seen != 1 {
+				if r.Sent < 60 || (r.Lost() > 0) != lossy || r.Seen != 1 {
 					t.Errorf("%+v, lost %d", r, r.Lost())
 				}
 			})

@@ -37,7 +37,7 @@ func TestListenerClosedWhileTheFabricStops(t *testing.T) {
 		for range 2 {
 			select {
 			case <-done:
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatal("the listener and the fabric wait for each other")
 			}
 		}

@@ -216,7 +216,7 @@ func (b *bed) add(instance, dev string, addresses ...string) {
 
 // patience is how long a packet that has to arrive may take; impatience how long one that has to be dropped is waited for.
 const (
-	patience   = 5 * time.Second
+	patience   = 20 * time.Second
 	impatience = 200 * time.Millisecond
 	silence    = time.Second // after the last answer to a ping: they are sent once, and a busy machine is slow
 )
