@@ -92,10 +92,14 @@ func (c *Client) Unassign(ctx context.Context, eni vpc.ENIID, blocks []vpc.Block
 			return err
 		}
 	}
-	if len(prefixes) > 0 {
-		return c.unassignKind(ctx, eni, vpc.Blocks(nil, prefixes))
+	if len(prefixes) == 0 {
+		return nil
 	}
-	return nil
+	err := c.unassignKind(ctx, eni, vpc.Blocks(nil, prefixes))
+	if refused, ok := errors.AsType[*vpc.Error](err); ok {
+		return inDoubt(refused, len(addrs) > 0)
+	}
+	return err
 }
 
 // unassignKind gives blocks of one kind back. EC2 refuses the whole call for one that is not assigned any more, so what is

@@ -152,7 +152,7 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 		case err.Code == vpc.Internal && !o.once:
 			transient++
 		default:
-			return out, err
+			return out, inDoubt(err, transient > 0)
 		}
 		if throttled >= maxThrottled || transient >= maxTransient || ctx.Err() != nil {
 			return out, inDoubt(err, transient > 0)
@@ -163,14 +163,14 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 	}
 }
 
-// inDoubt makes an error one of unknown outcome when an earlier try of the same call had none: that a later one was
-// throttled does not tell that nothing happened.
+// inDoubt makes an error one of unknown outcome when an earlier try of the same call had none, or had its effect: that a
+// later one was throttled or denied, as when credentials expire in between, does not tell that nothing happened.
 func inDoubt(err *vpc.Error, unknown bool) *vpc.Error {
-	if !unknown || err.Code != vpc.Throttled {
+	if !unknown || err.Code != vpc.Throttled && err.Code != vpc.NotAuthorized {
 		return err
 	}
 	doubt := *err
-	doubt.Code, doubt.Hint = vpc.Internal, "an earlier try of the call had no known outcome"
+	doubt.Code, doubt.Hint = vpc.Internal, "an earlier try of the call may have had its effect"
 	return &doubt
 }
 

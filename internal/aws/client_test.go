@@ -451,3 +451,26 @@ func FuzzRanges(f *testing.F) {
 		}
 	})
 }
+
+// The first try hangs up, perhaps after its effect, and the second is denied: the credentials expired in between. That the
+// addresses are still the interface's is not certain.
+func TestDeniedAfterAnUnknownOutcomeIsInDoubt(t *testing.T) {
+	c, _, _ := connect(t, map[string][]answer{"UnassignPrivateIpAddresses": {{}, apiError(400, "RequestExpired", "Request has expired.")}})
+	if err := c.Unassign(t.Context(), "eni-1", vpc.Blocks([]netip.Addr{addr("10.0.0.5")}, nil)); vpc.CodeOf(err) != vpc.Internal {
+		t.Errorf("unassign: %v", err)
+	}
+}
+
+// Addresses were given back, and the call for the prefixes is denied: not all is as it was.
+func TestUnassignmentOfHalfIsInDoubt(t *testing.T) {
+	done := reply("UnassignPrivateIpAddresses", "<return>true</return>")
+	blocks := vpc.Blocks([]netip.Addr{addr("10.0.0.5")}, []netip.Prefix{netip.MustParsePrefix("10.0.1.16/28")})
+	for _, refusal := range []answer{apiError(400, "RequestExpired", "Request has expired."), apiError(503, "RequestLimitExceeded", "Request limit exceeded.")} {
+		c, _, _ := connect(t, map[string][]answer{"UnassignPrivateIpAddresses": {done, refusal}})
+		ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+		if err := c.Unassign(ctx, "eni-1", blocks); vpc.CodeOf(err) != vpc.Internal {
+			t.Errorf("unassign: %v", err)
+		}
+		cancel()
+	}
+}

@@ -113,9 +113,6 @@ func (n *Node) report() Report {
 		ours[e.Subnet] += 1 + len(e.Addresses)
 	}
 	for _, sn := range s.Zone().Subnets() {
-		if !sn.CIDR.IsValid() {
-			continue // IPv6 only
-		}
 		usable, why := subnet.Judge(s.Zone().Rules(), sn)
 		r.Subnets = append(r.Subnets, ReportSubnet{ID: sn.ID, CIDR: sn.CIDR, Free: sn.Free, Ours: ours[sn.ID], Usable: usable, Why: why})
 	}

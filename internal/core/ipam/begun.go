@@ -43,10 +43,14 @@ func (p *planner) still(begun *pool.Pending) pool.Why {
 	return pool.Unfinished
 }
 
-// attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot for it.
+// attach attaches a created interface at the lowest free device index, or deletes it when the node has no slot or no use for it.
 func (p *planner) attach(e *pool.ENI) {
 	if e.Dirty {
 		p.readENI(e)
+		return
+	}
+	if e.Barred { // since it was made
+		p.do(pool.Action{Kind: pool.DeleteENI, Key: "delete/" + string(e.ID), Why: pool.SubnetExcluded, ENI: e.ID})
 		return
 	}
 	taken := make(map[int]bool)

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
@@ -71,14 +72,21 @@ func (v view) blocked(t target.Tally, promised int, now time.Time) pool.Why {
 	if _, flying := v.Flying(key); !v.tries.Failed(key) || v.tries.May(key, now) && !flying {
 		return why // what failed has worked since, or nobody needs it any more: else it would wait, or be tried
 	}
+	if why == Coming && pool.Grows(key) {
+		return why // from elsewhere
+	}
 	switch vpc.CodeOf(err) {
 	case vpc.Throttled:
 		return EC2Throttled
 	case vpc.NotAuthorized:
 		return EC2Denied
+	case vpc.NotFound: // of an interface it is no news; of a group or subnet it is
+		if pool.Grows(key) {
+			return EC2Failing
+		}
 	case vpc.Internal, vpc.Inconsistent, vpc.Invalid, vpc.LimitReached:
-		// A refused creation hides behind the subnets, which have room.
-		if why == Coming || why == pool.Starting || key == pool.Growth {
+		// A refused creation or attachment hides behind the subnets, which have room.
+		if why == Coming || why == pool.Starting || pool.Grows(key) || strings.HasPrefix(key, "attach/") {
 			return EC2Failing
 		}
 	default:
@@ -134,7 +142,6 @@ func Explain(s *pool.State, p Plan) Blocked {
 	v := viewOf(s)
 	b := Blocked{Why: p.Blocked}
 	t := v.Tally()
-	capacity := v.Capacity()
 	_, err := v.LastFailure()
 	switch p.Blocked {
 	case pool.Starting:
@@ -148,14 +155,16 @@ func Explain(s *pool.State, p Plan) Blocked {
 		b.Detail = "the node is unschedulable and AWS_MANAGE_ENIS_NON_SCHEDULABLE is false"
 		b.Hint = "uncordon the node or set AWS_MANAGE_ENIS_NON_SCHEDULABLE=true"
 	case AddressesCooling:
-		b.Detail = fmt.Sprintf("all %d address slots of %s are taken, %d of them cool down", capacity, v.Limits.Type, t.Cooling)
+		b.Detail = fmt.Sprintf("%s, and %d addresses cool down", v.slotsTaken(), t.Cooling)
 		b.Hint = "they are free again within IP_COOLDOWN_PERIOD"
 	case AddressesInDoubt:
 		b.Detail = fmt.Sprintf("the journal was lost, and %d addresses may have been given back just before", v.doubtful())
 		b.Hint = "they are free again at " + v.DoubtUntil().UTC().Format("15:04:05 MST")
 	case NodeFull:
-		b.Detail = fmt.Sprintf("all %d address slots of %s are taken", capacity, v.Limits.Type)
-		b.Hint = "lower the kubelet's max-pods or use a larger instance type"
+		b.Detail, b.Hint = v.slotsTaken(), "lower the kubelet's max-pods or use a larger instance type"
+		if v.limited() {
+			b.Hint = "raise MAX_ENI, or lower the kubelet's max-pods"
+		}
 	case NoENIConfig:
 		b.Detail, b.Hint = v.explainENIConfig()
 	case ENIConfigSubnet:
@@ -181,6 +190,30 @@ func Explain(s *pool.State, p Plan) Blocked {
 	}
 	return b
 }
+
+// slotsTaken counts the slots of a full node. Each holds an address or a prefix.
+func (v view) slotsTaken() string {
+	slots, singles := v.Capacity()/v.Unit(), 0
+	for _, e := range v.ENIs() {
+		for _, b := range e.Sorted() {
+			if e.Managed && !e.Barred && !b.IsPrefix() {
+				singles++
+			}
+		}
+	}
+	s := fmt.Sprintf("all %d address slots of %s", slots, v.Limits.Type)
+	if v.limited() {
+		s += fmt.Sprintf(" with MAX_ENI=%d", v.Config.MaxENI)
+	}
+	s += " are taken"
+	if v.Prefixes() && singles > 0 {
+		s += fmt.Sprintf(", %d of them by single addresses, since a subnet had no prefix left", singles)
+	}
+	return s
+}
+
+// limited tells whether MAX_ENI allows fewer interfaces than the type.
+func (v view) limited() bool { return v.MaxENIs() < v.Limits.ENIs }
 
 // explainENIConfig says what is wrong with the node's ENIConfig.
 func (v view) explainENIConfig() (detail, hint string) {

@@ -1,7 +1,7 @@
 package ipam
 
 import (
-	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/pool"
@@ -92,7 +92,7 @@ func (p *planner) growOn(e *pool.ENI, need target.Short, rest int) int {
 	case e.Dirty:
 		p.needRead = pool.AfterDoubt
 	case p.do(pool.Action{Kind: pool.AssignAddresses, Key: "assign/" + string(e.ID), Why: p.why(need), ENI: e.ID, Want: want}):
-		p.name(e.Subnet, want, netip.Addr{})
+		p.name(e.Subnet, want)
 	}
 	if refused {
 		return rest
@@ -225,7 +225,7 @@ func (p *planner) searchInterval() time.Duration {
 // growNew creates interfaces for what existing ones cannot hold.
 func (p *planner) growNew(need target.Short, rest int) {
 	slots := p.FreeSlots()
-	if slots <= 0 || !p.tries.May(pool.Growth, p.now) {
+	if slots <= 0 || !p.tries.May(pool.Growth, p.now) || p.unattachable() {
 		return
 	}
 	for i := 0; rest > 0 && slots > 0; i++ {
@@ -243,6 +243,13 @@ func (p *planner) growNew(need target.Short, rest int) {
 	}
 }
 
+// unattachable tells whether EC2 refuses to attach an interface that was made: it would refuse the next one.
+func (p *planner) unattachable() bool {
+	return slices.ContainsFunc(p.ENIs(), func(e *pool.ENI) bool {
+		return e.Phase == pool.Created && p.tries.Refused("attach/"+string(e.ID))
+	})
+}
+
 // place chooses the subnet of a new interface and what it brings.
 //
 // The fullest choice wins: the subnet with most room, in prefix mode one that has prefixes. For a warm target an interface is
@@ -258,15 +265,18 @@ func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Wan
 			break
 		}
 		for _, sn := range candidates {
-			if p.Broken(sn.ID) != broken {
+			if p.Broken(sn.ID) != broken || !p.tries.May(pool.GrowthIn(sn.ID), p.now) {
 				continue
 			}
 			switch _, known, err := p.Groups(sn.ID); {
 			case err != nil: // tags select too many: Problems says so
 				continue
-			case !known: // a call that is soon over; no worse subnet is taken meanwhile
+			case !known:
 				p.wantGroups = true
-				return vpc.Subnet{}, vpc.Want{}, false
+				if p.tries.Failed(keyReadGroups) {
+					continue
+				}
+				return vpc.Subnet{}, vpc.Want{}, false // a call that is soon over: no worse subnet is taken meanwhile
 			}
 			if want, ok := p.fitNew(sn, need, rest, slots); ok {
 				if sn.Free == subnet.Unknown {
@@ -303,12 +313,11 @@ func (p *planner) create(sn vpc.Subnet, want vpc.Want, why pool.Why, i int) {
 	tags := p.ENITags()
 	tags[vpc.TagENICreatedAt] = p.now.UTC().Format(time.RFC3339)
 	groups, _, _ := p.Groups(sn.ID)
-	primary := p.namePrimary(sn.ID, want)
+	p.name(sn.ID, want) // before its own address, which is none of them
+	primary := p.namePrimary(sn.ID)
 	pending := &pool.Pending{
 		Token: p.Token(i), Subnet: sn.ID, SubnetCIDR: sn.CIDR, Primary: primary, Want: want, Groups: groups,
 		Description: vpc.ENIDescriptionPrefix + string(p.Instance.ID), Tags: tags, At: p.now, Why: why,
 	}
-	p.planned[sn.ID]++
-	p.name(sn.ID, want, primary)
 	p.do(pool.Action{Kind: pool.CreateENI, Key: "create/" + pending.Token, Why: why, Create: pending})
 }

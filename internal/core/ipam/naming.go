@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/pool"
@@ -100,21 +99,23 @@ func (p *planner) namePrefixes(id vpc.SubnetID, n int) vpc.Want {
 	return vpc.Want{PrefixCount: n}
 }
 
-// namePrimary is the address of a new interface itself, not valid when EC2 chooses it.
-func (p *planner) namePrimary(id vpc.SubnetID, want vpc.Want) netip.Addr {
+// namePrimary is the address of a new interface itself, and counts it; it is not valid when EC2 chooses it.
+func (p *planner) namePrimary(id vpc.SubnetID) netip.Addr {
+	p.planned[id]++
 	m, _ := p.space(id)
-	if m == nil || len(want.Prefixes) > 0 && !m.Primary(p.seed()).IsValid() {
+	if m == nil {
 		return netip.Addr{}
 	}
-	return m.Primary(p.seed())
+	primary := m.Primary(p.seed())
+	if primary.IsValid() {
+		m.Take(vpc.Single(primary))
+	}
+	return primary
 }
 
 // name counts what this plan asks for in a subnet.
-func (p *planner) name(id vpc.SubnetID, want vpc.Want, primary netip.Addr) {
+func (p *planner) name(id vpc.SubnetID, want vpc.Want) {
 	p.planned[id] += want.Size()
-	if primary.IsValid() {
-		want.Addrs = append(slices.Clip(want.Addrs), primary)
-	}
 	if m := p.named[id]; m != nil {
 		for _, b := range vpc.Blocks(want.Addrs, want.Prefixes) {
 			m.Take(b)

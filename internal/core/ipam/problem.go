@@ -48,14 +48,22 @@ func Problems(s *pool.State) []Problem {
 		list = append(list, Problem{TooManyGroups, err.Error()})
 	}
 	if most := v.Capacity() + hostPods; v.MaxPods > most {
-		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, v.Limits.Type, v.Capacity(), hostPods),
-			fmt.Sprintf("set the kubelet's max-pods to %d", most))
+		node, hint := v.Limits.Type, fmt.Sprintf("set the kubelet's max-pods to %d", most)
+		if v.limited() {
+			node += fmt.Sprintf(" with MAX_ENI=%d", v.Config.MaxENI)
+			hint += ", or raise MAX_ENI"
+		}
+		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, node, v.Capacity(), hostPods), hint)
 	}
 	if v.groupsRefused() {
 		add(EC2Failing, v.GroupsFailure().Error(), "the agent tries again by itself; change the groups that EC2 refuses")
 	}
-	if key, err := v.LastFailure(); v.tries.Refused(key) && vpc.CodeOf(err) != vpc.NotFound {
-		add(EC2Failing, err.Error(), "the agent tries again by itself; change what EC2 refuses")
+	if key, err := v.LastFailure(); v.tries.Refused(key) && (vpc.CodeOf(err) != vpc.NotFound || pool.Grows(key)) {
+		why := EC2Failing
+		if vpc.CodeOf(err) == vpc.NotAuthorized {
+			why = EC2Denied
+		}
+		add(why, err.Error(), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
 }

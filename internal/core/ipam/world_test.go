@@ -40,6 +40,8 @@ type world struct {
 	noPrefixIn     vpc.SubnetID
 	// refuse gives an error for an action, by kind.
 	refuse map[pool.Kind]vpc.Code
+	// refuseIn gives an error for interfaces in a subnet.
+	refuseIn map[vpc.SubnetID]vpc.Code
 }
 
 var instance = vpc.Instance{
@@ -134,7 +136,11 @@ func (w *world) count(kind pool.Kind, d, step time.Duration) int {
 
 func (w *world) perform(a pool.Action) pool.Result {
 	r := pool.Result{AskedAt: w.now}
-	if code, ok := w.refuse[a.Kind]; ok {
+	code, ok := w.refuse[a.Kind]
+	if !ok && a.Create != nil {
+		code, ok = w.refuseIn[a.Create.Subnet]
+	}
+	if ok {
 		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
 		return r
 	}

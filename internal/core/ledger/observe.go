@@ -115,10 +115,11 @@ func (l *Ledger) take(i *Interface, id vpc.Block, askedAt time.Time) {
 	b.Doubt = l.doubt(b, askedAt)
 }
 
-// Confirm doubts the blocks of which pods have nothing and that a hint does not show either, while EC2 itself cannot be asked.
+// Confirm doubts the blocks that a hint does not show either, while EC2 itself cannot be asked. Who has an address of one keeps
+// it; the rest of a prefix is given to nobody.
 func (i *Interface) Confirm(hint []vpc.Block, since time.Time) {
 	for id, b := range i.Blocks {
-		if b.Count(InUse, Held, Leaving) == 0 && !slices.Contains(hint, id) {
+		if b.Count(Leaving) == 0 && !slices.Contains(hint, id) {
 			b.Doubt, b.MissingSince = NotListed, since
 		}
 	}

@@ -42,7 +42,7 @@ func (t *Tries) Fail(key string, code vpc.Code, now time.Time) {
 	}
 	k.failures++
 	k.yields = false
-	k.refused = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound
+	k.refused = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound || code == vpc.NotAuthorized
 	k.next = now.Add(wait*3/4 + part(t.node+key, wait/2))
 	t.keys[key] = k
 }

@@ -66,8 +66,15 @@ const (
 // Urgent tells whether pods wait for an action, or are about to.
 func (w Why) Urgent() bool { return w == PodsWaiting || w == PodsBound }
 
-// Growth is a key in Tries that no action has: it spaces creations after a refusal.
+// Growth is a key in Tries that no action has: it spaces creations after one was refused for the account's quota.
 const Growth = "grow"
+
+// GrowthIn is the key that spaces creations in a subnet after one there was refused: another subnet may take them, since IAM
+// and security groups can allow one and not the other.
+func GrowthIn(id vpc.SubnetID) string { return Growth + "/" + string(id) }
+
+// Grows tells whether a key in Tries is that of refused creations.
+func Grows(key string) bool { return key == Growth || strings.HasPrefix(key, Growth+"/") }
 
 // Action is one thing to do. Key is deterministic: a retry is the same action, and one key is in flight once.
 type Action struct {

@@ -82,7 +82,7 @@ func (s *State) Tight() bool { return s.tight }
 func (s *State) findScarce() {
 	free, size := 0, 0
 	for _, sn := range s.zone.Subnets() {
-		if usable, _ := subnet.Judge(s.zone.Rules(), sn); usable && sn.CIDR.IsValid() {
+		if usable, _ := subnet.Judge(s.zone.Rules(), sn); usable {
 			free += s.zone.Left(sn)
 			size += 1 << (sn.CIDR.Addr().BitLen() - sn.CIDR.Bits())
 		}

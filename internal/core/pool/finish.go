@@ -153,6 +153,7 @@ func (s *State) finishWrite(a Action, e *ENI, r Result, now time.Time) []Record 
 func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	delete(s.pending, p.Token)
 	s.tries.Done(Growth)
+	s.tries.Done(GrowthIn(p.Subnet))
 	e := s.enis[seen.ID]
 	if e == nil {
 		e = &ENI{
@@ -206,6 +207,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		s.groupsErr = err
 	case ReadSubnets:
 		s.zone.Deny(code == vpc.NotAuthorized)
+		return s.applySubnets()
 	case ReadGroups:
 		s.groupsDenied = code == vpc.NotAuthorized
 	case ReadSpace, ReservePrefixes:
@@ -231,8 +233,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		}
 	case UnassignAddresses:
 		if e != nil && a.Why != Unfinished && code == vpc.NotAuthorized { // surely not begun, as above
-			// The addresses serve pods again. They are not tried at once again, and a read that leaves one out takes it away.
-			s.book.Keep(e.Interface)
+			s.book.Keep(e.Interface) // the addresses serve pods again; a read that leaves one out takes it away
 			return []Record{e.record()}
 		}
 	default:
@@ -262,10 +263,10 @@ func (s *State) refused(id vpc.SubnetID, want vpc.Want, names []vpc.Block, code 
 	return lacks(code)
 }
 
-// surveyFailed puts what a map needs off for long where it is denied, and asks for a map where somebody else has reserved.
+// surveyFailed puts what a map needs off for long where it is refused, and asks for a map where somebody else has reserved.
 func (s *State) surveyFailed(a Action, code vpc.Code, now time.Time) {
 	switch code {
-	case vpc.NotAuthorized, vpc.Invalid:
+	case vpc.NotAuthorized, vpc.Invalid, vpc.NotFound, vpc.LimitReached:
 		s.tries.Postpone(a.Key, now.Add(time.Hour))
 	case vpc.AddressTaken:
 		s.zone.Lost(a.Subnet, now)
@@ -296,8 +297,11 @@ func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) 
 	delete(s.pending, a.Create.Token)
 	s.zone.Take(a.Create.Subnet, -a.Create.Want.Size()-1)
 	if !lacks(code) {
-		s.tries.Fail(Growth, code, now) // the next creation has another token, and waits as this one would
-		s.lastKey = Growth
+		s.lastKey = GrowthIn(a.Create.Subnet)
+		if code == vpc.LimitReached {
+			s.lastKey = Growth
+		}
+		s.tries.Fail(s.lastKey, code, now) // the next creation has another token, and waits as this one would
 	}
 	return []Record{{Closed: &ClosedRecord{Token: a.Create.Token}}}
 }

@@ -92,6 +92,9 @@ func (s *State) breakSubnets(now time.Time) {
 	for _, e := range s.order { // also while the subnets have not been read
 		s.broken[e.Subnet] = s.zone.Broken(e.Subnet, now)
 	}
+	for _, sn := range s.zone.Candidates(now) { // among them one that may not be read
+		s.broken[sn.ID] = s.zone.Broken(sn.ID, now)
+	}
 	for _, sn := range s.zone.Subnets() {
 		free, _ := s.zone.Room(sn.ID, now)
 		s.broken[sn.ID] = s.zone.Broken(sn.ID, now) || free < vpc.PrefixSize

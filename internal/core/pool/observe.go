@@ -205,7 +205,10 @@ func (s *State) observeSubnets(list []vpc.Subnet, askedAt time.Time) []Record {
 	if s.zone.Read(list, askedAt, s.underWay()) {
 		s.at.Searched = askedAt
 	}
-	var records []Record
+	return s.applySubnets()
+}
+
+func (s *State) applySubnets() (records []Record) {
 	for _, e := range s.order {
 		if s.applySubnet(e) {
 			records = append(records, e.record())
@@ -247,6 +250,8 @@ func (s *State) applySubnet(e *ENI) bool {
 		barred, cidr = subnet.Barred(s.zone.Rules(), sn), sn.CIDR
 	} else if named := s.zone.Rules().CustomSubnet; named != "" { // also while the subnets have not been read
 		barred = e.Subnet != named
+	} else if !s.Config.ReadEC2 || s.zone.Told() && s.zone.ReadAt().IsZero() { // nobody may ask: what an earlier run read may be over
+		barred = false
 	}
 	barred = barred || s.Config.CustomNetworking && e.primary
 	changed := barred != e.Barred || cidr != e.SubnetCIDR

@@ -164,7 +164,8 @@ func (s *State) Tally() target.Tally {
 
 func (s *State) tallyENI(e *ENI, t *target.Tally) {
 	serves := e.Serves()
-	coming := e.Phase == Created || e.Phase == Attaching || e.Phase == Attached && !e.Configured && !e.Barred && e.MissingSince.IsZero()
+	coming := e.Phase == Created && !s.tries.Refused("attach/"+string(e.ID)) || e.Phase == Attaching || e.Phase == Attached && !e.Configured && e.MissingSince.IsZero()
+	coming = coming && !e.Barred
 	for _, b := range e.Sorted() {
 		suits, free := s.Suits(e, b), 0
 		for _, a := range b.Addresses() {
@@ -206,7 +207,7 @@ func (s *State) ENI(id vpc.ENIID) *ENI { return s.enis[id] }
 // Zone returns what is known of the subnets. The caller must not change it.
 func (s *State) Zone() *subnet.Zone { return s.zone }
 
-// Tries returns what failed and when it may be tried again, by an action's key or Growth. The caller must not change it.
+// Tries returns what failed and when it may be tried again, by an action's key, Growth or GrowthIn. The caller must not change it.
 func (s *State) Tries() *pace.Tries { return s.tries }
 
 // Times returns when what gets old was done.
@@ -230,7 +231,7 @@ func (s *State) Restored() bool { return s.restored }
 // GroupsFailure is the error of the last call that set an interface's groups, nil when none failed.
 func (s *State) GroupsFailure() error { return s.groupsErr }
 
-// LastFailure returns the error of the last call that would have helped a waiting pod, and its key, Growth for a refused creation.
+// LastFailure returns the error of the last call that would have helped a waiting pod, and its key, one that Grows for a refused creation.
 func (s *State) LastFailure() (key string, err error) { return s.lastKey, s.lastErr }
 
 // Token is the client token of the nth creation from here, from 0.

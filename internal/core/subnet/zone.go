@@ -100,6 +100,7 @@ func (z *Zone) ReadAt() time.Time { return z.readAt }
 // the subnets differ in more than their counts, which move with every pod of every node.
 func (z *Zone) Read(list []vpc.Subnet, askedAt time.Time, underWay map[vpc.SubnetID]int) (news bool) {
 	list = slices.SortedFunc(slices.Values(list), func(a, b vpc.Subnet) int { return cmp.Compare(a.ID, b.ID) }) // EC2 promises no order
+	list = slices.DeleteFunc(list, func(sn vpc.Subnet) bool { return !sn.CIDR.IsValid() })                      // IPv6 only
 	news = !slices.EqualFunc(z.list, list, func(a, b vpc.Subnet) bool {
 		return a.ID == b.ID && a.CIDR == b.CIDR && a.Available == b.Available && maps.Equal(a.Tags, b.Tags)
 	})

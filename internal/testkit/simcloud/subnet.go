@@ -55,13 +55,18 @@ func (c Cloud) Assign(_ context.Context, eni vpc.ENIID, want vpc.Want) ([]vpc.Bl
 // Unassign implements node.AddressWriter.
 func (c Cloud) Unassign(ctx context.Context, eni vpc.ENIID, blocks []vpc.Block) error {
 	addrs, prefixes := vpc.Split(blocks)
+	half := false
 	for _, kind := range [][]vpc.Block{vpc.Blocks(addrs, nil), vpc.Blocks(nil, prefixes)} {
 		if len(kind) == 0 {
 			continue
 		}
 		if err := c.unassign(ctx, eni, kind); err != nil {
+			if half { // however it was refused, something was given back
+				return &vpc.Error{Code: vpc.Internal, Op: "UnassignPrivateIpAddresses", Subject: string(eni), Err: err}
+			}
 			return err
 		}
+		half = true
 	}
 	return nil
 }
