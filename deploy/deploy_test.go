@@ -95,17 +95,35 @@ func TestValues(t *testing.T) {
 		{
 			"rights of every feature",
 			nil,
-			[]string{"resources: [nodes/status]\n  verbs: [patch]\n", "resources: [eniconfigs]\n  verbs: [get, list, watch]\n", "resources: [nodesettings]\n  verbs: [get, list, watch]\n"},
+			[]string{"resources: [nodes/status]\n  verbs: [patch]\n", "resources: [eniconfigs]\n  verbs: [list, watch]\n", "resources: [nodesettings]\n  verbs: [list, watch]\n"},
 			[]string{"resources: [\"*\"]", "verbs: [\"*\"]", "secrets", "verbs: [update", "delete"},
 		},
 		{
 			"ENIConfig per zone",
-			[]string{"--set", "eniConfig.create=true,eniConfig.region=eu-central-1,eniConfig.subnets.a.id=subnet-a,eniConfig.subnets.b.id=subnet-b,eniConfig.subnets.b.securityGroups={sg-1,sg-2}"},
+			[]string{"--set", "eniConfig.create=true,eniConfig.subnets.eu-central-1a.id=subnet-a,eniConfig.subnets.eu-central-1b.id=subnet-b,eniConfig.subnets.eu-central-1b.securityGroups={sg-1,sg-2}"},
 			[]string{
-				"kind: ENIConfig\nmetadata:\n  name: eu-central-1a\n", "kind: ENIConfig\nmetadata:\n  name: eu-central-1b\n",
+				"kind: ENIConfig\nmetadata:\n  name: \"eu-central-1a\"\n", "kind: ENIConfig\nmetadata:\n  name: \"eu-central-1b\"\n",
 				"spec:\n  subnet: \"subnet-a\"\n---", "spec:\n  subnet: \"subnet-b\"\n  securityGroups:\n    - sg-1\n    - sg-2\n",
 			},
 			nil,
+		},
+		{
+			"ENIConfig of a values file of the existing CNI is named by its key alone",
+			[]string{"--set", "eniConfig.create=true,eniConfig.region=us-west-2,eniConfig.subnets.us-west-2a.id=subnet-a"},
+			[]string{"kind: ENIConfig\nmetadata:\n  name: \"us-west-2a\"\n"},
+			[]string{"us-west-2us-west-2a"},
+		},
+		{
+			"a default that a values file of the existing CNI takes away",
+			[]string{"--set-json", `env={"WARM_ENI_TARGET":null,"ENABLE_PREFIX_DELEGATION":null},init.env={"X":null}`},
+			[]string{"name: ENABLE_SUBNET_DISCOVERY\n"},
+			[]string{"WARM_ENI_TARGET", "ENABLE_PREFIX_DELEGATION", "name: X\n"},
+		},
+		{
+			"a version in the environment counts, and is there once",
+			[]string{"--set", "env.VPC_CNI_VERSION=v9,controller.enabled=true,env.ENABLE_EC2_SHARE=false"},
+			[]string{"name: VPC_CNI_VERSION\n          value: \"v9\"", "name: ENABLE_EC2_SHARE\n          value: \"false\""},
+			[]string{"name: VPC_CNI_VERSION\n          value: \"0", "name: ENABLE_EC2_SHARE\n          value: \"true\""},
 		},
 		{
 			"prefixes and custom networking",
@@ -167,7 +185,6 @@ func TestRefusedValues(t *testing.T) {
 		{"unknown value", []string{"--set", "imge.tag=x"}, "additional properties 'imge' not allowed"},
 		{"wrong type", []string{"--set", "hostNetwork=sometimes"}, "hostNetwork"},
 		{"ENIConfig resources without subnets", []string{"--set", "eniConfig.create=true"}, "eniConfig.subnets must name a subnet per zone"},
-		{"ENIConfig resources without a region", []string{"--set", "eniConfig.create=true,eniConfig.region=,eniConfig.subnets.a.id=subnet-a"}, "eniConfig.region must be set"},
 		{"ENIConfig resource without a subnet", []string{"--set", "eniConfig.create=true,eniConfig.subnets.a.securityGroups={sg-1}"}, "id"},
 		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
 		{"more than the account has", []string{"--set", "controller.ec2Share=2"}, "controller/ec2Share"},

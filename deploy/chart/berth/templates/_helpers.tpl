@@ -100,3 +100,26 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- . -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The environment of the agent: that of the values, before it what follows from other values. No name is there twice. */}}
+{{- define "berth.agentEnvironment" -}}
+{{- $env := dict "VPC_CNI_VERSION" (default .Chart.AppVersion .Values.image.tag) -}}
+{{- if .Values.controller.enabled -}}
+{{- $_ := set $env "ENABLE_EC2_SHARE" "true" -}}
+{{- end -}}
+{{- $env = mergeOverwrite $env (deepCopy (default dict .Values.env)) -}}
+{{- if not .Values.nodeAgent.enabled -}}
+{{- $env = omit $env "NETWORK_POLICY_ENFORCING_MODE" -}}
+{{- end -}}
+{{- toYaml $env -}}
+{{- end -}}
+
+{{/* A map as the environment of a container. A value of null is one that is not there. */}}
+{{- define "berth.environment" -}}
+{{- range $name, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+- name: {{ $name }}
+  value: {{ include "berth.text" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
