@@ -49,6 +49,9 @@ func TestENIConfigIsFollowed(t *testing.T) {
 		t.Helper()
 		becomes(t, c, what, want, func(f kube.Facts) kube.ENIConfig { return f.ENIConfig })
 	}
+	missing := func(name string) string {
+		return "there is no ENIConfig " + name + "; create it, or label the node with vpc.amazonaws.com/externalEniConfig=<name of one>; kubectl get eniconfigs lists them"
+	}
 	zone := "label topology.kubernetes.io/zone"
 	is("the zone's", kube.ENIConfig{Name: "us-west-2a", Found: true, From: zone, Subnet: "subnet-a", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2"}})
 	s.put(eniconfigsPath, "us-west-2a", object{"spec": object{"subnet": "subnet-b"}})
@@ -58,11 +61,11 @@ func TestENIConfigIsFollowed(t *testing.T) {
 	s.put(eniconfigsPath, "us-west-2a", object{"spec": object{"subnet": "subnet-c"}})
 	is("changed while the watch was broken", kube.ENIConfig{Name: "us-west-2a", Found: true, From: zone, Subnet: "subnet-c"})
 	s.remove(eniconfigsPath, "us-west-2a")
-	is("deleted", kube.ENIConfig{Name: "us-west-2a", From: zone, Why: "there is no ENIConfig us-west-2a: kubectl get eniconfigs"})
+	is("deleted", kube.ENIConfig{Name: "us-west-2a", From: zone, Why: missing("us-west-2a")})
 	s.mark(object{"vpc.amazonaws.com/externalEniConfig": "other", "topology.kubernetes.io/zone": "us-west-2a"}, nil)
 	is("named anew", kube.ENIConfig{Name: "other", Found: true, From: "label vpc.amazonaws.com/externalEniConfig", Subnet: "subnet-1"})
 	s.mark(nil, nil)
-	is("named no more", kube.ENIConfig{Name: "default", From: "no label or annotation names one", Why: "there is no ENIConfig default: kubectl get eniconfigs"})
+	is("named no more", kube.ENIConfig{Name: "default", From: "no label or annotation names one", Why: missing("default")})
 	s.put(eniconfigsPath, "default", object{"spec": object{"subnet": "subnet-d"}})
 	is("made", kube.ENIConfig{Name: "default", Found: true, From: "no label or annotation names one", Subnet: "subnet-d"})
 	if n := s.count("GET " + eniconfigsPath + "?resourceVersion"); n != 0 {
@@ -265,6 +268,8 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 			switch {
 			case test.refused == "" && len(f.Refused) > 0, test.refused != "" && (len(f.Refused) != 1 || !strings.HasPrefix(f.Refused[0], test.refused)):
 				t.Errorf("refused %q, want %q", f.Refused, test.refused)
+			case test.refused != "" && !strings.HasSuffix(f.Refused[0], "; kubectl edit nodesettings x"):
+				t.Errorf("refused %q does not say what to type", f.Refused)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 		return nil
 	}
 	if !profile.Nameable(name) {
-		c.setENIConfig(ENIConfig{Name: name, Why: fmt.Sprintf("no ENIConfig can have the name %q: it is no lower-case name of an object", name)})
+		c.setENIConfig(ENIConfig{Name: name, Why: fmt.Sprintf("no ENIConfig can have the name %q: it is no lower-case name of an object; label the node with another one: kubectl get eniconfigs lists them", name)})
 		pause(ctx, missingFor, nil)
 		return nil
 	}
@@ -107,7 +107,7 @@ func (c *Client) noENIConfigs() {
 }
 
 func missingENIConfig(name string) ENIConfig {
-	return ENIConfig{Name: name, Why: fmt.Sprintf("there is no ENIConfig %s: kubectl get eniconfigs", name)}
+	return ENIConfig{Name: name, Why: fmt.Sprintf("there is no ENIConfig %s; create it, or label the node with %s=<name of one>; kubectl get eniconfigs lists them", name, profile.ExternalLabel)}
 }
 
 // readENIConfig reads a spec. Security groups that make no sense count as none at all, subnet included: with those of the

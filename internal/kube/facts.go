@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -66,7 +67,7 @@ func (k known) facts(cfg Config) Facts {
 	switch name, from := k.names(cfg); {
 	case name == "":
 	case k.eniconfig.Name == "":
-		f.ENIConfig = ENIConfig{Name: name, From: from, Why: "ENIConfig " + name + " was not read yet"}
+		f.ENIConfig = ENIConfig{Name: name, From: from, Why: "ENIConfig " + name + " was not read yet; berth status says what the API server answers"}
 	default: // when another one was named, that before until the new one is read
 		f.ENIConfig = k.eniconfig
 		if k.eniconfig.Name == name {
@@ -93,8 +94,8 @@ func selected(all map[string]settings, nodeLabels map[string]string) (overrides 
 		if s.selector != nil && !s.selector.Matches(labels.Set(nodeLabels)) {
 			continue
 		}
-		for _, r := range s.refused {
-			refused = append(refused, fmt.Sprintf("NodeSettings %s: %s", s.overrides.Name, r))
+		if len(s.refused) > 0 {
+			refused = append(refused, fmt.Sprintf("NodeSettings %s: %s; kubectl edit nodesettings %[1]s", s.overrides.Name, strings.Join(s.refused, ", ")))
 		}
 		if s.usable {
 			overrides = append(overrides, s.overrides)

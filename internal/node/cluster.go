@@ -18,7 +18,7 @@ func (n *Node) follow(f Facts) {
 		n.log.Info("settings changed", "settings", namesOf(f.Overrides), "prefixes", cfg.Prefixes, "discovery", cfg.Discovery)
 		n.state.SetConfig(cfg)
 	}
-	n.ports.Cluster.Condition(SettingsCondition(contradictions, f.Refused)) // always: an earlier run may have left a False
+	n.tellSettings(SettingsCondition(contradictions, f.Refused))
 	if cfg.CustomNetworking {
 		n.state.SetCustom(pool.Custom{Name: f.ENIConfig.Name, Found: f.ENIConfig.Found, Subnet: f.ENIConfig.Subnet, Groups: f.ENIConfig.Groups, Why: f.ENIConfig.Why})
 	}
@@ -27,6 +27,22 @@ func (n *Node) follow(f Facts) {
 		bound = append(bound, pool.Bound{Namespace: b.Namespace, Name: b.Name, UID: b.UID, Leaving: b.Leaving})
 	}
 	n.state.Expect(bound, share(f.Unscheduled, f.Nodes))
+}
+
+// tellSettings tells the cluster whether settings for the node are taken: the condition always, since an earlier run may have left
+// a False, and an event when it is new that some are not.
+func (n *Node) tellSettings(c Condition) {
+	n.ports.Cluster.Condition(c)
+	if c.Status {
+		n.untaken = ""
+		return
+	}
+	if c.Message == n.untaken {
+		return
+	}
+	n.untaken = c.Message
+	n.log.Error("settings for this node are not taken", run.KeyWhy, c.Reason, "detail", c.Message)
+	n.ports.Cluster.Event(Event{Node: true, Warning: true, Reason: c.Reason, Message: c.Message, Action: "Settings"})
 }
 
 // share is this node's part of the pods that wait for a node, rounded up.

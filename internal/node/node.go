@@ -82,6 +82,7 @@ type Node struct {
 	acting  int
 	said    map[pool.Key]pool.Why
 	toldOf  []ipam.Problem         // of which the cluster was told
+	untaken string                 // what it was told of settings that are not taken
 	lost    []pool.Allocation      // whose address EC2 does not list any more
 	gone    map[pool.Key]time.Time // pods of which the kernel shows nothing, since when
 	isReady bool

@@ -161,10 +161,12 @@ type cluster struct {
 	mu         sync.Mutex
 	events     []node.Event
 	conditions map[string]node.Condition
+	overrides  []pool.Overrides
+	refused    []string
 }
 
 func (c *cluster) Node() (node.Facts, bool) {
-	return node.Facts{MaxPods: 29, Schedulable: true}, true
+	return node.Facts{MaxPods: 29, Schedulable: true, Overrides: c.overrides, Refused: c.refused}, true
 }
 func (c *cluster) Changes() <-chan struct{} { return nil }
 func (c *cluster) Condition(n node.Condition) {

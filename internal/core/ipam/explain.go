@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -181,8 +182,8 @@ func Explain(s *pool.State, p Plan) Blocked {
 		b.Detail, b.Hint = v.zone.String(), v.subnetHint()
 	case EC2Throttled, EC2Failing:
 		b.Detail, b.Hint = fmt.Sprint(err), "the agent tries again by itself"
-		if vpc.CodeOf(err) == vpc.LimitReached {
-			b.Hint = "raise the account's quota of network interfaces, or delete some that nothing uses; " + b.Hint
+		if change := v.changeFor(err); change != "" {
+			b.Hint = change + "; " + b.Hint
 		}
 	case EC2Denied:
 		b.Detail, b.Hint = fmt.Sprint(err), "grant the action to the role of aws-node"
@@ -221,8 +222,7 @@ func (v view) explainENIConfig() (detail, hint string) {
 	case v.Custom().Name == "":
 		return "the Node object is not known yet, which says which ENIConfig counts", "check the agent's access to the API server"
 	case !v.Custom().Found:
-		return fmt.Sprintf("there is no ENIConfig %s", v.Custom().Name),
-			"create it, or label the node with vpc.amazonaws.com/externalEniConfig=<name of one>; kubectl get eniconfigs lists them"
+		return cmp.Or(v.Custom().Why, fmt.Sprintf("there is no ENIConfig %s", v.Custom().Name)), ""
 	case v.Custom().Why != "":
 		return v.Custom().Why, fmt.Sprintf("kubectl edit eniconfig %s", v.Custom().Name)
 	}
@@ -235,6 +235,28 @@ func (v view) explainCustomSubnet() string {
 
 func (v view) editENIConfig() string {
 	return fmt.Sprintf("kubectl edit eniconfig %s: spec.subnet", v.Custom().Name)
+}
+
+// changeFor is what has to change before EC2 takes what it refuses with err; empty when nothing is known to.
+func (v view) changeFor(err error) string {
+	if hint := v.groupsHint(err); hint != "" || vpc.CodeOf(err) != vpc.LimitReached {
+		return hint
+	}
+	return "raise the account's quota of network interfaces, or delete some that nothing uses"
+}
+
+// groupsHint says where the security groups come from that EC2 may refuse with err: the ENIConfig, or nothing to tell.
+func (v view) groupsHint(err error) string {
+	custom, code := v.Custom(), vpc.CodeOf(err)
+	switch groups := len(custom.Groups); {
+	case !v.Config.CustomNetworking, groups == 0, code == vpc.Throttled, code == vpc.NotAuthorized:
+		return ""
+	case code == vpc.LimitReached && groups > subnet.GroupsPerENI:
+		return fmt.Sprintf("ENIConfig %s names %d security groups, an interface can have %d unless that quota was raised: kubectl edit eniconfig %[1]s", custom.Name, groups, subnet.GroupsPerENI)
+	case code == vpc.LimitReached:
+		return ""
+	}
+	return "if it is about a security group: kubectl edit eniconfig " + custom.Name
 }
 
 func (v view) subnetHint() string {

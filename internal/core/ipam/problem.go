@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
@@ -30,7 +31,9 @@ type Problem struct {
 func Problems(s *pool.State) []Problem {
 	v := viewOf(s)
 	var list []Problem
-	add := func(why pool.Why, detail, hint string) { list = append(list, Problem{why, detail + "; " + hint}) }
+	add := func(why pool.Why, hints ...string) {
+		list = append(list, Problem{why, strings.Join(slices.DeleteFunc(hints, func(h string) bool { return h == "" }), "; ")})
+	}
 	if v.Config.Prefixes && !v.Limits.Nitro() {
 		add(PrefixesNeedNitro, fmt.Sprintf("ENABLE_PREFIX_DELEGATION is true, and %s is no Nitro type: single addresses are assigned", v.Limits.Type),
 			"use a Nitro type, or turn prefixes off for these nodes with a NodeSettings resource")
@@ -56,14 +59,14 @@ func Problems(s *pool.State) []Problem {
 		add(MaxPodsTooHigh, fmt.Sprintf("the kubelet allows %d pods, and %s has addresses for %d, with %d more in the host's network", v.MaxPods, node, v.Capacity(), hostPods), hint)
 	}
 	if v.groupsRefused() {
-		add(EC2Failing, v.GroupsFailure().Error(), "the agent tries again by itself; change the groups that EC2 refuses")
+		add(EC2Failing, v.GroupsFailure().Error(), v.groupsHint(v.GroupsFailure()), "the agent tries again by itself; change the groups that EC2 refuses")
 	}
 	if key, err := v.LastFailure(); v.tries.Refused(key) && (vpc.CodeOf(err) != vpc.NotFound || pool.Grows(key)) {
 		why := EC2Failing
 		if vpc.CodeOf(err) == vpc.NotAuthorized {
 			why = EC2Denied
 		}
-		add(why, err.Error(), "the agent tries again by itself; change what EC2 refuses")
+		add(why, err.Error(), v.changeFor(err), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
 }

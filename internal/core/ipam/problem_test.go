@@ -57,6 +57,37 @@ func TestReasonOfAnENIConfigIsTold(t *testing.T) {
 	}
 }
 
+// Why there is no ENIConfig is told: that nothing can have that name, or that the cluster does not know the resource, is no reason to
+// create one.
+func TestReasonOfAMissingENIConfigIsTold(t *testing.T) {
+	w := customWorld(t)
+	const why = `no ENIConfig can have the name "Zone_A": it is no lower-case name of an object`
+	w.state.SetCustom(pool.Custom{Name: "Zone_A", Why: why})
+	w.add(0, 1)
+	w.settle()
+	b := ipam.Explain(w.state, ipam.Decide(w.state, w.now))
+	for _, said := range []string{fmt.Sprint(ipam.Problems(w.state)), b.String()} {
+		if !strings.Contains(said, why) || strings.Contains(said, "create it") {
+			t.Errorf("said: %s", said)
+		}
+	}
+}
+
+// The interface that pods wait for is refused for its six groups: the account's quota of interfaces has nothing to do with it.
+func TestRefusedGroupsOfANewInterfaceNameTheENIConfig(t *testing.T) {
+	w := customWorld(t)
+	w.refuse[pool.CreateENI] = vpc.LimitReached
+	w.state.SetCustom(pool.Custom{Name: "web", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"}})
+	w.add(0, 2)
+	w.settleFor(time.Minute)
+	b := ipam.Explain(w.state, ipam.Decide(w.state, w.now))
+	for _, said := range []string{fmt.Sprint(ipam.Problems(w.state)), b.String()} {
+		if !strings.Contains(said, "ENIConfig web names 6 security groups") || !strings.Contains(said, "kubectl edit eniconfig web") || strings.Contains(said, "quota of network interfaces") {
+			t.Errorf("said: %s", said)
+		}
+	}
+}
+
 // A restart puts the read of the subnets off. Until it comes, a subnet without a prefix is asked for one once, not in a loop.
 func TestRestartAsksASubnetInPiecesOnce(t *testing.T) {
 	w := newWorld(t, inPrefixes)
