@@ -161,14 +161,14 @@ func TestThrottledForHowLong(t *testing.T) {
 func TestStatusPageNamesNoPod(t *testing.T) {
 	report := func(context.Context) (agentReport, error) {
 		pod := &pool.Pod{Namespace: "secret", Name: "secret-pod"}
-		return agentReport{Version: "v1", Node: node.Report{
+		return agentReport{Version: "v1", Share: &kube.Share{Seconds: 90, Division: budget.Divide(7, 9, 1)}, Node: node.Report{
 			Ready: true, Tally: target.Tally{InUse: 1, Waiting: 1}, Lost: []string{"EC2 does not list 10.0.0.9 of pod secret/secret-pod: delete the pod"},
 			ENIs:    []node.ReportENI{{ID: "eni-1", Addresses: []node.ReportAddress{{Pod: pod}}}},
 			Waiting: []node.ReportWaiting{{Pod: *pod}},
 		}}, nil
 	}
 	_, body := get(t, newPages("v1").metrics(report), "/v1/status")
-	if !strings.Contains(body, `"eni-1"`) || !strings.Contains(body, "addresses of 1 pods") || strings.Contains(body, "secret") {
+	if !strings.Contains(body, `"eni-1"`) || !strings.Contains(body, "addresses of 1 pods") || !strings.Contains(body, `"hungry": 7`) || strings.Contains(body, "secret") {
 		t.Error(body)
 	}
 }

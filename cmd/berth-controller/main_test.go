@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,11 +73,28 @@ func TestPages(t *testing.T) {
 	text := get("/metrics")
 	for _, want := range []string{
 		"berth_controller_leading 1\n", "berth_controller_nodes 1500\n", "berth_controller_hungry_nodes 1000\n", "berth_controller_divided 1\n",
-		"berth_controller_words_total 3\n", `berth_controller_rate{action="AttachNetworkInterface",node="hungry"} 0.0049`,
+		"berth_controller_degraded 0\n", "berth_controller_words_total 3\n", `berth_controller_rate{action="AttachNetworkInterface",node="hungry"} 0.0049`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("metrics lack %q", want)
 		}
+	}
+	for want, s := range map[string]cluster.Status{
+		"leads\n": {Leading: true}, "stands by; berth-controller-y leads\n": {Leader: "berth-controller-y"},
+		"list: 403 Forbidden\n": {Leading: true, Trouble: errors.New("list: 403 Forbidden")},
+	} {
+		if status = s; get("/readyz") != want {
+			t.Errorf("readyz: %q, want %q", get("/readyz"), want)
+		}
+	}
+	status = cluster.Status{Trouble: errors.New("x")}
+	resp := httptest.NewRecorder()
+	server.Config.Handler.ServeHTTP(resp, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+	if resp.Code != http.StatusServiceUnavailable {
+		t.Errorf("readyz in trouble: %d", resp.Code)
+	}
+	if !strings.Contains(get("/metrics"), "berth_controller_degraded 1\n") {
+		t.Error("the metrics tell no trouble")
 	}
 	status = cluster.Status{}
 	if text := get("/metrics"); strings.Contains(text, "berth_controller_nodes") || !strings.Contains(text, "berth_controller_leading 0\n") {

@@ -14,13 +14,24 @@ import (
 // stopTime is how long the parts may take to end after SIGTERM: the lease is given back meanwhile.
 const stopTime = 5 * time.Second
 
-// pages serves /metrics, and /healthz for the kubelet.
+// pages serves /metrics and, for the kubelet, /healthz while the process lives and /readyz while the replica does its work,
+// to lead or to stand by; else that says why not.
 func pages(status func() cluster.Status) http.Handler {
 	r := telemetry.NewRegistry()
 	r.MustRegister(gauges{status})
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", telemetry.MetricsHandler(r))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch s := status(); {
+		case s.Trouble != nil:
+			http.Error(w, s.Trouble.Error(), http.StatusServiceUnavailable)
+		case s.Leading:
+			_, _ = io.WriteString(w, "leads\n")
+		default:
+			_, _ = io.WriteString(w, "stands by; "+s.Leader+" leads\n")
+		}
+	})
 	return mux
 }
 
@@ -29,6 +40,7 @@ type gauges struct{ status func() cluster.Status }
 
 var (
 	descLeading  = prometheus.NewDesc("berth_controller_leading", "1 on the replica that leads.", nil, nil)
+	descDegraded = prometheus.NewDesc("berth_controller_degraded", "1 while the replica cannot do its work; /readyz says why.", nil, nil)
 	descNodes    = prometheus.NewDesc("berth_controller_nodes", "Nodes on which agents run, as the leader knows.", nil, nil)
 	descHungry   = prometheus.NewDesc("berth_controller_hungry_nodes", "Nodes with pods that wait for an address, as the leader knows.", nil, nil)
 	descDivided  = prometheus.NewDesc("berth_controller_divided", "1 while EC2's buckets are divided among the nodes.", nil, nil)
@@ -39,7 +51,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLeading, descNodes, descHungry, descDivided, descWords, descFailures, descRate} {
+	for _, d := range []*prometheus.Desc{descLeading, descDegraded, descNodes, descHungry, descDivided, descWords, descFailures, descRate} {
 		out <- d
 	}
 }
@@ -57,6 +69,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		return 0
 	}
 	gauge(descLeading, number(s.Leading))
+	gauge(descDegraded, number(s.Trouble != nil))
 	out <- prometheus.MustNewConstMetric(descWords, prometheus.CounterValue, float64(s.Words))
 	out <- prometheus.MustNewConstMetric(descFailures, prometheus.CounterValue, float64(s.Failures))
 	if !s.Leading {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -16,7 +17,7 @@ import (
 	"github.com/berth-net/berth/internal/node"
 )
 
-// apiServer answers what `berth status` asks: two agents, of which one is silent.
+// apiServer answers what `berth status` asks: three agents, of which one is silent and one follows a share.
 func apiServer(t *testing.T) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -29,8 +30,12 @@ func apiServer(t *testing.T) string {
 	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods", answer(`{"kind":"PodList","apiVersion":"v1","items":[
 		{"metadata":{"name":"aws-node-b","namespace":"kube-system"},"spec":{"nodeName":"node-b"},
 		 "status":{"containerStatuses":[{"name":"aws-node","state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 10s"}}}]}},
+		{"metadata":{"name":"aws-node-c","namespace":"kube-system"},"spec":{"nodeName":"node-c"}},
 		{"metadata":{"name":"aws-node-a","namespace":"kube-system"},"spec":{"nodeName":"node-a"}}]}`))
-	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-a:61678/proxy/v1/status", answer(`{"version":"v0.1.0","node":{"ready":true,"maxENIs":3,
+	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-c:61678/proxy/v1/status", answer(`{"version":"v0.1.0","node":{"ready":true,"maxENIs":3}}`))
+	mux.HandleFunc("GET /api/v1/namespaces/kube-system/pods/aws-node-a:61678/proxy/v1/status", answer(`{"version":"v0.1.0",
+		"share":{"made":"2026-11-23T20:25:06Z","seconds":90,"hungry":1000,"nodes":1500,"portions":[{"action":"AttachNetworkInterface","hungry":{"rate":0.0049,"burst":0.05}}]},
+		"shareUntil":"2026-11-23T20:26:36Z","node":{"ready":true,"maxENIs":3,
 		"tally":{"InUse":18,"Free":0,"Cooling":1,"Waiting":7},
 		"enis":[{"id":"eni-1","subnetCidr":"10.0.0.96/27"},{"id":"eni-2","subnetCidr":"10.0.0.96/27"},{"id":"eni-efa","subnetCidr":""}],
 		"degraded":["host network: x"],
@@ -59,12 +64,40 @@ func TestStatus(t *testing.T) {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	for _, want := range []string{
-		"node-a degraded 3/3 10.0.0.96/27 18 0 1 0 7", "node-b unknown - - - - - - -", "subnet-1 10.0.0.96/27 7 20 0 true primary",
+		"node-a degraded 3/3 10.0.0.96/27 18 0 1 0 7 1000/1500", "node-b unknown - - - - - - - -", "node-c ready 0/3 0 0 0 0 0 none", "subnet-1 10.0.0.96/27 7 20 0 true primary",
 		"node-a: subnets full: none of 1 subnets has room; tag a subnet; host network: x", "node-b: agent is in CrashLoopBackOff: back-off 10s",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
+	}
+}
+
+func TestStatusAsJSONHasTheShareThatCounts(t *testing.T) {
+	file := apiServer(t)
+	var out, problem strings.Builder
+	if code := run([]string{"berth", "status", "-o", "json", "--kubeconfig", file}, func(string) string { return "" }, nil, &out, &problem); code != 0 {
+		t.Fatal(problem.String())
+	}
+	var got struct {
+		Nodes []struct {
+			Node  string
+			Share *struct {
+				Hungry   int
+				Portions []struct{ Hungry struct{ Rate float64 } }
+			}
+			ShareUntil string
+		}
+	}
+	if err := json.Unmarshal([]byte(out.String()), &got); err != nil || len(got.Nodes) != 3 {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	a, c := got.Nodes[0], got.Nodes[2]
+	if a.Share == nil || a.Share.Hungry != 1000 || len(a.Share.Portions) != 1 || a.Share.Portions[0].Hungry.Rate != .0049 || a.ShareUntil != "2026-11-23T20:26:36Z" {
+		t.Errorf("%+v", a)
+	}
+	if c.Share != nil || c.ShareUntil != "" {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
 )
 
@@ -42,7 +43,11 @@ type agent struct {
 	Version  string       `json:"version,omitempty"`
 	Degraded []string     `json:"degraded,omitempty"`
 	Report   *node.Report `json:"report,omitempty"`
-	Error    string       `json:"error,omitempty"`
+	// Share is how berth-controller divides EC2's buckets as the agent follows it, until a moment by the agent's clock; none while
+	// no share counts there.
+	Share      *kube.Share `json:"share,omitempty"`
+	ShareUntil time.Time   `json:"shareUntil,omitzero"`
+	Error      string      `json:"error,omitempty"`
 }
 
 // subnetTotal is a subnet as all agents together see it.
@@ -147,9 +152,11 @@ func askAgent(ctx context.Context, client rest.Interface, pod corev1.Pod) agent 
 	data, err := client.Get().Namespace(pod.Namespace).Resource("pods").Name(pod.Name + ":" + reportPort).
 		SubResource("proxy").Suffix(reportPath).Do(ctx).Raw()
 	var said struct {
-		Version  string
-		Degraded []string
-		Node     node.Report
+		Version    string
+		Degraded   []string
+		Node       node.Report
+		Share      *kube.Share
+		ShareUntil time.Time
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &said)
@@ -158,6 +165,7 @@ func askAgent(ctx context.Context, client rest.Interface, pod corev1.Pod) agent 
 		a.Error = reason(pod, err)
 		return a
 	}
+	a.Share, a.ShareUntil = said.Share, said.ShareUntil
 	a.Version, a.Report, a.Degraded = said.Version, &said.Node, slices.Concat(said.Node.Degraded, said.Degraded)
 	return a
 }
@@ -207,7 +215,7 @@ func totals(agents []agent) []subnetTotal {
 
 func (s clusterStatus) print(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "NODE\tSTATE\tENIS\tSUBNETS\tIN USE\tFREE\tCOOLING\tHELD\tWAITING")
+	_, _ = fmt.Fprintln(t, "NODE\tSTATE\tENIS\tSUBNETS\tIN USE\tFREE\tCOOLING\tHELD\tWAITING\tSHARE")
 	for _, a := range s.Nodes {
 		_, _ = fmt.Fprintln(t, strings.Join(a.row(), "\t"))
 	}
@@ -246,7 +254,7 @@ func (a agent) why() string {
 func (a agent) row() []string {
 	r := a.Report
 	if r == nil {
-		return []string{a.Node, "unknown", "-", "-", "-", "-", "-", "-", "-"}
+		return []string{a.Node, "unknown", "-", "-", "-", "-", "-", "-", "-", "-"}
 	}
 	state := "ready"
 	switch {
@@ -264,6 +272,14 @@ func (a agent) row() []string {
 	n := func(i int) string { return fmt.Sprint(i) }
 	return []string{
 		a.Node, state, fmt.Sprintf("%d/%d", len(r.ENIs), r.MaxENIs), strings.Join(subnets, ","),
-		n(r.Tally.InUse), n(r.Tally.Free), n(r.Tally.Cooling), n(r.Tally.Held), n(r.Tally.Waiting),
+		n(r.Tally.InUse), n(r.Tally.Free), n(r.Tally.Cooling), n(r.Tally.Held), n(r.Tally.Waiting), a.share(),
 	}
+}
+
+// share is among how many nodes that wait, of all, EC2's buckets are divided.
+func (a agent) share() string {
+	if a.Share == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d/%d", a.Share.Hungry, a.Share.Nodes)
 }

@@ -9,6 +9,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -61,6 +62,8 @@ type Cluster interface {
 	// Follow keeps the census until ctx ends.
 	Follow(ctx context.Context) error
 	Census() Census
+	// Trouble says why the census cannot be had, or is not kept; it is empty while it is.
+	Trouble() string
 	Publish(ctx context.Context, w Word) error
 }
 
@@ -83,7 +86,7 @@ func New(cfg Config) *Controller { return &Controller{cfg: cfg, state: newState(
 
 // Run competes for the lease and divides while it has it, until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	e := &elector{leases: c.cfg.Cluster, identity: c.cfg.Identity, log: c.cfg.Log, leading: c.state.lead}
+	e := &elector{leases: c.cfg.Cluster, identity: c.cfg.Identity, log: c.cfg.Log, leading: c.state.lead, sees: c.state.see}
 	return e.run(ctx, c.lead)
 }
 
@@ -95,9 +98,12 @@ func (c *Controller) lead(ctx context.Context) error {
 	g.Go("census", c.cfg.Cluster.Follow)
 	g.Go("division", func(ctx context.Context) error {
 		var s speaker
+		var said repeats
 		loop := run.NewLoop(0, lookEvery, lookEvery, func(ctx context.Context) error { return c.look(ctx, &s) })
 		loop.Failed = func(err error, _ time.Duration) {
-			c.cfg.Log.Warn("the share of EC2's buckets is not published", run.KeyErr, err)
+			if said.again(err) {
+				c.cfg.Log.Warn("the share of EC2's buckets is not published", run.KeyErr, err)
+			}
 		}
 		return loop.Run(ctx)
 	})
@@ -109,24 +115,38 @@ func (c *Controller) look(ctx context.Context, s *speaker) error {
 	census := c.cfg.Cluster.Census()
 	now := time.Now()
 	hungry := census.hungry(now)
-	c.state.count(census.Nodes, hungry, s.last)
-	if !census.Known {
+	trouble := c.trouble(census)
+	c.state.count(census.Nodes, hungry, s.last, trouble)
+	if !s.ready(census.Known, now) {
 		return nil
 	}
 	next, say := s.next(hungry, census.Nodes, c.cfg.Part, now)
 	if !say {
+		c.state.quiet()
 		return nil
 	}
 	if err := c.cfg.Cluster.Publish(ctx, Word{Division: next, Made: now, Life: life}); err != nil {
+		err = fmt.Errorf("publish the share: %w", err)
 		c.state.said(err)
-		return fmt.Errorf("publish the share: %w", err)
+		return err
 	}
 	if len(next.Portions) > 0 || len(s.last.Portions) > 0 {
 		c.cfg.Log.Info("share of EC2's buckets", "hungry", next.Hungry, "nodes", next.Nodes, "divided", len(next.Portions) > 0)
 	}
 	s.last, s.at = next, now
 	c.state.said(nil)
-	c.state.count(census.Nodes, hungry, next)
+	c.state.count(census.Nodes, hungry, next, trouble)
+	return nil
+}
+
+// trouble is what hinders the count.
+func (c *Controller) trouble(census Census) error {
+	if text := c.cfg.Cluster.Trouble(); text != "" {
+		return errors.New(text)
+	}
+	if !census.Known {
+		return errors.New("nodes and pods are not listed yet")
+	}
 	return nil
 }
 
@@ -143,8 +163,18 @@ func (c Census) hungry(now time.Time) int {
 
 // speaker knows what was said last; nothing yet when at is zero.
 type speaker struct {
-	last budget.Division
-	at   time.Time
+	last   budget.Division
+	at     time.Time
+	listed time.Time // when all was known first
+}
+
+// ready tells whether there is something to go by. Pods that were just listed seem to wait since now, so the first word would
+// end the division of another leader's in the middle of a burst.
+func (s *speaker) ready(known bool, now time.Time) bool {
+	if known && s.listed.IsZero() {
+		s.listed = now
+	}
+	return known && now.Sub(s.listed) > hungryAfter
 }
 
 // next is what should be said, and whether to say it now. What a leader finds may be another one's word: its first one

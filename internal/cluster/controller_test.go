@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,13 @@ type world struct {
 	census Census
 	words  []Word
 	fails  bool
+	blind  string // why the census cannot be had
+}
+
+func (w *world) Trouble() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blind
 }
 
 func (w *world) Follow(ctx context.Context) error {
@@ -49,6 +57,20 @@ func (w *world) hungry(n int) {
 	for i := range 2 * n {
 		w.census.Waiting = append(w.census.Waiting, WaitingPod{Node: fmt.Sprint("node-", i%n), Since: time.Now()})
 	}
+}
+
+// see sets why the census cannot be had.
+func (w *world) see(trouble string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blind = trouble
+}
+
+// known tells whether all was listed.
+func (w *world) known(known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.census.Known = known
 }
 
 // take returns the words that were said since.
@@ -150,11 +172,70 @@ func TestPodsThatWaitForSomethingElse(t *testing.T) {
 	})
 }
 
+// Who begins to lead lists all pods: those that wait seem to wait since then. Its first word must not end the division.
+func TestNewLeaderEndsTheDivisionOfABurst(t *testing.T) {
+	control(t, 1, func(t *testing.T, w *world, _ *Controller) {
+		w.known(false)
+		after(t, 1500*time.Millisecond) // the lists take a while
+		w.take()
+		w.known(true)
+		w.hungry(1000)
+		after(t, 10*time.Second)
+		words := w.take()
+		if len(words) != 1 || words[0].Division.Hungry != 1000 || len(words[0].Division.Portions) == 0 {
+			t.Errorf("%d words, the first %+v", len(words), words)
+		}
+	})
+}
+
+// A leader that may list nothing looks like one with nothing to do.
+func TestTroubleIsTold(t *testing.T) {
+	control(t, 1, func(t *testing.T, w *world, c *Controller) {
+		is := func(text string) {
+			t.Helper()
+			synctest.Wait()
+			got := ""
+			if err := c.Status().Trouble; err != nil {
+				got = err.Error()
+			}
+			if !strings.Contains(got, text) || text == "" && got != "" {
+				t.Errorf("trouble %q, want %q", got, text)
+			}
+		}
+		w.known(false)
+		after(t, 3*time.Second)
+		is("not listed yet")
+		w.see("403 Forbidden")
+		after(t, 3*time.Second)
+		is("403 Forbidden")
+		w.known(true)
+		w.see("")
+		after(t, time.Minute)
+		is("")
+		w.mu.Lock()
+		w.fails = true
+		w.mu.Unlock()
+		w.hungry(1000)
+		after(t, 5*time.Second)
+		is("publish the share: 403 Forbidden")
+		w.hungry(1) // nothing is to be said any more
+		after(t, 3*time.Second)
+		is("")
+		w.set(func(o *leaseObject) { o.away = true })
+		after(t, time.Minute)
+		is("the API server is away")
+		w.set(func(o *leaseObject) { o.away = false; o.record.Holder, o.record.Version = "b", "b's" })
+		after(t, 3*time.Second)
+		is("")
+		if s := c.Status(); s.Leading || s.Leader != "b" {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
 func TestNothingIsSaidBeforeAllIsListed(t *testing.T) {
 	control(t, 1, func(t *testing.T, w *world, _ *Controller) {
-		w.mu.Lock()
-		w.census.Known = false
-		w.mu.Unlock()
+		w.known(false)
 		w.take()
 		w.hungry(1000)
 		after(t, time.Minute)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -41,18 +42,21 @@ type elector struct {
 	identity string
 	log      *slog.Logger
 	leading  func(bool)
+	// sees is told who leads and what hinders this replica from competing, after each try.
+	sees func(leader string, trouble error)
 
-	seen Record
-	at   time.Time // when it was seen to change
+	seen    Record
+	at      time.Time // when it was seen to change
+	leader  string    // as was said last
+	said    repeats
+	refused error // why the lease was not renewed the last time
 }
 
 // run competes until ctx ends. While this replica leads, lead runs; its context ends with the leadership.
 func (e *elector) run(ctx context.Context, lead func(ctx context.Context) error) error {
 	for ctx.Err() == nil {
 		got, err := e.acquire(ctx)
-		if err != nil {
-			e.log.Warn("the lease cannot be had", run.KeyErr, err)
-		}
+		e.say(err)
 		if !got {
 			wait(ctx, renewEvery)
 			continue
@@ -64,6 +68,23 @@ func (e *elector) run(ctx context.Context, lead func(ctx context.Context) error)
 	return nil
 }
 
+// say tells what hinders, and who leads when that has changed.
+func (e *elector) say(trouble error) {
+	e.sees(e.seen.Holder, trouble)
+	switch {
+	case trouble != nil:
+		if e.said.again(trouble) {
+			e.log.Warn("the lease cannot be had", run.KeyErr, trouble)
+		}
+		e.leader = ""
+	case e.seen.Holder != e.leader && e.seen.Holder != e.identity:
+		e.log.Info("another replica leads", "leader", e.seen.Holder)
+		fallthrough
+	default:
+		e.leader, e.said = e.seen.Holder, repeats{}
+	}
+}
+
 // acquire takes the lease if nobody has it, or its holder has not renewed it.
 func (e *elector) acquire(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -73,9 +94,12 @@ func (e *elector) acquire(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	now := time.Now()
-	if r != e.seen {
-		e.seen, e.at = r, now
+	before := e.seen
+	before.Version = r.Version // who labels the object does not renew it
+	if r != before {
+		e.at = now
 	}
+	e.seen = r
 	if r.Holder != "" && r.Holder != e.identity && now.Sub(e.at) < max(r.Duration, leaseTime) {
 		return false, nil
 	}
@@ -83,7 +107,14 @@ func (e *elector) acquire(ctx context.Context) (bool, error) {
 		r.Acquired = now
 		r.Transitions++
 	}
-	return e.write(ctx, r)
+	got, err := e.write(ctx, r)
+	if err != nil {
+		if by, bad := e.leases.ReadLease(ctx); bad == nil && by.Holder != "" && by.Holder != r.Holder && by.Holder != e.identity {
+			e.seen, e.at = by, now // somebody was faster
+			return false, nil
+		}
+	}
+	return got, err
 }
 
 func (e *elector) write(ctx context.Context, r Record) (bool, error) {
@@ -102,6 +133,7 @@ func (e *elector) write(ctx context.Context, r Record) (bool, error) {
 func (e *elector) hold(ctx context.Context, lead func(ctx context.Context) error) error {
 	e.log.Info("leading", "replica", e.identity)
 	e.leading(true)
+	e.refused = nil
 	defer e.leading(false)
 	held, lose := context.WithCancel(ctx)
 	defer lose()
@@ -131,7 +163,11 @@ func (e *elector) renew(ctx context.Context) (why string) {
 	defer stop()
 	ok, err := e.write(ctx, e.seen)
 	if ok {
+		e.refused = nil
 		return ""
+	}
+	if e.refused == nil || !errors.Is(err, context.DeadlineExceeded) { // the last try has little time
+		e.refused = err
 	}
 	if r, err := e.leases.ReadLease(ctx); err == nil {
 		if r.Holder != e.identity {
@@ -140,7 +176,7 @@ func (e *elector) renew(ctx context.Context) (why string) {
 		e.seen = r // an object may be written to for other reasons
 	}
 	if time.Since(e.at) >= renewBefore {
-		return "the lease could not be renewed: " + err.Error()
+		return "the lease could not be renewed: " + e.refused.Error()
 	}
 	return ""
 }

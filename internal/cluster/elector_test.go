@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ type leaseObject struct {
 	mu     sync.Mutex
 	record Record
 	away   bool // the API server
+	denied bool // writes are
 	writes int
 }
 
@@ -42,6 +44,9 @@ func (o replica) WriteLease(ctx context.Context, r Record) (Record, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.denied {
+		return Record{}, errors.New("403 Forbidden")
+	}
 	if r.Version != o.record.Version {
 		return Record{}, errors.New("409 Conflict")
 	}
@@ -65,11 +70,32 @@ type crew struct {
 	lead []string
 	most int
 	done sync.WaitGroup
+	logs lines
 }
 
-func (c *crew) start(ctx context.Context, name string, r replica) (stop context.CancelFunc) {
+// lines is what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// count is how many lines have the text.
+func (l *lines) count(text string) int {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}
+
+func (c *crew) start(ctx context.Context, name string, r Leases) (stop context.CancelFunc) {
 	ctx, stop = context.WithCancel(ctx)
-	e := &elector{leases: r, identity: name, log: slog.New(slog.DiscardHandler), leading: func(bool) {}}
+	e := &elector{leases: r, identity: name, log: slog.New(slog.NewTextHandler(&c.logs, nil)), leading: func(bool) {}, sees: func(string, error) {}}
 	c.done.Go(func() {
 		err := e.run(ctx, func(ctx context.Context) error {
 			c.set(func() { c.lead = append(c.lead, name); c.most = max(c.most, len(c.lead)) })
@@ -220,4 +246,99 @@ func TestLeaseThatSomebodyTakes(t *testing.T) {
 		want(t, c, "a")
 		a()
 	})
+}
+
+// What a dead leader has left is changed by others too, such as a tool that labels what it finds.
+func TestLeaseThatIsLabelledAgainAndAgainIsNeverTaken(t *testing.T) {
+	elect(t, func(t *testing.T, c *crew, o *leaseObject) {
+		o.record = Record{Holder: "dead", Duration: 15 * time.Second, Version: "0"}
+		a := c.start(t.Context(), "a", replica{leaseObject: o})
+		for i := range 4 {
+			after(t, 5*time.Second)
+			o.set(func(o *leaseObject) { o.record.Version = "labelled " + strconv.Itoa(i) })
+		}
+		want(t, c, "a")
+		a()
+	})
+}
+
+func TestWhoStandsBySaysWhoLeads(t *testing.T) {
+	elect(t, func(t *testing.T, c *crew, o *leaseObject) {
+		a := c.start(t.Context(), "a", replica{leaseObject: o})
+		after(t, time.Millisecond)
+		b := c.start(t.Context(), "b", replica{leaseObject: o})
+		after(t, time.Hour)
+		if n := c.logs.count("another replica leads"); n != 1 || c.logs.count("leader=a") != 1 {
+			t.Errorf("said %d times:\n%s", n, c.logs.text.String())
+		}
+		a()
+		b()
+	})
+}
+
+// Both try at once at every start of two replicas.
+func TestLostRaceForTheLeaseIsNoTrouble(t *testing.T) {
+	elect(t, func(t *testing.T, c *crew, o *leaseObject) {
+		a := c.start(t.Context(), "a", slow{replica{leaseObject: o}, new(time.Millisecond)})
+		b := c.start(t.Context(), "b", slow{replica{leaseObject: o}, new(2 * time.Millisecond)})
+		after(t, time.Minute)
+		want(t, c, "a")
+		if c.logs.count("the lease cannot be had") > 0 || c.logs.count("another replica leads") != 1 {
+			t.Error(c.logs.text.String())
+		}
+		a()
+		b()
+	})
+}
+
+func TestLeaseThatMayNotBeWrittenFloodsTheLog(t *testing.T) {
+	elect(t, func(t *testing.T, c *crew, o *leaseObject) {
+		a := c.start(t.Context(), "a", replica{leaseObject: o})
+		after(t, time.Minute)
+		o.set(func(o *leaseObject) { o.denied = true })
+		after(t, time.Hour)
+		want(t, c)
+		if c.logs.count(`why="the lease could not be renewed: 403 Forbidden"`) != 1 {
+			t.Error("the log does not say why it leads no more")
+		}
+		if n := c.logs.count("the lease cannot be had"); n < 1 || n > 61 {
+			t.Errorf("%d lines in an hour", n)
+		}
+		o.set(func(o *leaseObject) { o.denied = false })
+		after(t, 20*time.Second)
+		want(t, c, "a")
+		a()
+	})
+}
+
+// The last try of a lease has only the time that is left. What it says then must not hide the reason.
+func TestReasonOfALostLeaseIsATimeout(t *testing.T) {
+	elect(t, func(t *testing.T, c *crew, o *leaseObject) {
+		s := slow{replica: replica{leaseObject: o}, by: new(time.Duration)}
+		a := c.start(t.Context(), "a", s)
+		after(t, time.Minute)
+		o.set(func(o *leaseObject) { o.denied, *s.by = true, 1500*time.Millisecond })
+		after(t, 20*time.Second)
+		if c.logs.count(`why="the lease could not be renewed: 403 Forbidden"`) != 1 {
+			t.Error(c.logs.text.String())
+		}
+		a()
+	})
+}
+
+// slow is a replica that hears of the outcome late, if at all.
+type slow struct {
+	replica
+	by *time.Duration
+}
+
+func (s slow) WriteLease(ctx context.Context, r Record) (Record, error) {
+	s.mu.Lock()
+	by := *s.by
+	s.mu.Unlock()
+	wait(ctx, by)
+	if ctx.Err() != nil {
+		return Record{}, ctx.Err()
+	}
+	return s.replica.WriteLease(ctx, r)
 }

@@ -46,7 +46,8 @@ type Client struct {
 	retarget   chan struct{} // ends the pause before the next watch of an ENIConfig
 	recount    chan struct{} // wakes the count of waiting pods
 
-	seen struct{ settings, pods, eniconfigs, share string } // versions; each is its watch's own
+	divided bool                                               // EC2's buckets are, as the log said last; the loop's of shares
+	seen    struct{ settings, pods, eniconfigs, share string } // versions; each is its watch's own
 
 	mu      sync.Mutex
 	api     *api

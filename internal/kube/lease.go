@@ -73,10 +73,18 @@ func (o *Observer) lease(ctx context.Context, r request) (Lease, error) {
 	}
 	var l lease
 	if err := a.do(ctx, r, &l); err != nil {
-		if isStatus(err, http.StatusNotFound) {
-			err = fmt.Errorf("%w; the chart makes it with controller.enabled=true", err)
-		}
-		return Lease{}, fmt.Errorf("lease %s: %w", leaseName, err)
+		return Lease{}, fmt.Errorf("lease %s: %w", leaseName, ofChart(err))
 	}
 	return l.lease(), nil
+}
+
+// ofChart adds to an error about what the controller needs where that comes from.
+func ofChart(err error) error {
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return fmt.Errorf("%w; the chart makes it with controller.enabled=true: run helm upgrade", err)
+	case isStatus(err, http.StatusForbidden):
+		return fmt.Errorf("%w; the chart gives the right with controller.enabled=true: run helm upgrade", err)
+	}
+	return err
 }

@@ -41,7 +41,11 @@ type Observer struct {
 }
 
 // NewObserver returns an observer; PodNamespace is where the lease and the published object are.
-func NewObserver(cfg Config) *Observer { return &Observer{client: New(cfg)} }
+func NewObserver(cfg Config) *Observer {
+	o := &Observer{client: New(cfg)}
+	o.client.trouble = map[string]string{} // no Node object is asked for
+	return o
+}
 
 // Trouble says why the API server does not serve what is asked; it is empty while it does.
 func (o *Observer) Trouble() string { return o.client.Trouble() }
@@ -112,7 +116,7 @@ func (o *Observer) watchNodes(ctx context.Context, a *api) error {
 			}
 		},
 	}
-	return f.follow(ctx, a)
+	return ofChart(f.follow(ctx, a))
 }
 
 // pending is the part of a Pod that is read.
@@ -178,7 +182,7 @@ func (o *Observer) watchPods(ctx context.Context, a *api) error {
 			}
 		},
 	}
-	return f.follow(ctx, a)
+	return ofChart(f.follow(ctx, a))
 }
 
 // put notes a pod that waits, since when it was known to. The lock is held.
@@ -204,8 +208,5 @@ func (o *Observer) Publish(ctx context.Context, s Share) error {
 		method: http.MethodPatch, path: "/api/v1/namespaces/" + o.client.cfg.PodNamespace + "/configmaps/" + shareName, contentType: mergePatch,
 		body: map[string]any{"data": map[string]string{shareKey: string(text)}},
 	}, nil)
-	if isStatus(err, http.StatusNotFound) {
-		return fmt.Errorf("%w; the chart makes it with controller.enabled=true", err)
-	}
-	return err
+	return ofChart(err)
 }

@@ -69,7 +69,7 @@ func (c *Client) watchShare(ctx context.Context, a *api) error {
 			c.takeShare(m.Data[shareKey])
 		},
 	}
-	return f.follow(ctx, a)
+	return ofChart(f.follow(ctx, a))
 }
 
 func (c *Client) shareNamespace() string { return cmp.Or(c.cfg.PodNamespace, "kube-system") }
@@ -115,7 +115,14 @@ func (c *Client) tellShare(context.Context) error {
 	if !time.Now().Before(s.until) {
 		s.Division = budget.Division{}
 	}
-	return c.cfg.Divide(s.Division, hungry, s.until)
+	if err := c.cfg.Divide(s.Division, hungry, s.until); err != nil {
+		return err
+	}
+	if divided := len(s.Portions) > 0; divided != c.divided {
+		c.divided = divided
+		c.log.Info("share of EC2's buckets", "divided", divided, "hungry", s.Hungry, "nodes", s.Nodes)
+	}
+	return nil
 }
 
 // Share is the share that counts now and until when, nil when none does.

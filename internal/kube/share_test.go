@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -268,6 +269,32 @@ func TestPublish(t *testing.T) {
 	if len(text) > 1000 || !got.Made.Equal(made) || got.Seconds != 90 || got.Hungry != 1000 || len(got.Portions) != 4 {
 		t.Errorf("%d bytes: %s", len(text), text)
 	}
+}
+
+// Who reads that a right is missing should know who gives it.
+func TestRightsThatAreMissing(t *testing.T) {
+	s := newAPIServer()
+	s.collections["/api/v1/nodes"] = &collection{}
+	s.collections[configMapsPath] = &collection{}
+	s.setRefuse(http.StatusForbidden)
+	const hint = "the chart gives the right with controller.enabled=true: run helm upgrade"
+	o := observer(t, s)
+	_, err := o.ReadLease(t.Context())
+	for what, err := range map[string]error{"lease": err, "share": o.Publish(t.Context(), share(time.Now(), 1000))} {
+		if err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	follow(t, o)
+	eventually(t, "the observer says so", func() bool { return strings.Count(o.Trouble(), hint) == 2 })
+	told := &told{}
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL), Divide: told.divide})
+	eventually(t, "the agent says so", func() bool {
+		return strings.Contains(c.Trouble(), "configmaps") && strings.Contains(c.Trouble(), hint)
+	})
+	s.setRefuse(0)
+	eventually(t, "the observer has no trouble any more", func() bool { return o.Trouble() == "" })
+	eventually(t, "the agent has no trouble any more", func() bool { return !strings.Contains(c.Trouble(), hint) })
 }
 
 func TestLease(t *testing.T) {

@@ -265,7 +265,7 @@ func (l *lab) wrongInterface(pods []pod, outside world.InstanceStatus) {
 		}
 	}
 	node := l.nodeOf(victim)
-	agent := l.agentOf(node)
+	agent := l.process(node, "berth-agent")
 	signal := func(s syscall.Signal) {
 		if err := syscall.Kill(agent, s); err != nil {
 			l.Fatalf("signal the agent: %v", err)
@@ -319,8 +319,8 @@ func (l *lab) spoofed(node world.InstanceStatus) uint64 {
 	return n
 }
 
-// agentOf is the agent's process in a node: the one of that program in the node's network namespace.
-func (l *lab) agentOf(node world.InstanceStatus) int {
+// process is the one of a program in a node's network namespace.
+func (l *lab) process(node world.InstanceStatus, name string) int {
 	l.Helper()
 	own, err := os.Stat(node.Namespace)
 	if err != nil {
@@ -332,7 +332,7 @@ func (l *lab) agentOf(node world.InstanceStatus) int {
 	}
 	for _, p := range processes {
 		program, err := os.Readlink(p + "/exe")
-		if err != nil || filepath.Base(program) != "berth-agent" {
+		if err != nil || filepath.Base(program) != name {
 			continue
 		}
 		if ns, err := os.Stat(p + "/ns/net"); err == nil && os.SameFile(own, ns) {
@@ -341,7 +341,7 @@ func (l *lab) agentOf(node world.InstanceStatus) int {
 			}
 		}
 	}
-	l.Fatalf("no agent runs in %s", node.Name)
+	l.Fatalf("no %s runs in %s", name, node.Name)
 	return 0
 }
 
