@@ -29,12 +29,13 @@ var codes = map[string]vpc.Code{
 	"InsufficientFreeAddressesInSubnet": vpc.SubnetFull,
 	"InsufficientCidrBlocks":            vpc.PrefixFragmented,
 
-	"PrivateIpAddressLimitExceeded":           vpc.LimitReached,
-	"AttachmentLimitExceeded":                 vpc.LimitReached,
-	"NetworkInterfaceLimitExceeded":           vpc.LimitReached,
-	"SecurityGroupsPerInterfaceLimitExceeded": vpc.LimitReached,
-	"TagLimitExceeded":                        vpc.LimitReached,
-	"ResourceLimitExceeded":                   vpc.LimitReached,
+	"PrivateIpAddressLimitExceeded": vpc.LimitReached,
+	"AttachmentLimitExceeded":       vpc.LimitReached,
+	"NetworkInterfaceLimitExceeded": vpc.LimitReached,
+	"TagLimitExceeded":              vpc.LimitReached,
+	"ResourceLimitExceeded":         vpc.LimitReached,
+
+	"SecurityGroupsPerInterfaceLimitExceeded": vpc.TooManyGroups,
 
 	"InvalidIPAddress.InUse": vpc.AddressTaken,
 	"PrivateIPAddressInUse":  vpc.AddressTaken,
@@ -152,6 +153,8 @@ func hint(c vpc.Code, o op) string {
 		return "allow ec2:" + o.action + " in the IAM role of aws-node"
 	case vpc.PrefixFragmented:
 		return "the subnet has no whole /28 left; single addresses may be: reserve a part of it for prefixes, or add a subnet"
+	case vpc.TooManyGroups:
+		return "name fewer security groups, or raise the account's quota of them for an interface, 16 at most"
 	case vpc.SubnetFull:
 		return "add a subnet of this zone with the tag " + vpc.TagCNIRole + "=1"
 	case vpc.Throttled:

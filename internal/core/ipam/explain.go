@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/berth-net/berth/internal/core/ledger"
 	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/subnet"
-	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -51,26 +49,26 @@ func (b Blocked) String() string {
 }
 
 // blocked finds why pods wait, empty when none does. Promised addresses are those about to be added.
-func (v view) blocked(t target.Tally, promised int, now time.Time) pool.Why {
+func (p *planner) blocked(promised int) pool.Why {
 	var why pool.Why
 	switch {
-	case t.Waiting == 0:
+	case p.tally.Waiting == 0:
 		return ""
-	case !v.Ready():
+	case !p.Ready():
 		why = pool.Starting
-	case !v.Config.Provision || !v.Config.ReadEC2:
+	case !p.Config.Provision || !p.Config.ReadEC2:
 		return ProvisioningOff
-	case v.holdsGrowth():
+	case p.holdsGrowth():
 		return Unschedulable
-	case v.Config.CustomNetworking && v.Custom().Subnet == "":
+	case p.Config.CustomNetworking && p.Custom().Subnet == "":
 		return NoENIConfig
-	case t.Coming+promised >= t.Waiting:
+	case p.tally.Coming+promised >= p.tally.Waiting:
 		why = Coming
 	default:
-		why = v.noRoom(t)
+		why = p.noRoom()
 	}
-	key, err := v.LastFailure()
-	if _, flying := v.Flying(key); !v.tries.Failed(key) || v.tries.May(key, now) && !flying {
+	key, err := p.LastFailure()
+	if _, flying := p.Flying(key); !p.tries.Failed(key) || p.tries.May(key, p.now) && !flying {
 		return why // what failed has worked since, or nobody needs it any more: else it would wait, or be tried
 	}
 	if why == Coming && pool.Grows(key) {
@@ -81,8 +79,8 @@ func (v view) blocked(t target.Tally, promised int, now time.Time) pool.Why {
 		return EC2Throttled
 	case vpc.NotAuthorized:
 		return EC2Denied
-	case vpc.NotFound: // of an interface it is no news; of a group or subnet it is
-		if pool.Grows(key) {
+	case vpc.NotFound, vpc.TooManyGroups: // that an interface is gone is no news; that a group or subnet is not there is
+		if pool.Grows(key) && why != TooManyGroups {
 			return EC2Failing
 		}
 	case vpc.Internal, vpc.Inconsistent, vpc.Invalid, vpc.LimitReached:
@@ -96,26 +94,28 @@ func (v view) blocked(t target.Tally, promised int, now time.Time) pool.Why {
 }
 
 // noRoom finds what limits a node whose pods wait for more than what is coming.
-func (v view) noRoom(t target.Tally) pool.Why {
-	slots := v.FreeSlots()
+func (p *planner) noRoom() pool.Why {
+	slots := p.FreeSlots()
 	switch {
-	case v.doubtful() > 0 && v.doubtful() >= t.Waiting: // the wait ends by itself, whatever the subnets are like
+	case p.doubtful() > 0 && p.doubtful() >= p.tally.Waiting: // the wait ends by itself, whatever the subnets are like
 		return AddressesInDoubt
-	case slots <= 0 && v.addressSlots() == 0 && t.Cooling > 0:
+	case slots <= 0 && p.addressSlots() == 0 && p.tally.Cooling > 0:
 		return AddressesCooling
-	case slots <= 0 && v.addressSlots() == 0 && v.doubtful() > 0:
+	case slots <= 0 && p.addressSlots() == 0 && p.doubtful() > 0:
 		return AddressesInDoubt
-	case slots <= 0 && v.addressSlots() == 0:
+	case slots <= 0 && p.addressSlots() == 0:
 		return NodeFull
-	case !v.zone.Told():
+	case !p.zone.Told():
 		return pool.Starting
 	case slots <= 0:
 		return InterfacesStuck
-	case v.Config.CustomNetworking && !v.customUsable():
+	case p.Config.CustomNetworking && !p.customUsable():
 		return ENIConfigSubnet
-	case v.tooManyGroups() != nil:
+	case p.tooManyGroups() != nil:
 		return TooManyGroups
-	case slots == 1 && v.zone.Best() > 1:
+	case p.rereading || p.wantGroups: // what growth needs to know first is being read
+		return Coming
+	case slots == 1 && p.zone.Best() > 1:
 		return LastSlotKept
 	}
 	return SubnetsFull
@@ -251,8 +251,8 @@ func (v view) groupsHint(err error) string {
 	switch groups := len(custom.Groups); {
 	case !v.Config.CustomNetworking, groups == 0, code == vpc.Throttled, code == vpc.NotAuthorized:
 		return ""
-	case code == vpc.LimitReached && groups > subnet.GroupsPerENI:
-		return fmt.Sprintf("ENIConfig %s names %d security groups, an interface can have %d unless that quota was raised: kubectl edit eniconfig %[1]s", custom.Name, groups, subnet.GroupsPerENI)
+	case code == vpc.TooManyGroups:
+		return fmt.Sprintf("ENIConfig %s names %d security groups: kubectl edit eniconfig %[1]s", custom.Name, groups)
 	case code == vpc.LimitReached:
 		return ""
 	}

@@ -270,6 +270,7 @@ func (p *planner) place(need target.Short, rest, slots int) (vpc.Subnet, vpc.Wan
 			}
 			switch _, known, err := p.Groups(sn.ID); {
 			case err != nil: // tags select too many: Problems says so
+				p.manyGroups = true
 				continue
 			case !known:
 				p.wantGroups = true

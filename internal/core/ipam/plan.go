@@ -64,6 +64,8 @@ type planner struct {
 	rereading bool
 	// wantGroups: an interface is to be made where tags of security groups matter.
 	wantGroups bool
+	// manyGroups: one is not made where tags select too many.
+	manyGroups bool
 }
 
 // Decide computes what to do now. It changes nothing of the state but what time alone changes; see pool.State.Tick.
@@ -90,10 +92,7 @@ func Decide(s *pool.State, now time.Time) Plan {
 		p.readSubnets()
 		p.readENIs()
 	}
-	p.plan.Blocked = p.blocked(p.tally, p.promised(), now)
-	if (p.rereading || p.wantGroups) && (p.plan.Blocked == SubnetsFull || p.plan.Blocked == LastSlotKept) {
-		p.plan.Blocked = Coming
-	}
+	p.plan.Blocked = p.blocked(p.promised())
 	p.wake()
 	return p.plan
 }

@@ -376,6 +376,7 @@ func TestGroupsOfDiscoveredSubnets(t *testing.T) {
 			w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(id), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
 		}
 	}
+	w.mostGroups = 5
 	tag("sg-a", "sg-b")
 	w.add(0, 12)
 	w.settle()

@@ -47,8 +47,9 @@ func Problems(s *pool.State) []Problem {
 			add(ENIConfigSubnet, v.explainCustomSubnet(), v.editENIConfig())
 		}
 	}
-	if err := v.tooManyGroups(); err != nil {
-		list = append(list, Problem{TooManyGroups, err.Error()})
+	many := v.tooManyGroups()
+	if many != nil {
+		list = append(list, Problem{TooManyGroups, many.Error()})
 	}
 	if most := v.Capacity() + hostPods; v.MaxPods > most {
 		node, hint := v.Limits.Type, fmt.Sprintf("set the kubelet's max-pods to %d", most)
@@ -61,12 +62,13 @@ func Problems(s *pool.State) []Problem {
 	if v.groupsRefused() {
 		add(EC2Failing, v.GroupsFailure().Error(), v.groupsHint(v.GroupsFailure()), "the agent tries again by itself; change the groups that EC2 refuses")
 	}
-	if key, err := v.LastFailure(); v.tries.Refused(key) && (vpc.CodeOf(err) != vpc.NotFound || pool.Grows(key)) {
-		why := EC2Failing
-		if vpc.CodeOf(err) == vpc.NotAuthorized {
-			why = EC2Denied
-		}
-		add(why, err.Error(), v.changeFor(err), "the agent tries again by itself; change what EC2 refuses")
+	key, err := v.LastFailure()
+	switch code := vpc.CodeOf(err); {
+	case !v.tries.Refused(key), code == vpc.NotFound && !pool.Grows(key), code == vpc.TooManyGroups && many != nil:
+	case code == vpc.NotAuthorized:
+		add(EC2Denied, err.Error(), v.changeFor(err), "the agent tries again by itself")
+	default:
+		add(EC2Failing, err.Error(), v.changeFor(err), "the agent tries again by itself; change what EC2 refuses")
 	}
 	return list
 }

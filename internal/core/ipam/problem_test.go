@@ -76,7 +76,7 @@ func TestReasonOfAMissingENIConfigIsTold(t *testing.T) {
 // The interface that pods wait for is refused for its six groups: the account's quota of interfaces has nothing to do with it.
 func TestRefusedGroupsOfANewInterfaceNameTheENIConfig(t *testing.T) {
 	w := customWorld(t)
-	w.refuse[pool.CreateENI] = vpc.LimitReached
+	w.refuse[pool.CreateENI] = vpc.TooManyGroups
 	w.state.SetCustom(pool.Custom{Name: "web", Found: true, Subnet: "subnet-pods", Groups: []vpc.SecurityGroupID{"sg-1", "sg-2", "sg-3", "sg-4", "sg-5", "sg-6"}})
 	w.add(0, 2)
 	w.settleFor(time.Minute)
@@ -146,6 +146,7 @@ func TestRestartIntoCustomNetworkingGivesNoAddressOfTheOldSubnet(t *testing.T) {
 // should be made.
 func TestTooManyGroupsAreTheReasonThatPodsWait(t *testing.T) {
 	w := newWorld(t, nil)
+	w.mostGroups = 5
 	w.subs[0].Free = 12
 	w.subs = append(w.subs, vpc.Subnet{
 		ID: "subnet-b", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("10.1.0.0/20"), Free: 4000, Available: true,

@@ -278,3 +278,71 @@ func TestInterfaceThatIsNeverAttachedDoesNotStopAnother(t *testing.T) {
 		}
 	}
 }
+
+// Tags select six security groups. Where the account's quota is raised they are taken; where it is not, another subnet serves the
+// pods, EC2 is not asked again and again, and a quota that is raised is noticed.
+func TestQuotaOfGroupsIsWhatEC2Says(t *testing.T) {
+	for _, quota := range []int{5, 6} {
+		w := newWorld(t, nil)
+		w.mostGroups = quota
+		w.subs = append(w.subs, subnetB)
+		for i := range 6 {
+			w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(fmt.Sprint("sg-", i)), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+		}
+		w.add(0, 12)
+		w.settleFor(10 * time.Second)
+		if tally := w.state.Tally(); tally.Waiting > 0 || (w.enis[1].Subnet == "subnet-b") != (quota == 6) {
+			t.Errorf("quota %d: %+v in %s", quota, tally, w.enis[1].Subnet)
+		}
+		w.add(12, 20)
+		if n := w.count(pool.CreateENI, 20*time.Minute, time.Second); n > 2 {
+			t.Errorf("quota %d: %d interfaces were asked for", quota, n)
+		}
+	}
+	w := newWorld(t, nil)
+	w.mostGroups = 5
+	w.subs[0].Free = 12
+	w.subs = append(w.subs, subnetB)
+	for i := range 6 {
+		w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(fmt.Sprint("sg-", i)), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+	}
+	w.add(0, 20)
+	w.settleFor(time.Minute)
+	w.mostGroups = 6
+	w.count("", 75*time.Minute, time.Second)
+	if tally := w.state.Tally(); tally.Waiting > 0 {
+		t.Errorf("the quota was raised an hour ago: %+v, %d interfaces; %s", tally, len(w.enis), ipam.Explain(w.state, ipam.Decide(w.state, w.now)))
+	}
+}
+
+// Pods wait since tags select too many groups: the tag that somebody takes off is noticed without a restart.
+func TestGroupThatIsUntaggedIsNoticedWhilePodsWait(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mostGroups = 5
+	w.subs[0].Free = 12
+	w.subs = append(w.subs, subnetB)
+	for i := range 6 {
+		w.groups = append(w.groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(fmt.Sprint("sg-", i)), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
+	}
+	w.add(0, 20)
+	w.settleFor(5 * time.Second)
+	w.groups = w.groups[:5]
+	w.settleFor(80 * time.Second)
+	if tally := w.state.Tally(); tally.Waiting > 0 {
+		t.Errorf("%+v; %s", tally, ipam.Explain(w.state, ipam.Decide(w.state, w.now)))
+	}
+}
+
+// Only a subnet whose security groups cannot be read has room: the pods are told of the call that fails.
+func TestGroupsThatCannotBeReadAreTheReasonThatPodsWait(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs[0].Free = 9
+	w.subs = append(w.subs, subnetB)
+	w.refuse[pool.ReadGroups] = vpc.Internal
+	w.settleFor(time.Second)
+	w.add(0, 12)
+	w.settleFor(10 * time.Second)
+	if b := ipam.Explain(w.state, ipam.Decide(w.state, w.now)); b.Why != ipam.EC2Failing || !strings.Contains(b.Detail, "read-groups") {
+		t.Errorf("blocked %s", b)
+	}
+}

@@ -42,6 +42,8 @@ type world struct {
 	refuse map[pool.Kind]vpc.Code
 	// refuseIn gives an error for interfaces in a subnet.
 	refuseIn map[vpc.SubnetID]vpc.Code
+	// mostGroups is the quota of security groups for an interface; 0 is none.
+	mostGroups int
 }
 
 var instance = vpc.Instance{
@@ -139,6 +141,9 @@ func (w *world) perform(a pool.Action) pool.Result {
 	code, ok := w.refuse[a.Kind]
 	if !ok && a.Create != nil {
 		code, ok = w.refuseIn[a.Create.Subnet]
+	}
+	if groups := a.Groups; w.mostGroups > 0 && (len(groups) > w.mostGroups || a.Create != nil && len(a.Create.Groups) > w.mostGroups) {
+		code, ok = vpc.TooManyGroups, true
 	}
 	if ok {
 		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}

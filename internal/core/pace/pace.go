@@ -5,6 +5,7 @@ package pace
 import (
 	"hash/fnv"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/vpc"
@@ -16,6 +17,9 @@ const (
 	// denied is how long what IAM refuses waits: a person has to act.
 	denied = time.Minute
 )
+
+// lasting are the failures that are no matter of time.
+var lasting = []vpc.Code{vpc.LimitReached, vpc.TooManyGroups, vpc.Invalid, vpc.NotFound, vpc.NotAuthorized}
 
 // Tries are the tries of one node, by a key for each thing that is tried.
 type Tries struct {
@@ -42,7 +46,7 @@ func (t *Tries) Fail(key string, code vpc.Code, now time.Time) {
 	}
 	k.failures++
 	k.yields = false
-	k.refused = code == vpc.LimitReached || code == vpc.Invalid || code == vpc.NotFound || code == vpc.NotAuthorized
+	k.refused = slices.Contains(lasting, code)
 	k.next = now.Add(wait*3/4 + part(t.node+key, wait/2))
 	t.keys[key] = k
 }

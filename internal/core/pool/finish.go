@@ -174,9 +174,11 @@ func (s *State) created(p Pending, seen vpc.ENI, now time.Time) []Record {
 	return []Record{e.record(), {Closed: &ClosedRecord{Token: p.Token, ENI: e.ID}}}
 }
 
-// helps tells whether waiting pods depend on the kind of action, so that its error explains why they wait.
-func helps(k Kind) bool {
-	return k == CreateENI || k == AttachENI || k == AssignAddresses || k == ReadENIs
+// helps tells whether waiting pods depend on an action, so that its error explains why they wait. Security groups that IAM does
+// not let us read are done without.
+func helps(a Action, code vpc.Code) bool {
+	k := a.Kind
+	return k == CreateENI || k == AttachENI || k == AssignAddresses || k == ReadENIs || k == ReadGroups && a.Why.Urgent() && code != vpc.NotAuthorized
 }
 
 // failed folds an error. Definite refusals change what is believed of EC2; an unknown outcome makes the interface dirty.
@@ -186,7 +188,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	if code == vpc.Throttled && !a.Why.Urgent() { // the budget holds it back longer than what pods wait for
 		s.tries.Yield(a.Key)
 	}
-	if helps(a.Kind) {
+	if helps(a, code) {
 		s.lastErr, s.lastKey = err, a.Key
 	}
 	unknown := code == vpc.Internal || code == vpc.Inconsistent
@@ -204,7 +206,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	case AssignAddresses:
 		s.assignFailed(a, e, code, now)
 	case SetGroups:
-		s.groupsErr = err
+		s.setGroupsFailed(a, err, now)
 	case ReadSubnets:
 		s.zone.Deny(code == vpc.NotAuthorized)
 		return s.applySubnets()
@@ -298,12 +300,23 @@ func (s *State) createFailed(a Action, code vpc.Code, keep bool, now time.Time) 
 	s.zone.Take(a.Create.Subnet, -a.Create.Want.Size()-1)
 	if !lacks(code) {
 		s.lastKey = GrowthIn(a.Create.Subnet)
-		if code == vpc.LimitReached {
+		switch code {
+		case vpc.LimitReached:
 			s.lastKey = Growth
+		case vpc.TooManyGroups:
+			s.manyGroups(len(a.Create.Groups), now)
+		default:
 		}
 		s.tries.Fail(s.lastKey, code, now) // the next creation has another token, and waits as this one would
 	}
 	return []Record{{Closed: &ClosedRecord{Token: a.Create.Token}}}
+}
+
+func (s *State) setGroupsFailed(a Action, err error, now time.Time) {
+	s.groupsErr = err
+	if vpc.CodeOf(err) == vpc.TooManyGroups {
+		s.manyGroups(len(a.Groups), now)
+	}
 }
 
 func (s *State) attachFailed(e *ENI, code vpc.Code, unknown bool, now time.Time) []Record {

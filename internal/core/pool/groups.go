@@ -7,6 +7,9 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
+// quotaFor is how long EC2's word counts that an interface cannot have so many groups: the quota may be raised.
+const quotaFor = time.Hour
+
 // Groups are the security groups of interfaces in a subnet. They are not known while the tagged ones have not been read,
 // and there are none that an interface could have when tags select too many.
 func (s *State) Groups(id vpc.SubnetID) (groups []vpc.SecurityGroupID, known bool, err error) {
@@ -22,7 +25,7 @@ func (s *State) Groups(id vpc.SubnetID) (groups []vpc.SecurityGroupID, known boo
 	if s.TagsMatter(id) && s.at.Groups.IsZero() {
 		return s.Instance.Groups, s.groupsDenied, nil // denied: as if there were no tags
 	}
-	groups, _, err = subnet.Groups(s.zone.Rules(), id, s.tagged, s.Instance.Groups, subnet.GroupsPerENI)
+	groups, _, err = subnet.Groups(s.zone.Rules(), id, s.tagged, s.Instance.Groups, s.mostGroups)
 	return groups, err == nil, err
 }
 
@@ -35,5 +38,15 @@ func (s *State) TagsMatter(id vpc.SubnetID) bool {
 func (s *State) observeGroups(tagged []vpc.SecurityGroup, askedAt time.Time) {
 	if !askedAt.Before(s.at.Groups) {
 		s.tagged, s.at.Groups, s.groupsDenied = tagged, askedAt, false
+	}
+	if askedAt.Sub(s.groupsTold) >= quotaFor {
+		s.mostGroups = subnet.MostGroupsPerENI
+	}
+}
+
+// manyGroups notes that EC2 refused so many groups for an interface.
+func (s *State) manyGroups(n int, now time.Time) {
+	if n > 1 {
+		s.mostGroups, s.groupsTold = n-1, now
 	}
 }

@@ -112,6 +112,8 @@ type State struct {
 	custom       Custom
 	tagged       []vpc.SecurityGroup // those that are tagged for interfaces
 	groupsDenied bool
+	mostGroups   int       // that EC2 is not known to refuse for an interface
+	groupsTold   time.Time // when it last refused some
 	leaked       []vpc.ENI
 	leakedTagged map[vpc.ENIID]bool
 
@@ -137,6 +139,7 @@ func New(cfg Config, inst vpc.Instance, limits vpc.InstanceLimits, nonce string,
 		enis: make(map[vpc.ENIID]*ENI), pending: make(map[string]*Pending), gone: make(map[vpc.ENIID]time.Time), book: ledger.New(cfg.Cooldown),
 		leakedTagged: make(map[vpc.ENIID]bool), inflight: make(map[string]Action), tries: pace.New(string(inst.ID)),
 		broken: make(map[vpc.SubnetID]bool), begun: make(map[string]time.Time),
+		mostGroups: subnet.MostGroupsPerENI,
 	}
 	s.rule()
 	return s

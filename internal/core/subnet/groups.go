@@ -9,32 +9,29 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// Security groups that an interface can have: EC2's default quota, and the most that it can be raised to.
+// MostGroupsPerENI is what EC2's quota of security groups for an interface can be raised to. It is 5 unless somebody did, which
+// only a refusal tells.
 // Source: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
-const (
-	GroupsPerENI     = 5
-	MostGroupsPerENI = 16
-)
+const MostGroupsPerENI = 16
 
 // TooManyGroupsError says that tags select more security groups for interfaces in a subnet than an interface can have.
 // Which of them to leave out is nobody's guess: each may be the one that a pod's traffic needs, or that must not be missing.
 type TooManyGroupsError struct {
 	Subnet vpc.SubnetID
 	Groups []vpc.SecurityGroupID // all that are selected, in order
-	Limit  int
 }
 
 // Error implements error.
 func (e *TooManyGroupsError) Error() string {
-	return fmt.Sprintf("select security groups for %s: %d are tagged %s for it, an interface can have %d: take the tag off some of %v, or limit them by tags %s<subnet-id>",
-		e.Subnet, len(e.Groups), vpc.TagCNIRole, e.Limit, e.Groups, vpc.TagGroupSubnetPrefix)
+	return fmt.Sprintf("select security groups for %s: %d are tagged %s for it, more than an interface can have (5 unless the account's quota is raised, %d at most): take the tag off some of %v, or limit them by tags %s<subnet-id>",
+		e.Subnet, len(e.Groups), vpc.TagCNIRole, MostGroupsPerENI, e.Groups, vpc.TagGroupSubnetPrefix)
 }
 
 // Groups returns which security groups an interface in a subnet gets, in order, and why: Tagged or Primary. Out of the
 // groups of the VPC, those count that are tagged kubernetes.io/role/cni with another value than 0 or none, unless tags
 // cni.networking.k8s.aws/subnet/… name other subnets only, or tags cni.networking.k8s.aws/cluster/… other clusters only.
 // Where none counts, the interface gets those of the primary interface, and so it does in the node's own subnet, with
-// custom networking, and without discovery. More than limit are a *TooManyGroupsError.
+// custom networking, and without discovery. More than limit, which is what EC2 is known to take, are a *TooManyGroupsError.
 func Groups(r Rules, id vpc.SubnetID, groups []vpc.SecurityGroup, primary []vpc.SecurityGroupID, limit int) ([]vpc.SecurityGroupID, Why, error) {
 	if !r.Discovery || r.Custom || id == r.Primary {
 		return primary, Primary, nil
@@ -52,7 +49,7 @@ func Groups(r Rules, id vpc.SubnetID, groups []vpc.SecurityGroup, primary []vpc.
 	case len(selected) == 0:
 		return primary, Primary, nil
 	case len(selected) > limit:
-		return nil, Tagged, &TooManyGroupsError{Subnet: id, Groups: selected, Limit: limit}
+		return nil, Tagged, &TooManyGroupsError{Subnet: id, Groups: selected}
 	}
 	return selected, Tagged, nil
 }

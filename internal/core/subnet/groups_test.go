@@ -66,7 +66,7 @@ func TestGroups(t *testing.T) {
 			for id, tags := range tt.tags { // in any order
 				groups = append(groups, vpc.SecurityGroup{ID: id, VPC: "vpc-1", Tags: tags})
 			}
-			got, why, err := subnet.Groups(r, tt.subnet, groups, []vpc.SecurityGroupID{"sg-primary"}, subnet.GroupsPerENI)
+			got, why, err := subnet.Groups(r, tt.subnet, groups, []vpc.SecurityGroupID{"sg-primary"}, 5)
 			if diff := cmp.Diff(tt.want, fmt.Sprint(got)); diff != "" || err != nil || why != tt.why {
 				t.Errorf("%s, %v\n%s", why, err, diff)
 			}
@@ -80,13 +80,13 @@ func TestTooManyGroupsAreNotCutShort(t *testing.T) {
 		groups = append(groups, vpc.SecurityGroup{ID: vpc.SecurityGroupID(fmt.Sprint("sg-", i)), VPC: "vpc-1", Tags: vpc.Tags{vpc.TagCNIRole: "1"}})
 	}
 	r := subnet.Rules{VPC: "vpc-1", Primary: "subnet-a", Discovery: true}
-	got, _, err := subnet.Groups(r, "subnet-b", groups, nil, subnet.GroupsPerENI)
+	got, _, err := subnet.Groups(r, "subnet-b", groups, nil, 5)
 	many, ok := errors.AsType[*subnet.TooManyGroupsError](err)
 	if !ok || len(many.Groups) != 6 || got != nil || !strings.Contains(err.Error(), "subnet-b") {
 		t.Fatalf("%v, %v", got, err)
 	}
 	slices.Reverse(groups)
-	if _, _, again := subnet.Groups(r, "subnet-b", groups, nil, subnet.GroupsPerENI); again == nil || again.Error() != err.Error() {
+	if _, _, again := subnet.Groups(r, "subnet-b", groups, nil, 5); again == nil || again.Error() != err.Error() {
 		t.Errorf("in another order: %v", again)
 	}
 	if got, _, err := subnet.Groups(r, "subnet-b", groups, nil, subnet.MostGroupsPerENI); err != nil || len(got) != 6 {

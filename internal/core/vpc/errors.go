@@ -13,6 +13,7 @@ const (
 	SubnetFull       Code = "SubnetFull"       // no address left in the subnet: try another subnet
 	PrefixFragmented Code = "PrefixFragmented" // no aligned /28 left: single addresses may still be there
 	AddressTaken     Code = "AddressTaken"     // a block that the caller named is in use: somebody was faster
+	TooManyGroups    Code = "TooManyGroups"    // more security groups than the account's quota for an interface
 	LimitReached     Code = "LimitReached"     // slots of the interface or instance, or an account's quota
 	Throttled        Code = "Throttled"        // ask again later
 	NotFound         Code = "NotFound"         // gone, or not visible yet

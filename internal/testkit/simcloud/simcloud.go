@@ -231,6 +231,8 @@ func classify(e *vpcsim.APIError) vpc.Code {
 		return vpc.SubnetFull
 	case c == "InsufficientCidrBlocks":
 		return vpc.PrefixFragmented
+	case c == "SecurityGroupsPerInterfaceLimitExceeded":
+		return vpc.TooManyGroups
 	case strings.Contains(c, "LimitExceeded") && c != "RequestLimitExceeded":
 		return vpc.LimitReached
 	case c == "RequestLimitExceeded":
