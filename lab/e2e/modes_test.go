@@ -7,44 +7,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/berth-net/berth/lab/internal/workload"
 )
 
 // sharedSpace is where blocks that may be added to any VPC lie.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // shop is more than the first block has addresses for: servers, and pods that do nothing.
-const shop = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web, of: shop}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {app: web}}}
-      containers:
-      - name: web
-        image: registry.k8s.io/e2e-test-images/agnhost:2.59
-        args: [netexec, --http-port=8080]
-        readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: rest}
-spec:
-  replicas: 46
-  selector: {matchLabels: {app: rest}}
-  template:
-    metadata: {labels: {app: rest, of: shop}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers:
-      - {name: pause, image: "public.ecr.aws/eks-distro/kubernetes/pause:3.7"}
----
+var shop = workload.Deployment{Name: "web", Replicas: 4, Select: "app: web", More: "of: shop", Spread: "ScheduleAnyway", Servers: true}.String() +
+	workload.Deployment{Name: "rest", Replicas: 46, Select: "app: rest", More: "of: shop"}.String() + `---
 apiVersion: v1
 kind: Service
 metadata: {name: web}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-net/berth/lab/internal/workload"
 	"github.com/berth-net/berth/lab/internal/world"
 )
 
@@ -23,25 +24,7 @@ var (
 )
 
 // web is a Deployment of servers that tell their name, spread over the nodes.
-const web = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: NAME}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web, set: NAME}}
-  template:
-    metadata: {labels: {app: web, set: NAME}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {set: NAME}}}
-      containers:
-      - name: web
-        image: registry.k8s.io/e2e-test-images/agnhost:2.59
-        args: [netexec, --http-port=8080]
-        readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
----
+var web = workload.Deployment{Name: "NAME", Replicas: 4, Select: "app: web, set: NAME", Spread: "DoNotSchedule", Servers: true}.String() + `---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -51,22 +34,8 @@ spec:
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
 `
 
-const filler = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: filler}
-spec:
-  replicas: 30
-  selector: {matchLabels: {app: filler}}
-  template:
-    metadata: {labels: {app: filler}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: filler}}}
-      containers:
-      - {name: pause, image: "public.ecr.aws/eks-distro/kubernetes/pause:3.7"}
-`
+// filler is more pods than the first interfaces have addresses for.
+var filler = workload.Deployment{Name: "filler", Replicas: 30, Select: "app: filler", Spread: "DoNotSchedule"}.String()
 
 // TestClusterPackets sends packets between everything that can talk: pods with addresses from the first block and from
 // the one that was found, in both modes of kube-proxy.

@@ -12,13 +12,31 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// customWorld has an ENIConfig whose subnet has room.
-func customWorld(t *testing.T) *world {
+// withPodsSubnet is a world with a second subnet, which has room and which an ENIConfig may name.
+func withPodsSubnet(t *testing.T, change func(*pool.Config)) *world {
 	t.Helper()
-	w := newWorld(t, func(c *pool.Config) { c.CustomNetworking = true })
+	w := newWorld(t, change)
 	w.subs = append(w.subs, vpc.Subnet{
 		ID: "subnet-pods", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("100.64.0.0/20"), Free: 4000, Available: true,
 	})
+	return w
+}
+
+// customWorld has an ENIConfig whose subnet has room.
+func customWorld(t *testing.T) *world {
+	t.Helper()
+	return withPodsSubnet(t, func(c *pool.Config) { c.CustomNetworking = true })
+}
+
+// withoutPrefixes is a node in prefix mode with three pods, in a subnet whose map shows prefixes though EC2 finds none.
+func withoutPrefixes(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, inPrefixes)
+	roomy(w)
+	w.state.MaxPods = 110
+	w.refusePrefixes = true
+	w.add(0, 3)
+	w.settle()
 	return w
 }
 
@@ -90,12 +108,7 @@ func TestRefusedGroupsOfANewInterfaceNameTheENIConfig(t *testing.T) {
 
 // A restart puts the read of the subnets off. Until it comes, a subnet without a prefix is asked for one once, not in a loop.
 func TestRestartAsksASubnetInPiecesOnce(t *testing.T) {
-	w := newWorld(t, inPrefixes)
-	roomy(w)
-	w.state.MaxPods = 110
-	w.refusePrefixes = true
-	w.add(0, 3)
-	w.settle()
+	w := withoutPrefixes(t)
 	w.restart()
 	w.state.MaxPods = 110
 	if n := w.count(pool.AssignAddresses, 4*time.Second, 10*time.Millisecond); n > 2 {
@@ -106,12 +119,7 @@ func TestRestartAsksASubnetInPiecesOnce(t *testing.T) {
 // EC2 finds no prefix where the map shows some, as in a subnet shared with an account whose interfaces we do not see: that is
 // believed for a while, and the subnet is not asked and mapped in a loop.
 func TestMapThatEC2ContradictsIsNotReadInALoop(t *testing.T) {
-	w := newWorld(t, inPrefixes)
-	roomy(w)
-	w.state.MaxPods = 110
-	w.refusePrefixes = true
-	w.add(0, 3)
-	w.settle()
+	w := withoutPrefixes(t)
 	if n := w.count(pool.ReadSpace, time.Minute, 10*time.Millisecond); n > 4 {
 		t.Errorf("the subnet is mapped %d times in a minute", n)
 	}
@@ -123,10 +131,7 @@ func TestMapThatEC2ContradictsIsNotReadInALoop(t *testing.T) {
 // Custom networking is turned on by a restart, which puts the read of the subnets off: what the ENIConfig names is known, and pods that
 // come meanwhile are not given addresses that lie elsewhere, where other security groups count.
 func TestRestartIntoCustomNetworkingGivesNoAddressOfTheOldSubnet(t *testing.T) {
-	w := newWorld(t, nil)
-	w.subs = append(w.subs, vpc.Subnet{
-		ID: "subnet-pods", VPC: instance.VPC, Zone: instance.Zone, CIDR: netip.MustParsePrefix("100.64.0.0/20"), Free: 4000, Available: true,
-	})
+	w := withPodsSubnet(t, nil)
 	w.add(0, 12) // on two interfaces
 	w.settle()
 	w.state.Config.CustomNetworking = true

@@ -19,6 +19,7 @@ import (
 	"github.com/berth-net/berth/lab/internal/layout"
 	"github.com/berth-net/berth/lab/internal/machine"
 	"github.com/berth-net/berth/lab/internal/proc"
+	"github.com/berth-net/berth/lab/internal/workload"
 )
 
 // needs skips without root or the built programs, and fails instead where a skip would hide what must be tested.
@@ -217,37 +218,8 @@ func (c *cluster) retry(what string, ok func() error) {
 	c.t.Fatalf("%s: %v", what, err)
 }
 
-const workload = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: idle}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: idle}}
-  template:
-    metadata: {labels: {app: idle}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      containers: [{name: idle, image: "public.ecr.aws/eks-distro/kubernetes/pause:3.7"}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}
-      containers:
-      - name: web
-        image: registry.k8s.io/e2e-test-images/agnhost:2.59
-        args: [netexec, --http-port=8080]
-        readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
----
+var load = workload.Deployment{Name: "idle", Replicas: 4, Select: "app: idle"}.String() +
+	workload.Deployment{Name: "web", Replicas: 2, Select: "app: web", Spread: "DoNotSchedule", Servers: true}.String() + `---
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -296,7 +268,7 @@ func TestCluster(t *testing.T) {
 		c.retry("workload is accepted", func() error { // the default service account takes a moment
 			return exec.Command(c.cache.Bin("kubectl"), "--kubeconfig="+c.plane.Kubeconfig(), "get", "serviceaccount", "default").Run()
 		})
-		c.apply(workload, "apply", "-f", "-")
+		c.apply(load, "apply", "-f", "-")
 		c.kubectl("wait", "--for=condition=Available", "--timeout=5m", "deployment/idle", "deployment/web")
 		c.kubectl("wait", "--for=condition=Ready", "--timeout=5m", "pod/privileged")
 		t.Logf("workload available after %s", time.Since(began).Round(time.Millisecond))
