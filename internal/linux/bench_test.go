@@ -151,11 +151,11 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		}
 		cfg.Pods = append(cfg.Pods, p)
 	}
-	if _, err := h.Reconcile(b.Context(), cfg); err != nil {
+	if _, _, err := h.Reconcile(b.Context(), cfg); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		changed, err := h.Reconcile(b.Context(), cfg)
+		changed, _, err := h.Reconcile(b.Context(), cfg)
 		if err != nil || len(changed) > 0 {
 			b.Fatal(changed, err)
 		}

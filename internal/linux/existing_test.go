@@ -181,7 +181,7 @@ func TestChainThatSomebodyElseUsesStays(t *testing.T) {
 	w.existing(awscni.NFTables)
 	iptables := awscni.NFTables.Program(t)
 	w.node.run(iptables+" -t nat -N MINE", iptables+" -t nat -A MINE -j AWS-SNAT-CHAIN-0")
-	changed, err := w.host.Reconcile(t.Context(), w.cfg)
+	changed, _, err := w.host.Reconcile(t.Context(), w.cfg)
 	if err != nil || strings.Contains(strings.Join(changed, "\n"), "AWS-") {
 		t.Errorf("%v, %q", err, changed)
 	}

@@ -18,40 +18,42 @@ import (
 const passes = 3
 
 // Reconcile makes the host's network what cfg asks for: observe, compare, apply what differs. The returned lines say what it
-// had to change; none when all was in place. When only links are missing, the error is a *hostnet.PendingError.
-func (h *Host) Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, err error) {
+// had to change; none when all was in place. seen is what Seen would have said at the last look. When only links are missing,
+// the error is a *hostnet.PendingError.
+func (h *Host) Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, seen []hostnet.Seen, err error) {
 	h.reconcile.Lock()
 	defer h.reconcile.Unlock()
 	h.remember(cfg.Settings)
 	var want hostnet.Machine
 	for range passes {
 		if err := ctx.Err(); err != nil {
-			return changed, err
+			return changed, nil, err
 		}
 		var ops []hostnet.Op
-		var index map[string]int
-		if ops, want, index, err = h.compare(cfg); err != nil {
-			return changed, err
+		var o *observation
+		if ops, want, o, err = h.compare(cfg); err != nil {
+			return changed, nil, err
 		}
+		seen = sortedSeen(o.seen)
 		if len(ops) == 0 {
 			break
 		}
-		done, err := h.apply(ctx, ops, index)
+		done, err := h.apply(ctx, ops, o.index)
 		for _, op := range done {
 			changed = append(changed, op.String())
 		}
 		if err != nil {
-			return changed, fmt.Errorf("reconcile host network: %w", err)
+			return changed, nil, fmt.Errorf("reconcile host network: %w", err)
 		}
 	}
 	changed = append(changed, h.removeExisting(ctx)...)
 	if len(want.Pending) > 0 {
-		return changed, &hostnet.PendingError{Missing: want.Pending}
+		return changed, seen, &hostnet.PendingError{Missing: want.Pending}
 	}
-	return changed, nil
+	return changed, seen, nil
 }
 
-func (h *Host) compare(cfg hostnet.Config) ([]hostnet.Op, hostnet.Machine, map[string]int, error) {
+func (h *Host) compare(cfg hostnet.Config) ([]hostnet.Op, hostnet.Machine, *observation, error) {
 	o, err := h.observe(cfg.Settings.VethPrefix)
 	if err != nil {
 		return nil, hostnet.Machine{}, nil, fmt.Errorf("observe host network: %w", err)
@@ -66,7 +68,7 @@ func (h *Host) compare(cfg hostnet.Config) ([]hostnet.Op, hostnet.Machine, map[s
 	if have.NFT, err = h.currentTable(); err != nil {
 		return nil, want, nil, err
 	}
-	return hostnet.Diff(have, want), want, o.index, nil
+	return hostnet.Diff(have, want), want, o, nil
 }
 
 // unwiredPods remembers attachments that were unwired, so that a Reconcile whose configuration is older does not bring

@@ -113,7 +113,7 @@ func TestLateLink(t *testing.T) {
 	w := newWorld(t)
 	w.internet.serve()
 	a := w.pod("a", "10.0.0.20", 0)
-	_, err := w.host.Reconcile(t.Context(), w.cfg)
+	_, _, err := w.host.Reconcile(t.Context(), w.cfg)
 	pending, ok := errors.AsType[*hostnet.PendingError](err)
 	if !ok {
 		t.Fatalf("Reconcile without the second link: %v", err)

@@ -201,7 +201,7 @@ func TestUnwirePodBearsEveryOrder(t *testing.T) {
 // reconcileLate reconciles with a configuration that names pods which are gone.
 func (w *world) reconcileLate() {
 	w.tb.Helper()
-	if _, err := w.host.Reconcile(w.tb.Context(), w.cfg); err != nil {
+	if _, _, err := w.host.Reconcile(w.tb.Context(), w.cfg); err != nil {
 		w.tb.Fatal(err)
 	}
 }

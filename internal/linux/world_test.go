@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/linux"
 	"github.com/berth-net/berth/internal/testkit"
@@ -106,9 +109,13 @@ func ready(tb testing.TB, edit func(*hostnet.Config)) *world {
 
 func (w *world) reconcile() []string {
 	w.tb.Helper()
-	changed, err := w.host.Reconcile(w.tb.Context(), w.cfg)
+	changed, seen, err := w.host.Reconcile(w.tb.Context(), w.cfg)
 	if err != nil {
 		w.tb.Fatal(err)
+	}
+	after, err := w.host.Seen(w.tb.Context(), w.cfg.Settings)
+	if diff := cmp.Diff(after, seen, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); diff != "" || err != nil {
+		w.tb.Errorf("%v, what it saw is not what is there (-there +seen):\n%s", err, diff)
 	}
 	return changed
 }

@@ -77,16 +77,8 @@ func (h *house) wiredByTheOther(name string, addr netip.Addr) {
 // podOf is the pod that the agent says has an address, empty for none.
 func (h *house) podOf(addr netip.Addr) string {
 	h.t.Helper()
-	r, err := h.node.Report(h.t.Context())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for _, e := range r.ENIs {
-		for _, a := range e.Addresses {
-			if a.IP == addr && a.Pod != nil {
-				return a.Pod.Name
-			}
-		}
+	if a := h.secondary(addr); a.Pod != nil {
+		return a.Pod.Name
 	}
 	return ""
 }
@@ -198,12 +190,12 @@ type wantingHost struct {
 	wanted chan []hostnet.Pod
 }
 
-func (h wantingHost) Reconcile(_ context.Context, cfg hostnet.Config) ([]string, error) {
+func (h wantingHost) Reconcile(ctx context.Context, cfg hostnet.Config) ([]string, []hostnet.Seen, error) {
 	select {
 	case h.wanted <- cfg.Pods:
 	default:
 	}
-	return nil, nil
+	return h.memoryHost.Reconcile(ctx, cfg)
 }
 
 // The rules of a pod say by which interface it sends. While nobody knows which interface has its address, they stay as they

@@ -20,7 +20,7 @@ type watchedHost struct {
 	since   map[netip.Prefix]time.Time
 }
 
-func (h *watchedHost) Reconcile(ctx context.Context, cfg hostnet.Config) ([]string, error) {
+func (h *watchedHost) Reconcile(ctx context.Context, cfg hostnet.Config) ([]string, []hostnet.Seen, error) {
 	h.watched.Lock()
 	defer h.watched.Unlock()
 	for _, b := range cfg.VPCCIDRs {

@@ -33,18 +33,20 @@ func afterALostJournal(t *testing.T, change func(*house)) (*house, netip.Addr) {
 // held tells whether an address is held.
 func (h *house) held(addr netip.Addr) bool {
 	h.t.Helper()
-	r, err := h.node.Report(h.t.Context())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for _, e := range r.ENIs {
+	return h.secondary(addr).Phase == pool.Held
+}
+
+// secondary is what the agent says of an address, nothing when it does not know it.
+func (h *house) secondary(addr netip.Addr) node.ReportAddress {
+	h.t.Helper()
+	for _, e := range h.report().ENIs {
 		for _, a := range e.Addresses {
 			if a.IP == addr {
-				return a.Phase == pool.Held
+				return a
 			}
 		}
 	}
-	return false
+	return node.ReportAddress{}
 }
 
 // wiredPods is how many pods the kernel has.

@@ -137,13 +137,10 @@ func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (r reconcili
 		}
 		return false
 	})
-	r.changed, r.err = n.ports.Host.Reconcile(ctx, cfg)
+	r.changed, r.seen, r.err = n.ports.Host.Reconcile(ctx, cfg)
 	if pending, ok := errors.AsType[*hostnet.PendingError](r.err); ok { // links that come later: pods that queue to be wired
 		n.log.Debug("host network is not whole yet", run.KeyWhy, pending)
 		r.err = nil
-	}
-	if r.err == nil {
-		r.seen, r.err = n.ports.Host.Seen(ctx, cfg.Settings)
 	}
 	return r
 }

@@ -75,7 +75,10 @@ type memoryHost struct {
 	changes chan struct{}
 }
 
-func (h *memoryHost) Reconcile(context.Context, hostnet.Config) ([]string, error) { return nil, nil }
+func (h *memoryHost) Reconcile(ctx context.Context, cfg hostnet.Config) ([]string, []hostnet.Seen, error) {
+	seen, err := h.Seen(ctx, cfg.Settings)
+	return nil, seen, err
+}
 
 func (h *memoryHost) Changes() <-chan struct{} { return h.changes }
 

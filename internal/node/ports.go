@@ -108,8 +108,9 @@ type Metadata interface {
 // Network is the part of the host's network that serves all pods.
 type Network interface {
 	// Reconcile makes the host's network what cfg asks for: observe, compare, apply what differs. The returned lines say
-	// what it had to change, in the text form of core/hostnet; none when all was in place.
-	Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, err error)
+	// what it had to change, in the text form of core/hostnet; none when all was in place. seen are the pod addresses that the
+	// kernel knew at its last look.
+	Reconcile(ctx context.Context, cfg hostnet.Config) (changed []string, seen []hostnet.Seen, err error)
 	// Seen lists the pod addresses that the kernel knows.
 	Seen(ctx context.Context, settings hostnet.Settings) ([]hostnet.Seen, error)
 	// Links lists the host's links.

@@ -38,12 +38,12 @@ func (h *trickyHost) Links(ctx context.Context) ([]hostnet.Link, error) {
 	return h.memoryHost.Links(ctx)
 }
 
-func (h *trickyHost) Reconcile(context.Context, hostnet.Config) ([]string, error) {
+func (h *trickyHost) Reconcile(ctx context.Context, cfg hostnet.Config) ([]string, []hostnet.Seen, error) {
 	n := h.reconciled.Add(1)
 	if h.failing.Load() {
-		return nil, fmt.Errorf("nft: process %d: no such table", n)
+		return nil, nil, fmt.Errorf("nft: process %d: no such table", n)
 	}
-	return nil, nil
+	return h.memoryHost.Reconcile(ctx, cfg)
 }
 
 func (h *trickyHost) WirePod(ctx context.Context, s hostnet.Settings, p hostnet.Pod, netns *os.File) (hostnet.Wired, error) {
