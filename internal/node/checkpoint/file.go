@@ -43,6 +43,7 @@ type File struct {
 
 	writing sync.Mutex // one write at a time; guards what follows
 	marks   []string   // checksums of what this agent wrote or is about to write
+	wrote   bool       // in this run
 	keep    bool       // what is there must be kept aside before it is replaced: not all of it could be believed
 }
 
@@ -199,6 +200,10 @@ func (f *File) write(pods []pool.Allocation) error {
 	if err == nil && bytes.Equal(old, data) && slices.Contains(f.marks, checksum(data)) {
 		return nil
 	}
+	if err == nil && f.wrote && !slices.Contains(f.marks, checksum(old)) {
+		f.keep = true
+		f.log.Error("another CNI wrote this file while this agent runs: both on one node give the same addresses to different pods; end one of them", "path", f.path)
+	}
 	if f.keep {
 		if err := replace(f.path+".kept", old); err != nil {
 			return fmt.Errorf("keep checkpoint %s aside: %w", f.path, err)
@@ -216,6 +221,7 @@ func (f *File) write(pods []pool.Allocation) error {
 	if err := replace(f.path, data); err != nil {
 		return fmt.Errorf("write checkpoint %s: %w", f.path, err)
 	}
+	f.wrote = true
 	return nil
 }
 

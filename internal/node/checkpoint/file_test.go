@@ -1,6 +1,7 @@
 package checkpoint_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -258,6 +259,36 @@ func TestFileThatIsNotBelievedIsKeptAside(t *testing.T) {
 	}
 	if found := load(t, dir); found.Foreign || found.Damage != "" {
 		t.Errorf("%+v", found)
+	}
+}
+
+// Both give the same addresses to different pods: whoever looks for the reason finds it in the log.
+func TestOtherCNIThatWritesWhileWeRunIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ipam.json")
+	put(t, path, documented)
+	var log bytes.Buffer
+	f := checkpoint.New(path, slog.New(slog.NewTextHandler(&log, nil)))
+	if _, err := f.Load(); err != nil {
+		t.Fatal(err)
+	}
+	save := func(pods ...pool.Allocation) string {
+		t.Helper()
+		f.Save(pods)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return log.String()
+	}
+	if said := save(recorded("web", "c1", "10.0.0.7")) + save(); said != "" {
+		t.Errorf("nobody else writes: %s", said)
+	}
+	put(t, path, documented)
+	if said := save(recorded("db", "c2", "10.0.0.8")); !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "another CNI wrote") {
+		t.Errorf("the other CNI wrote: %q", said)
+	}
+	if kept, err := os.ReadFile(path + ".kept"); err != nil || string(kept) != documented {
+		t.Errorf("kept %q, %v", kept, err)
 	}
 }
 
