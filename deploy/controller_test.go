@@ -99,6 +99,25 @@ func TestControllerRights(t *testing.T) {
 	}
 }
 
+// Who has the agents' metrics scraped has the controller's, too.
+func TestControllerIsMonitored(t *testing.T) {
+	all := parts(t, "--set", "controller.enabled=true,podMonitor.create=true")
+	var monitor, deployment struct{ Selector struct{ MatchLabels map[string]string } }
+	for name, to := range map[string]any{"PodMonitor berth-controller": &monitor, "Deployment berth-controller": &deployment} {
+		if err := json.Unmarshal(all[name].Spec, to); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(deployment, monitor); diff != "" {
+		t.Error(diff)
+	}
+	for _, args := range []string{"controller.enabled=true", "podMonitor.create=true"} {
+		if _, ok := parts(t, "--set", args)["PodMonitor berth-controller"]; ok {
+			t.Errorf("with %s alone there is a PodMonitor of the controller", args)
+		}
+	}
+}
+
 // The controller's pods are not the DaemonSet's, whatever its selector.
 func TestControllerPodsAreNotTheAgents(t *testing.T) {
 	for _, args := range [][]string{{}, {"--set", "originalMatchLabels=true"}} {
