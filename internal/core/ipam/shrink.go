@@ -30,7 +30,9 @@ func (p *planner) shrink() {
 	if p.releaseOthers() {
 		return
 	}
-	over := p.warm.Excess(p.tally)
+	t := p.tally
+	t.Idle = t.Free // in addresses: where single ones stand in for prefixes, blocks of both sizes are idle
+	over := p.warm.Excess(t) * max(p.warm.Unit, 1)
 	every := shrinkEvery
 	if p.warm.Follows() && !p.Scarce() {
 		every = aheadEvery + p.tries.Spread(aheadEvery/4)
@@ -39,11 +41,13 @@ func (p *planner) shrink() {
 		return
 	}
 	for _, e := range p.emptiestFirst() {
-		if over <= 0 {
-			return
+		var idle []*ledger.Block
+		for _, b := range e.Idle() {
+			if p.Suits(e, b) && b.Size() <= over {
+				idle, over = append(idle, b), over-b.Size()
+			}
 		}
-		idle := slices.DeleteFunc(e.Idle(), func(b *ledger.Block) bool { return !p.Suits(e, b) })
-		over -= p.release(e, idle, over, pool.Excess)
+		p.release(e, idle, len(idle), pool.Excess)
 	}
 }
 

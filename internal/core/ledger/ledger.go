@@ -26,9 +26,14 @@ type Ledger struct {
 	// removed are the blocks that we gave back: a read asked within Settle of that may still show them.
 	removed map[place]time.Time
 	// live are the addresses that the kernel shows on a live link. None of them is free.
-	live       map[netip.Addr]bool
+	live map[netip.Addr]bool
+	// released are addresses that pods gave back while no interface was known to have them: they cool once one is.
+	released   map[netip.Addr]release
 	doubtUntil time.Time // blocks that reads from before then bring are in doubt
 }
+
+// release is when an address was given back, and until when it cools.
+type release struct{ at, until time.Time }
 
 // place is a block on an interface: EC2 may have given it to another one meanwhile.
 type place struct {
@@ -44,6 +49,7 @@ func New(cooldown time.Duration) *Ledger {
 	return &Ledger{
 		cooldown: cooldown, interfaces: make(map[vpc.ENIID]*Interface), pods: make(map[Key]*Allocation),
 		removed: make(map[place]time.Time), live: make(map[netip.Addr]bool),
+		released: make(map[netip.Addr]release),
 	}
 }
 
@@ -115,7 +121,10 @@ func (l *Ledger) Release(k Key, now time.Time) (ip netip.Addr, until time.Time, 
 	delete(l.pods, k)
 	delete(l.live, p.Addr)
 	until = now.Add(l.cooldown)
-	if a := l.Find(p.Addr); a != nil && a.Owner == k && a.Phase == InUse {
+	switch a := l.Find(p.Addr); {
+	case a == nil:
+		l.released[p.Addr] = release{now, until}
+	case a.Owner == k && a.Phase == InUse:
 		a.cool(now, until)
 	}
 	return p.Addr, until, true
@@ -216,4 +225,5 @@ func (l *Ledger) DoubtUntil() time.Time { return l.doubtUntil }
 // Forget drops what was given back before a time: an agent lives for months, and each record of its journal counts.
 func (l *Ledger) Forget(before time.Time) {
 	maps.DeleteFunc(l.removed, func(_ place, at time.Time) bool { return at.Before(before) })
+	maps.DeleteFunc(l.released, func(_ netip.Addr, r release) bool { return r.until.Before(before) })
 }

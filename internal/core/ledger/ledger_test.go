@@ -381,3 +381,23 @@ func TestAddressThatLaggingReadsLeaveOutGoesOnCooling(t *testing.T) {
 		t.Errorf("it is %+v", a)
 	}
 }
+
+// A pod of the Amazon VPC CNI is deleted before EC2 has said on which interface its address lies: it cools all the same.
+func TestAddressThatIsGivenBackBeforeItsInterfaceIsKnownCools(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	ip, k := netip.MustParseAddr("10.0.1.17"), ledger.Key{ContainerID: "c1", IfName: "eth0"}
+	l := ledger.New(30 * time.Second)
+	l.RestorePod(ledger.Allocation{Pod: ledger.Pod{Key: k}, Addr: ip, At: now})
+	if _, _, ok := l.Release(k, now); !ok {
+		t.Fatal("no such pod")
+	}
+	i := l.Add("eni-1", now)
+	l.Observe(i, []vpc.Block{vpc.PrefixBlock(netip.MustParsePrefix("10.0.1.16/28"))}, now.Add(time.Second))
+	if a := l.Find(ip); a == nil || a.Phase != ledger.Cooling {
+		t.Fatalf("%+v", a)
+	}
+	l.Thaw(now.Add(31 * time.Second))
+	if a := l.Find(ip); a.Phase != ledger.Free {
+		t.Errorf("after the period: %s", a.Phase)
+	}
+}

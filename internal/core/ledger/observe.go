@@ -106,6 +106,10 @@ func (l *Ledger) take(i *Interface, id vpc.Block, askedAt time.Time) {
 	b := i.add(id)
 	for _, a := range b.addrs {
 		l.idle(a)
+		if r, ok := l.released[a.IP]; ok && a.Phase == Free {
+			a.cool(r.at, r.until)
+		}
+		delete(l.released, a.IP)
 	}
 	for k, p := range l.pods {
 		if id.Contains(p.Addr) {

@@ -73,7 +73,11 @@ func (l *Ledger) RestoreReleased(k Key, ip netip.Addr, at, until time.Time) {
 	if p, ok := l.pods[k]; ok && p.Addr == ip {
 		delete(l.pods, k)
 	}
-	if a := l.Find(ip); a != nil && (a.Phase != InUse || a.Owner == k) && a.Phase != Leaving {
+	a := l.Find(ip)
+	if a == nil {
+		l.released[ip] = release{at, until}
+	}
+	if a != nil && (a.Phase != InUse || a.Owner == k) && a.Phase != Leaving {
 		a.cool(at, until)
 	}
 }
