@@ -154,6 +154,9 @@ func call[T any](ctx context.Context, c *Client, o op, attempt func(context.Cont
 		default:
 			return out, inDoubt(err, transient > 0)
 		}
+		if throttled >= maxThrottled {
+			err.Until = c.limits.next(o.action, budget.From(ctx))
+		}
 		if throttled >= maxThrottled || transient >= maxTransient || ctx.Err() != nil {
 			return out, inDoubt(err, transient > 0)
 		}
@@ -176,10 +179,11 @@ func inDoubt(err *vpc.Error, unknown bool) *vpc.Error {
 
 // notMade is the error of a call whose next attempt does not leave, after the error of the last one that did, if any.
 func notMade(o op, err error, last *vpc.Error, throttled bool) *vpc.Error {
+	var until time.Time
 	held, isHeld := errors.AsType[*budget.HeldError](err)
 	switch {
 	case isHeld && (last == nil || last.Code == vpc.Throttled):
-		err = held
+		err, until = held, held.Until
 		if last != nil {
 			err = errors.Join(last.Err, held)
 		}
@@ -189,7 +193,7 @@ func notMade(o op, err error, last *vpc.Error, throttled bool) *vpc.Error {
 		return &vpc.Error{Code: vpc.Internal, Op: o.action, Subject: o.subject, Err: err}
 	}
 	return &vpc.Error{
-		Code: vpc.Throttled, Op: o.action, Subject: o.subject, Err: err,
+		Code: vpc.Throttled, Op: o.action, Subject: o.subject, Err: err, Until: until,
 		Hint: "EC2 throttles this action in the account and region; it is tried again by itself",
 	}
 }

@@ -108,6 +108,13 @@ func (l *limits) held(action string, lane budget.Lane, now time.Time) error {
 	return nil
 }
 
+// next is when a call of a lane may leave if nothing waits before it.
+func (l *limits) next(action string, lane budget.Lane) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.budget.When(action, lane, time.Now())
+}
+
 // throttled tells whether EC2's last answer to the action was that it is throttled.
 func (l *limits) throttled(action string) bool {
 	l.mu.Lock()

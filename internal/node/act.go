@@ -84,14 +84,15 @@ func (n *Node) noteLost() {
 }
 
 // LaneOf is how urgent an action is. A pod that is bound waits as much as one that has asked: between two tries of the
-// runtime nobody asks. What was begun is finished as urgently: mostly it is for pods.
+// runtime nobody asks. An interface that was begun and that no pod needs any more is as urgent as the pool ahead of demand.
 func LaneOf(a pool.Action) budget.Lane {
 	switch {
-	case a.Why == pool.PodsWaiting, a.Why == pool.PodsBound, a.Why == pool.Unfinished && (a.Kind == pool.CreateENI || a.Kind == pool.AttachENI):
+	case a.Why.Urgent():
 		return budget.Waiting
-	case a.Why == pool.Starting, a.Why == pool.AfterDoubt, a.Why == pool.Unfinished && a.Kind == pool.ReadENI:
+	case a.Why == pool.Starting, a.Why == pool.NoneFree, a.Why == pool.AfterDoubt, a.Why == pool.Unfinished && a.Kind == pool.ReadENI:
 		return budget.Starting
-	case a.Why == pool.WarmTarget, a.Why == pool.AheadOfDemand, a.Why == pool.Fragmentation:
+	case a.Why == pool.WarmTarget, a.Why == pool.AheadOfDemand, a.Why == pool.Fragmentation,
+		a.Why == pool.Unfinished && (a.Kind == pool.CreateENI || a.Kind == pool.AttachENI):
 		return budget.Warm
 	}
 	return budget.Cleaning

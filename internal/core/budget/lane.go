@@ -11,7 +11,7 @@ type Lane int
 // Lanes.
 const (
 	Waiting  Lane = iota // pods wait for it
-	Starting             // the node is not ready without it
+	Starting             // the node is not ready, or has no address left, without it
 	Warm                 // prepares what no pod waits for yet
 	Cleaning             // gives back, tags, looks for what was left behind
 

@@ -37,8 +37,22 @@ func (p *planner) finishBegun() {
 
 // still is what a creation that was begun is for now: one for no pod in particular is urgent once a pod waits.
 func (p *planner) still(begun *pool.Pending) pool.Why {
-	if p.tally.Waiting == 0 && (begun.Why == pool.WarmTarget || begun.Why == pool.AheadOfDemand) {
-		return begun.Why
+	if why := p.forPods(); why != pool.Unfinished || begun.Why == "" || begun.Why.Urgent() {
+		return why
+	}
+	return begun.Why
+}
+
+// forPods is what an interface that was begun is for: pods, if there are any without an address, the next pod if it would
+// wait, or to finish it.
+func (p *planner) forPods() pool.Why {
+	switch {
+	case p.tally.Waiting > 0:
+		return pool.PodsWaiting
+	case p.Expected() > 0:
+		return pool.PodsBound
+	case p.noneFree():
+		return pool.NoneFree
 	}
 	return pool.Unfinished
 }
@@ -72,7 +86,7 @@ func (p *planner) attach(e *pool.ENI) {
 	for taken[device] {
 		device++
 	}
-	p.do(pool.Action{Kind: pool.AttachENI, Key: "attach/" + string(e.ID), Why: pool.Unfinished, ENI: e.ID, Device: device})
+	p.do(pool.Action{Kind: pool.AttachENI, Key: "attach/" + string(e.ID), Why: p.forPods(), ENI: e.ID, Device: device})
 }
 
 // complete does the finishing writes of an attached interface: that it goes with its instance, its tags and groups.

@@ -42,12 +42,19 @@ func (p *planner) why(need target.Short) pool.Why {
 	switch {
 	case need.Demand > 0:
 		return pool.PodsWaiting
+	case p.Expected() > 0 && (p.warm.Follows() || p.Expected() > p.tally.Free):
+		return pool.PodsBound
+	case p.noneFree():
+		return pool.NoneFree
 	case !p.warm.Follows():
 		return pool.WarmTarget
-	case p.Expected() > 0:
-		return pool.PodsBound
 	}
 	return pool.AheadOfDemand
+}
+
+// noneFree tells whether the next pod would wait and nothing comes, on a node that has pods.
+func (p *planner) noneFree() bool {
+	return p.Running() > 0 && p.tally.Free+p.tally.Other+p.tally.Coming == 0
 }
 
 // growExisting assigns blocks on interfaces that have room and returns how many addresses are still short. In prefix mode

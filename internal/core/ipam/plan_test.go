@@ -72,7 +72,7 @@ read-groups: pods-waiting
 blocked: addresses-coming
 create-eni in subnet-large with 9: pods-waiting
 blocked: addresses-coming
-attach-eni eni-2 at 2: unfinished
+attach-eni eni-2 at 2: pods-waiting
 blocked: addresses-coming
 set-delete-on-termination eni-2: unfinished
 `)

@@ -439,7 +439,7 @@ func TestWarmCreationStaysWarm(t *testing.T) {
 		t.Errorf("again for %q", why)
 	}
 	w.add(0, 12)
-	if why := create(); why != pool.Unfinished {
+	if why := create(); why != pool.PodsWaiting {
 		t.Errorf("with pods that wait for %q", why)
 	}
 }

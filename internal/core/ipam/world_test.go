@@ -44,6 +44,8 @@ type world struct {
 	refuseIn map[vpc.SubnetID]vpc.Code
 	// mostGroups is the quota of security groups for an interface; 0 is none.
 	mostGroups int
+	// until is when the node's budget lets a throttled action leave again.
+	until time.Time
 }
 
 var instance = vpc.Instance{
@@ -146,7 +148,7 @@ func (w *world) perform(a pool.Action) pool.Result {
 		code, ok = vpc.TooManyGroups, true
 	}
 	if ok {
-		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused")}
+		r.Err = &vpc.Error{Code: code, Op: string(a.Kind), Err: errors.New("refused"), Until: w.until}
 		return r
 	}
 	if w.taken(a) {

@@ -51,11 +51,14 @@ func (t *Tries) Fail(key string, code vpc.Code, now time.Time) {
 	t.keys[key] = k
 }
 
-// Yield makes the pause of a key one that an urgent try need not keep: the one that failed was less urgent, and failed for
-// that.
-func (t *Tries) Yield(key string) {
+// Throttled shortens the pause of a failure that was a throttle: the node's request budget already spaces what is throttled,
+// so that nothing waits for longer than until, if that is known. Unless the try was urgent, an urgent one need not wait at all.
+func (t *Tries) Throttled(key string, urgent bool, until time.Time) {
 	k := t.keys[key]
-	k.yields = true
+	k.yields = !urgent
+	if !until.IsZero() && until.Before(k.next) {
+		k.next = until
+	}
 	t.keys[key] = k
 }
 

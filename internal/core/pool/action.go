@@ -48,6 +48,7 @@ const (
 	WarmTarget      Why = "warm-target"
 	PodsBound       Why = "pods-bound"          // pods are bound to the node and have not asked yet
 	AheadOfDemand   Why = "ahead-of-demand"     // as many more as came lately
+	NoneFree        Why = "none-free"           // the next pod would wait
 	Fragmentation   Why = "fragmentation"       // prefixes are, or may become, scarce in the subnet
 	OtherMode       Why = "other-mode"          // a single address where prefixes are asked for, or the other way round
 	Unfinished      Why = "unfinished"          // finishes what was begun

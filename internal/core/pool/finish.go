@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -185,8 +186,8 @@ func helps(a Action, code vpc.Code) bool {
 func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	code := vpc.CodeOf(err)
 	s.tries.Fail(a.Key, code, now)
-	if code == vpc.Throttled && !a.Why.Urgent() { // the budget holds it back longer than what pods wait for
-		s.tries.Yield(a.Key)
+	if code == vpc.Throttled {
+		s.tries.Throttled(a.Key, a.Why.Urgent(), heldUntil(err))
 	}
 	if helps(a, code) {
 		s.lastErr, s.lastKey = err, a.Key
@@ -241,6 +242,14 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	default:
 	}
 	return nil
+}
+
+// heldUntil is when the node's budget lets a throttled action leave again, zero when the error does not say.
+func heldUntil(err error) time.Time {
+	if e, ok := errors.AsType[*vpc.Error](err); ok {
+		return e.Until
+	}
+	return time.Time{}
 }
 
 // lacks tells whether EC2 refused because the subnet does not have what was asked for.

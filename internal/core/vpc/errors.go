@@ -3,6 +3,7 @@ package vpc
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code classifies an error of the cloud. The set is closed; adapters map every wire code onto it once.
@@ -31,6 +32,9 @@ type Error struct {
 	Subject string // identifier of the object that it is about
 	Hint    string // what the reader can do, or empty
 	Err     error  // the wire error, for the log
+	// Until is when the node's own request budget lets the next attempt of a throttled action leave, as urgent as this one;
+	// zero when it does not say.
+	Until time.Time
 }
 
 // Error implements error.

@@ -76,7 +76,7 @@ func (c *client) pump() {
 		if c.r.now >= a.until || c.held(a, now) {
 			c.queue = slices.DeleteFunc(c.queue, func(b *attempt) bool { return a == b })
 			c.budget.Cancel(a.call)
-			c.r.After(0, func() { a.done(throttledError(a)) })
+			c.r.After(0, func() { a.done(c.throttledError(a)) })
 		}
 	}
 	if next, ok := c.budget.Next(now); ok {
@@ -88,7 +88,9 @@ func (c *client) pump() {
 	}
 }
 
-func throttledError(a *attempt) error { return &vpc.Error{Code: vpc.Throttled, Op: a.action} }
+func (c *client) throttledError(a *attempt) error {
+	return &vpc.Error{Code: vpc.Throttled, Op: a.action, Until: c.budget.When(a.action, a.lane, c.r.Now())}
+}
 
 // held tells whether a throttled action is too far off for its lane.
 func (c *client) held(a *attempt, now time.Time) bool {
@@ -128,7 +130,7 @@ func (c *client) refused(a *attempt) {
 	c.budget.Done(a.call, budget.Throttled, c.r.Now())
 	a.throttled++
 	if a.throttled >= maxThrottled {
-		a.done(throttledError(a))
+		a.done(c.throttledError(a))
 	} else {
 		c.enter(a)
 	}
