@@ -75,6 +75,25 @@ func TestLaggingReadDoesNotBringADetachedInterfaceBack(t *testing.T) {
 	}
 }
 
+// The journal was lost, and with it the prefix that an interface had just got and the record of the pod on it; reads lagged for
+// longer than an empty interface is kept. The interface was detached under the pod.
+func TestInterfaceIsNotDetachedWhileALivePodsAddressIsOnNone(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP = 0, 1 })
+	w.enis = append(w.enis, vpc.ENI{
+		ID: "eni-lagging", Subnet: "subnet-primary", VPC: "vpc-1", MAC: "2", Type: "interface", Primary: w.addr(), Tags: vpc.Tags{vpc.TagENIInstance: "i-1", vpc.TagENICluster: "demo"},
+		Groups: instance.Groups, Attachment: &vpc.Attachment{ID: "attach-l", Instance: "i-1", DeviceIndex: 1, State: vpc.Attached, DeleteOnTermination: true},
+	})
+	w.state.Doubt(w.now)
+	w.state.SetLive([]netip.Addr{netip.MustParseAddr("10.0.0.99")}, w.now)
+	if n := w.count(pool.DetachENI, 5*time.Minute, time.Second); n > 0 {
+		t.Errorf("detached %d times", n)
+	}
+	w.state.SetLive(nil, w.now)
+	if n := w.count(pool.DetachENI, 5*time.Minute, time.Second); n == 0 {
+		t.Error("not detached when the pod is gone")
+	}
+}
+
 // The agent dies between creating and attaching an interface, and its journal with it: the interface is taken in again.
 func TestOwnOrphanIsAttached(t *testing.T) {
 	w := newWorld(t, nil)

@@ -154,12 +154,23 @@ func (p *planner) freeENI(among func(*pool.ENI) bool) bool {
 		if !ok || !among(e) {
 			continue
 		}
+		if p.Stray(e) { // it may be on this one
+			p.lookFor()
+			continue
+		}
 		if p.freshFor(e) && e.Attachment != nil {
 			p.do(pool.Action{Kind: pool.DetachENI, Key: "detach/" + string(e.ID), Why: why, ENI: e.ID, Attachment: e.Attachment.ID})
 		}
 		return true
 	}
 	return false
+}
+
+// lookFor asks for a read that may show where a live pod's address belongs, now and then: it may be on none of ours.
+func (p *planner) lookFor() {
+	if p.now.Sub(p.at.ENIs) >= ledger.Settle {
+		p.needRead = pool.AfterDoubt
+	}
 }
 
 func (p *planner) freeable(e *pool.ENI) (pool.Why, bool) {

@@ -183,6 +183,18 @@ func (l *Ledger) SetLive(live []netip.Addr, now time.Time) {
 	}
 }
 
+// Stray tells whether the kernel shows a live link whose address lies in a range, any if it is invalid, and on no interface
+// that is known to have it: some interface has it, and a read that lags left it out.
+func (l *Ledger) Stray(within netip.Prefix) bool {
+	for ip := range l.live {
+		known := func(i *Interface) bool { return i.Addresses[ip] != nil }
+		if (!within.IsValid() || within.Contains(ip)) && !slices.ContainsFunc(slices.Collect(maps.Values(l.interfaces)), known) {
+			return true
+		}
+	}
+	return false
+}
+
 // stay ends the leaving of a block of which a pod turned out to have something.
 func (l *Ledger) stay(b *Block) {
 	for _, a := range b.addrs {

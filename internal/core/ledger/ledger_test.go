@@ -401,3 +401,20 @@ func TestAddressThatIsGivenBackBeforeItsInterfaceIsKnownCools(t *testing.T) {
 		t.Errorf("after the period: %s", a.Phase)
 	}
 }
+
+// The record that a single address was given back was lost; EC2 gave the prefix around it, and a read that lags showed the
+// address once more: the prefix was forgotten under a pod.
+func TestReadThatLagsDoesNotForgetAPrefixForAnAddressInIt(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	prefix := vpc.PrefixBlock(netip.MustParsePrefix("10.0.0.16/28"))
+	book := ledger.New(30 * time.Second)
+	i := book.Add("eni-0", now)
+	book.Gain(i, []vpc.Block{prefix})
+	i.WroteAt = now
+	k := ledger.Key{ContainerID: "c1"}
+	book.Give(i, i.Best(func(*ledger.Block) bool { return true }), ledger.Pod{Key: k}, now)
+	book.Observe(i, []vpc.Block{single(8)}, now.Add(10*time.Second))
+	if al, _ := book.Allocation(k); book.Find(al.Addr) == nil {
+		t.Errorf("%s is forgotten", al.Addr)
+	}
+}

@@ -21,7 +21,7 @@ func (l *Ledger) Observe(i *Interface, shown []vpc.Block, askedAt time.Time) (ch
 		if at, ok := l.removed[place{i.id, id}]; ok && askedAt.Before(at.Add(Settle)) {
 			continue
 		}
-		if l.elsewhere(i, id, askedAt) {
+		if l.elsewhere(id, askedAt) {
 			continue
 		}
 		l.take(i, id, askedAt)
@@ -76,11 +76,11 @@ func (b *Block) DecidedAt() time.Time {
 	return at
 }
 
-// elsewhere tells whether a block lies on another interface of ours by a word that is younger than what this read may show.
-// That the same read leaves it out there proves as little.
-func (l *Ledger) elsewhere(i *Interface, id vpc.Block, askedAt time.Time) bool {
-	for _, other := range l.interfaces {
-		if other != i && askedAt.Before(other.WroteAt.Add(Settle)) && other.overlaps(id) {
+// elsewhere tells whether a block lies on another interface of ours, or in another form on this one, by a word that is younger
+// than what this read may show. That the same read leaves it out there proves as little.
+func (l *Ledger) elsewhere(id vpc.Block, askedAt time.Time) bool {
+	for _, i := range l.interfaces {
+		if askedAt.Before(i.WroteAt.Add(Settle)) && i.overlaps(id) {
 			return true
 		}
 	}

@@ -120,6 +120,9 @@ func (s *State) ReleaseHeld(ip netip.Addr, now time.Time) (Record, bool) {
 	return Record{Freed: &FreedRecord{Addr: ip, At: now, Until: until}}, ok
 }
 
+// Stray tells whether a live pod's address in the interface's subnet is on no interface that is known to have it.
+func (s *State) Stray(e *ENI) bool { return s.book.Stray(e.SubnetCIDR) }
+
 // SetLive tells which pod addresses the kernel shows on a live link; see ledger.Ledger.
 func (s *State) SetLive(live []netip.Addr, now time.Time) { s.book.SetLive(live, now) }
 
