@@ -37,8 +37,8 @@ var mutants = []mutant{
 		"case askedAt.Sub(e.MissingSince) < missingFor || e.primary:", "case e.primary:",
 	},
 	{
-		"1: a read as old as our own write forgets no address", "internal/core/ledger/observe.go",
-		"\tif !askedAt.After(i.WroteAt) {\n\t\treturn changed\n\t}\n", "",
+		"1: a read that may lag behind our own write forgets no address", "internal/core/ledger/observe.go",
+		"\tif lags := b.gained.Add(Settle); lags.After(at) {\n\t\treturn lags\n\t}\n", "",
 	},
 	{
 		"1: a block that a read leaves out is forgotten after two reads, not one", "internal/core/ledger/observe.go",

@@ -106,17 +106,24 @@ func (l *Ledger) take(i *Interface, id vpc.Block, askedAt time.Time) {
 	b := i.add(id)
 	for _, a := range b.addrs {
 		l.idle(a)
-		if r, ok := l.released[a.IP]; ok && a.Phase == Free {
-			a.cool(r.at, r.until)
-		}
-		delete(l.released, a.IP)
 	}
+	l.cool(b)
 	for k, p := range l.pods {
 		if id.Contains(p.Addr) {
 			i.Addresses[p.Addr].Phase, i.Addresses[p.Addr].Owner, p.ENI = InUse, k, i.id
 		}
 	}
 	b.Doubt = l.doubt(b, askedAt)
+}
+
+// cool lets those addresses of a block cool that pods gave back before it was known.
+func (l *Ledger) cool(b *Block) {
+	for _, a := range b.addrs {
+		if r, ok := l.released[a.IP]; ok && a.Phase == Free {
+			a.cool(r.at, r.until)
+		}
+		delete(l.released, a.IP)
+	}
 }
 
 // Confirm doubts the blocks that a hint does not show either, while EC2 itself cannot be asked. Who has an address of one keeps

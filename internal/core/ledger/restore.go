@@ -15,6 +15,7 @@ func (l *Ledger) RestoreInterface(id vpc.ENIID, blocks, leaving, doubted []vpc.B
 	old := l.interfaces[id]
 	i := l.Add(id, wroteAt)
 	for _, block := range blocks {
+		delete(l.removed, place{id, block})
 		for _, other := range l.interfaces { // it has moved since the other's record
 			other.dropOverlaps(block)
 		}
@@ -25,6 +26,7 @@ func (l *Ledger) RestoreInterface(id vpc.ENIID, blocks, leaving, doubted []vpc.B
 				a.Phase, a.Owner, a.Until, a.FreedAt = was.Phase, was.Owner, was.Until, was.FreedAt
 			}
 		}
+		l.cool(b)
 		if slices.Contains(leaving, block) {
 			for _, a := range b.addrs {
 				*a = Address{IP: a.IP, Phase: Leaving, Block: b}
