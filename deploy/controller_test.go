@@ -102,7 +102,9 @@ func TestControllerRights(t *testing.T) {
 // Who has the agents' metrics scraped has the controller's, too.
 func TestControllerIsMonitored(t *testing.T) {
 	all := parts(t, "--set", "controller.enabled=true,podMonitor.create=true")
-	var monitor, deployment struct{ Selector struct{ MatchLabels map[string]string } }
+	var monitor, deployment struct {
+		Selector struct{ MatchLabels map[string]string }
+	}
 	for name, to := range map[string]any{"PodMonitor berth-controller": &monitor, "Deployment berth-controller": &deployment} {
 		if err := json.Unmarshal(all[name].Spec, to); err != nil {
 			t.Fatalf("%s: %v", name, err)

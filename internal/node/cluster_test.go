@@ -42,7 +42,8 @@ func TestSettingsThatAreNotTakenAreAnEvent(t *testing.T) {
 	}{
 		{
 			"contradiction", "SettingsContradict", "a and b, both of priority 0, set pool.warmIPTarget to 1 and 2",
-			[]pool.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(2)}}, nil,
+			[]pool.Overrides{{Name: "a", WarmIP: new(1)}, {Name: "b", WarmIP: new(2)}},
+			nil,
 		},
 		{"refused", "SettingsRefused", "NodeSettings x: spec cannot be read", nil, []string{"NodeSettings x: spec cannot be read"}},
 	} {

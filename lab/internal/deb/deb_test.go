@@ -79,17 +79,22 @@ func TestExtractKeepsMergedLinks(t *testing.T) {
 	}
 }
 
-func TestWrapperRunsTheProgram(t *testing.T) {
-	root := t.TempDir()
+// echoRoot makes a root whose loader says how it was called.
+func echoRoot(t *testing.T, root string) {
+	t.Helper()
 	for _, path := range []string{"usr/lib/x86_64-linux-gnu/x", "usr/lib64/ld-linux-x86-64.so.2", "usr/sbin/tool"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		// Stands in for the loader: it says how it was called.
 		if err := os.WriteFile(filepath.Join(root, path), []byte("#!/bin/sh\necho $A \"$@\"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestWrapperRunsTheProgram(t *testing.T) {
+	root := t.TempDir()
+	echoRoot(t, root)
 	bin := t.TempDir()
 	w := Wrapper{Name: "tool", Root: root, Program: "usr/sbin/tool", Args: []string{"-f", "%R/conf"}, Env: map[string]string{"A": "%T"}}
 	if err := w.Write(bin); err != nil {
@@ -99,13 +104,55 @@ func TestWrapperRunsTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu") + ":" + filepath.Join(root, "usr/lib")
-	want := "x86_64-linux-gnu --library-path " + libs + " --argv0 tool " + root + "/usr/sbin/tool -f " + root + "/conf two words"
-	if got := strings.TrimSpace(string(out)); got != want {
+	if got, want := strings.TrimSpace(string(out)), "x86_64-linux-gnu "+called(root, "two words"); got != want {
 		t.Errorf("called with\n%s\nwant\n%s", got, want)
 	}
 	w.Program = "usr/sbin/absent"
 	if err := w.Write(bin); err == nil {
 		t.Error("a wrapper for a program that is not there")
+	}
+}
+
+// called is how the wrapper of a tool calls the loader of a root.
+func called(root, args string) string {
+	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu") + ":" + filepath.Join(root, "usr/lib")
+	return "--library-path " + libs + " --argv0 tool " + root + "/usr/sbin/tool -f " + root + "/conf " + args
+}
+
+// TestNoSuchFileAfterTheCheckoutWasMoved: programs of a copied or moved checkout were those of the first place, or, once
+// that was gone, none.
+func TestNoSuchFileAfterTheCheckoutWasMoved(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "a second place")
+	echoRoot(t, filepath.Join(first, "deb/node"))
+	if err := os.Mkdir(filepath.Join(first, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := Wrapper{Name: "tool", Root: filepath.Join(first, "deb/node"), Program: "usr/sbin/tool", Args: []string{"-f", "%R/conf"}}
+	if err := w.Write(filepath.Join(first, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(first, second); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"cache": "a second place", "link": "a second place/bin/tool"} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct{ name, program string }{
+		{"by its path", filepath.Join(second, "bin/tool")},
+		{"by a path from here", "./a second place/bin/tool"},
+		{"in a folder that is a link", filepath.Join(dir, "cache/bin/tool")},
+		{"as a link", filepath.Join(dir, "link")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := exec.Command(test.program, "x")
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			if want := called(filepath.Join(second, "deb/node"), "x"); err != nil || strings.TrimSpace(string(out)) != want {
+				t.Errorf("%v: called with\n%s\nwant\n%s", err, out, want)
+			}
+		})
 	}
 }

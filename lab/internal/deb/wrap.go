@@ -12,7 +12,8 @@ import (
 )
 
 // Wrapper is a script that runs a program of an unpacked root on the machine itself, with the root's own loader and
-// libraries. It does not do for programs that start themselves again by /proc/self/exe (runc, containerd's shim): those
+// libraries. It finds the root from its own place, so a folder that holds both may be copied, moved or reached by a link.
+// It does not do for programs that start themselves again by /proc/self/exe (runc, containerd's shim): those
 // run inside a node, where the root is the root.
 type Wrapper struct {
 	Name    string            // of the script, and what the program sees as its own
@@ -60,14 +61,24 @@ func (w Wrapper) Write(folder string) error {
 	if _, err := os.Stat(filepath.Join(w.Root, w.Program)); err != nil {
 		return fmt.Errorf("wrap %s: %w", w.Name, err)
 	}
-	fill := strings.NewReplacer("%R", w.Root, "%T", triplet)
+	away, err := filepath.Rel(folder, w.Root)
+	if err != nil {
+		return fmt.Errorf("wrap %s: %w", w.Name, err)
+	}
+	inside, err := filepath.Rel(w.Root, loader)
+	if err != nil {
+		return fmt.Errorf("wrap %s: %w", w.Name, err)
+	}
+	const here = "$unpacked" // the root, in the script
+	fill := strings.NewReplacer("%R", here, "%T", triplet)
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# Written by the lab: %s of the unpacked packages, with their own loader and libraries.\n", w.Name)
+	fmt.Fprintf(&b, "unpacked=$0\n[ ! -L \"$0\" ] || unpacked=$(readlink -f \"$0\")\nunpacked=$(CDPATH= cd \"${unpacked%%/*}\" && cd %q && pwd -P) || exit\n", away)
 	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
 		fmt.Fprintf(&b, "export %s=\"%s\"\n", name, fill.Replace(w.Env[name]))
 	}
-	fmt.Fprintf(&b, "exec %q --library-path %q --argv0 %s %q", loader,
-		filepath.Join(w.Root, "usr/lib", triplet)+":"+filepath.Join(w.Root, "usr/lib"), w.Name, filepath.Join(w.Root, w.Program))
+	fmt.Fprintf(&b, "exec %q --library-path %q --argv0 %s %q", filepath.Join(here, inside),
+		filepath.Join(here, "usr/lib", triplet)+":"+filepath.Join(here, "usr/lib"), w.Name, filepath.Join(here, w.Program))
 	for _, a := range w.Args {
 		fmt.Fprintf(&b, " %q", fill.Replace(a))
 	}
