@@ -335,3 +335,28 @@ func TestGroupsThatCannotBeReadAreTheReasonThatPodsWait(t *testing.T) {
 		t.Errorf("blocked %s", b)
 	}
 }
+
+// A prefix and two single addresses that stood in were idle, sixteen more than the target. The prefix went, so that the subnet
+// had one again, which the node then took for its target: over and over.
+func TestSingleAddressesThatStoodInGoBeforeAPrefix(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.Prefixes, c.WarmIP = true, 2 })
+	roomy(w)
+	w.state.MaxPods = 110
+	w.add(0, 16)
+	w.settle()
+	w.add(16, 20)
+	w.settle()
+	w.refusePrefixes = true
+	w.add(20, 32)
+	w.settleFor(2 * time.Minute)
+	w.del(16, 32)
+	w.now = w.now.Add(time.Minute)
+	text := ""
+	for range 300 {
+		text += w.step()
+		w.now = w.now.Add(time.Second)
+	}
+	if strings.Contains(text, "/28") || !strings.Contains(text, "unassign-addresses") || w.state.Tally().Free != 16 {
+		t.Errorf("%+v after %s", w.state.Tally(), text)
+	}
+}

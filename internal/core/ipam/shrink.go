@@ -40,14 +40,18 @@ func (p *planner) shrink() {
 	if over <= 0 || p.tally.Coming > 0 || p.now.Sub(p.at.Shrunk) < every {
 		return
 	}
-	for _, e := range p.emptiestFirst() {
-		var idle []*ledger.Block
-		for _, b := range e.Idle() {
-			if p.Suits(e, b) && b.Size() <= over {
-				idle, over = append(idle, b), over-b.Size()
+	list, idle := p.emptiestFirst(), make(map[*pool.ENI][]*ledger.Block)
+	for _, prefixes := range []bool{false, true} { // what stands in goes first: a prefix would come back at once
+		for _, e := range list {
+			for _, b := range e.Idle() {
+				if b.IsPrefix() == prefixes && p.Suits(e, b) && b.Size() <= over {
+					idle[e], over = append(idle[e], b), over-b.Size()
+				}
 			}
 		}
-		p.release(e, idle, len(idle), pool.Excess)
+	}
+	for _, e := range list {
+		p.release(e, idle[e], len(idle[e]), pool.Excess)
 	}
 }
 
