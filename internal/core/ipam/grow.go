@@ -142,16 +142,27 @@ func (p *planner) holds(id vpc.SubnetID, slots int) int {
 // slot. One whose making has failed before is not waited for.
 func (p *planner) comingRoom() int {
 	room := 0
-	add := func(sn vpc.SubnetID, slots int) {
-		n := p.holds(sn, slots)
-		if free, known := p.room(sn); known {
-			n = min(n, free)
-		}
-		room += max(n, 0)
+	for sn := range p.comingSlots() {
+		room += p.comingIn(sn)
 	}
+	return room
+}
+
+// comingIn is the part of it in one subnet.
+func (p *planner) comingIn(sn vpc.SubnetID) int {
+	n := p.holds(sn, p.comingSlots()[sn])
+	if free, known := p.room(sn); known {
+		n = min(n, free)
+	}
+	return n
+}
+
+// comingSlots are the slots of those interfaces that nothing is asked for yet, by subnet.
+func (p *planner) comingSlots() map[vpc.SubnetID]int {
+	slots := make(map[vpc.SubnetID]int)
 	for token, c := range p.Pending() {
 		if !p.tries.Failed("create/" + token) {
-			add(c.Subnet, p.Slots()-c.Want.Slots())
+			slots[c.Subnet] += max(p.Slots()-c.Want.Slots(), 0)
 		}
 	}
 	for _, e := range p.ENIs() {
@@ -162,10 +173,10 @@ func (p *planner) comingRoom() int {
 		switch {
 		case e.Phase == pool.Attached && flying,
 			(e.Phase == pool.Created || e.Phase == pool.Attaching) && !p.tries.Failed("attach/"+string(e.ID)):
-			add(e.Subnet, p.Slots()-len(e.Blocks)-assign.Want.Slots())
+			slots[e.Subnet] += max(p.Slots()-len(e.Blocks)-assign.Want.Slots(), 0)
 		}
 	}
-	return room
+	return slots
 }
 
 // reclaimable is how many addresses fit where blocks of the other kind are about to leave; a pod does not wait for that.
@@ -308,6 +319,9 @@ func (p *planner) fitNew(sn vpc.Subnet, need target.Short, rest, slots int) (wan
 	}
 	free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
 	whole := min(p.wholeENI(rest), p.holds(sn.ID, p.Slots()))
+	if slots == 1 { // the slots before it come first
+		free -= p.comingIn(sn.ID)
+	}
 	if free < 1 || (slots == 1 || need.Demand == 0) && free < whole {
 		return vpc.Want{}, false
 	}

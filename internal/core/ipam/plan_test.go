@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/ipam"
 	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/core/target"
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
@@ -78,6 +79,21 @@ set-delete-on-termination eni-2: unfinished
 `)
 	if tally := w.state.Tally(); tally.InUse != 25 || tally.Waiting != 0 {
 		t.Errorf("after the fix: %+v", tally)
+	}
+}
+
+// Pods came while the second interface was being made for three of them. Its free slots were not counted, and what it could
+// have held made the subnet look large enough for the last slot.
+func TestLastSlotIsKeptWhileTheOneBeforeIsBeingMade(t *testing.T) {
+	w := newWorld(t, func(c *pool.Config) { c.WarmENI = target.NotSet })
+	w.subs[0].CIDR, w.subs[0].Free = netip.MustParsePrefix("10.0.0.96/27"), 26
+	w.settle()
+	w.add(0, 12)
+	w.step() // the create is answered, its interface not attached yet
+	w.add(12, 25)
+	w.settle()
+	if tally := w.state.Tally(); tally.InUse != 18 || tally.Waiting != 7 || len(w.enis) != 2 {
+		t.Errorf("%d interfaces, %+v", len(w.enis), tally)
 	}
 }
 
