@@ -100,8 +100,10 @@ func TestClusterPolicies(t *testing.T) {
 	if n := l.outcomes("whole", "CreateNetworkInterface")["ok"]; n < 2 {
 		t.Errorf("%d interfaces were created by the service account's role, want one on each node", n)
 	}
-	if n := l.outcomes("whole", "")["UnauthorizedOperation"]; n > 0 {
-		t.Errorf("%d calls were refused with the scoped-down policy", n)
+	// Tagged security groups are in a policy of their own; without it a node asks once in ten minutes.
+	refused := l.outcomes("whole", "")["UnauthorizedOperation"] - l.outcomes("whole", "DescribeSecurityGroups")["UnauthorizedOperation"]
+	if refused > 0 {
+		t.Errorf("%d calls were refused with the scoped-down policy", refused)
 	}
 }
 

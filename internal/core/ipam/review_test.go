@@ -360,3 +360,20 @@ func TestSingleAddressesThatStoodInGoBeforeAPrefix(t *testing.T) {
 		t.Errorf("%+v after %s", w.state.Tally(), text)
 	}
 }
+
+// Amazon's managed policy for its CNI does not allow DescribeSecurityGroups. Each node asked every minute, for ever.
+func TestSecurityGroupsThatIAMDoesNotShowAreAskedForSeldom(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subs[0].Free = 0
+	w.subs = append(w.subs, vpc.Subnet{
+		ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.1.0.0/24"), Free: 200, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "1"},
+	})
+	w.refuse[pool.ReadGroups] = vpc.NotAuthorized
+	w.add(0, 12)
+	if n := w.count(pool.ReadGroups, time.Hour, time.Second); n == 0 || n > 6 {
+		t.Errorf("%d times in an hour", n)
+	}
+	if tally := w.state.Tally(); tally.InUse != 12 {
+		t.Errorf("%+v", tally)
+	}
+}

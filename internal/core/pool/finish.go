@@ -9,6 +9,10 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
+// groupsDeniedFor is how long after IAM refused to show security groups they are asked for again: every node of a cluster may
+// be refused for as long as it lives, and does without.
+const groupsDeniedFor = 10 * time.Minute
+
 // Begin marks an action as in flight and returns what must be durable before it starts.
 func (s *State) Begin(a Action, now time.Time) []Record {
 	s.inflight[a.Key] = a
@@ -212,7 +216,9 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		s.zone.Deny(code == vpc.NotAuthorized)
 		return s.applySubnets()
 	case ReadGroups:
-		s.groupsDenied = code == vpc.NotAuthorized
+		if s.groupsDenied = code == vpc.NotAuthorized; s.groupsDenied { // the managed policy of Amazon's CNI does not have it
+			s.tries.Postpone(a.Key, now.Add(groupsDeniedFor+s.tries.Spread(groupsDeniedFor/4)))
+		}
 	case ReadSpace, ReservePrefixes:
 		s.surveyFailed(a, code, now)
 	case DetachENI:
