@@ -216,9 +216,7 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 		s.zone.Deny(code == vpc.NotAuthorized)
 		return s.applySubnets()
 	case ReadGroups:
-		if s.groupsDenied = code == vpc.NotAuthorized; s.groupsDenied { // the managed policy of Amazon's CNI does not have it
-			s.tries.Postpone(a.Key, now.Add(groupsDeniedFor+s.tries.Spread(groupsDeniedFor/4)))
-		}
+		s.groupsFailed(a, code, now)
 	case ReadSpace, ReservePrefixes:
 		s.surveyFailed(a, code, now)
 	case DetachENI:
@@ -248,6 +246,13 @@ func (s *State) failed(a Action, e *ENI, err error, now time.Time) []Record {
 	default:
 	}
 	return nil
+}
+
+// groupsFailed spares EC2 what it refuses: the managed policy of Amazon's CNI does not allow it.
+func (s *State) groupsFailed(a Action, code vpc.Code, now time.Time) {
+	if s.groupsDenied = code == vpc.NotAuthorized; s.groupsDenied {
+		s.tries.Postpone(a.Key, now.Add(groupsDeniedFor+s.tries.Spread(groupsDeniedFor/4)))
+	}
 }
 
 // heldUntil is when the node's budget lets a throttled action leave again, zero when the error does not say.
