@@ -87,10 +87,16 @@ func TestClusterPolicies(t *testing.T) {
 	})
 	l.addSecondBlock()
 	l.kubectl("scale", "deployment", "filler", "--replicas=44")
-	l.until(time.Minute, "an event about the permission", func() error {
-		events := l.kubectl("get", "events", "-A", "--field-selector", "reason=MissingIAMPermissions")
-		if !strings.Contains(events, "CreateNetworkInterface") {
-			return fmt.Errorf("there is none: %s", events)
+	l.until(time.Minute, "an event of each agent about the permission", func() error {
+		agents := make(map[string]bool)
+		for line := range strings.Lines(l.kubectl("get", "events", "-A", "--field-selector", "reason=MissingIAMPermissions",
+			"-o", `jsonpath={range .items[*]}{.involvedObject.name} {.message}{"\n"}{end}`)) {
+			if who, message, _ := strings.Cut(line, " "); strings.Contains(message, "CreateNetworkInterface") {
+				agents[who] = true
+			}
+		}
+		if len(agents) < 2 {
+			return fmt.Errorf("there are those of %v", agents)
 		}
 		return nil
 	})
