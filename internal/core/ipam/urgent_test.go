@@ -9,17 +9,28 @@ import (
 	"github.com/berth-net/berth/internal/core/vpc"
 )
 
-// The budget held a call for the warm pool back for long, so that it was repeated seldom. A pod that came then waited for the
-// next repetition, up to 40 s, with a call that would have left at once.
-func TestPodDoesNotWaitForThePauseOfAWarmCall(t *testing.T) {
+// throttled is a node whose assignment for the warm pool has been throttled for five minutes.
+func throttled(t *testing.T) *world {
 	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
 	w.settle()
 	w.refuse[pool.AssignAddresses] = vpc.Throttled
 	w.add(0, 1)
+	w.tire()
+	return w
+}
+
+// tire lets what fails be tried until it pauses for the longest time.
+func (w *world) tire() {
 	for range 10 {
 		w.step()
 		w.now = w.now.Add(32 * time.Second)
 	}
+}
+
+// The budget held a call for the warm pool back for long, so that it was repeated seldom. A pod that came then waited for the
+// next repetition, up to 40 s, with a call that would have left at once.
+func TestPodDoesNotWaitForThePauseOfAWarmCall(t *testing.T) {
+	w := throttled(t)
 	w.step()
 	if text := w.plan(); strings.Contains(text, "assign-addresses") {
 		t.Fatalf("the warm call does not pause: %s", text)
@@ -37,14 +48,7 @@ func TestPodDoesNotWaitForThePauseOfAWarmCall(t *testing.T) {
 // EC2 throttled what a pod waits for, the node's budget would have let the next attempt leave after 0.2 s, and the planner
 // paused for 32 s: it counted the failures of the warm pool's calls before.
 func TestPodDoesNotWaitLongerThanTheBudgetAsks(t *testing.T) {
-	w := newWorld(t, func(c *pool.Config) { c.WarmENI, c.WarmIP, c.MaxENI = 0, 1, 1 })
-	w.settle()
-	w.refuse[pool.AssignAddresses] = vpc.Throttled
-	w.add(0, 1)
-	for range 10 {
-		w.step()
-		w.now = w.now.Add(32 * time.Second)
-	}
+	w := throttled(t)
 	w.add(1, 3)
 	w.until = w.now.Add(200 * time.Millisecond)
 	w.step()
@@ -61,10 +65,7 @@ func TestPodDoesNotWaitLongerThanTheBudgetAsks(t *testing.T) {
 func TestPodDoesNotWaitForThePauseOfAWarmCreation(t *testing.T) {
 	w := newWorld(t, func(c *pool.Config) { c.WarmENI = 2 })
 	w.refuse[pool.CreateENI] = vpc.Throttled
-	for range 10 {
-		w.step()
-		w.now = w.now.Add(32 * time.Second)
-	}
+	w.tire()
 	w.step()
 	if text := w.plan(); strings.Contains(text, "create-eni") {
 		t.Fatalf("the warm creation does not pause: %s", text)
