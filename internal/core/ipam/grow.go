@@ -142,15 +142,15 @@ func (p *planner) holds(id vpc.SubnetID, slots int) int {
 // slot. One whose making has failed before is not waited for.
 func (p *planner) comingRoom() int {
 	room := 0
-	for sn := range p.comingSlots() {
-		room += p.comingIn(sn)
+	for sn, slots := range p.comingSlots() {
+		room += p.roomFor(sn, slots)
 	}
 	return room
 }
 
-// comingIn is the part of it in one subnet.
-func (p *planner) comingIn(sn vpc.SubnetID) int {
-	n := p.holds(sn, p.comingSlots()[sn])
+// roomFor is how many addresses slots of interfaces in a subnet can take, by the subnet's room.
+func (p *planner) roomFor(sn vpc.SubnetID, slots int) int {
+	n := p.holds(sn, slots)
 	if free, known := p.room(sn); known {
 		n = min(n, free)
 	}
@@ -320,7 +320,7 @@ func (p *planner) fitNew(sn vpc.Subnet, need target.Short, rest, slots int) (wan
 	free := sn.Free - p.planned[sn.ID] - 1 // one is the interface's own
 	whole := min(p.wholeENI(rest), p.holds(sn.ID, p.Slots()))
 	if slots == 1 { // the slots before it come first
-		free -= p.comingIn(sn.ID)
+		free -= p.roomFor(sn.ID, p.comingSlots()[sn.ID])
 	}
 	if free < 1 || (slots == 1 || need.Demand == 0) && free < whole {
 		return vpc.Want{}, false

@@ -365,9 +365,7 @@ func TestSingleAddressesThatStoodInGoBeforeAPrefix(t *testing.T) {
 func TestSecurityGroupsThatIAMDoesNotShowAreAskedForSeldom(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subs[0].Free = 0
-	w.subs = append(w.subs, vpc.Subnet{
-		ID: "subnet-b", VPC: "vpc-1", Zone: "us-west-2a", CIDR: netip.MustParsePrefix("10.1.0.0/24"), Free: 200, Available: true, Tags: vpc.Tags{vpc.TagCNIRole: "1"},
-	})
+	w.subs = append(w.subs, subnetB)
 	w.refuse[pool.ReadGroups] = vpc.NotAuthorized
 	w.add(0, 12)
 	if n := w.count(pool.ReadGroups, time.Hour, time.Second); n == 0 || n > 6 {

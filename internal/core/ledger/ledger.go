@@ -187,8 +187,7 @@ func (l *Ledger) SetLive(live []netip.Addr, now time.Time) {
 // that is known to have it: some interface has it, and a read that lags left it out.
 func (l *Ledger) Stray(within netip.Prefix) bool {
 	for ip := range l.live {
-		known := func(i *Interface) bool { return i.Addresses[ip] != nil }
-		if (!within.IsValid() || within.Contains(ip)) && !slices.ContainsFunc(slices.Collect(maps.Values(l.interfaces)), known) {
+		if (!within.IsValid() || within.Contains(ip)) && l.Find(ip) == nil {
 			return true
 		}
 	}
