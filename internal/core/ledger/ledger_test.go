@@ -343,6 +343,23 @@ func TestPrefixOfAPodDoesNotLeave(t *testing.T) {
 	})
 }
 
+// The journal was lost, and the answer to our assignment comes after that of a read which shows what it brought already: the
+// addresses stayed in doubt for a minute, and pods without one.
+func TestAddressesThatAReadShowsBeforeOurCallEndsAreVouchedFor(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	book := ledger.New(30 * time.Second)
+	i := book.Add("eni-0", now)
+	book.Doubt(now)
+	book.Observe(i, []vpc.Block{single(0), single(1)}, now.Add(time.Second))
+	book.Gain(i, []vpc.Block{single(0)})
+	if a := book.Find(ip(0)); !a.Usable() {
+		t.Errorf("what our call brought is in doubt: %s", a.Block.Doubt)
+	}
+	if a := book.Find(ip(1)); a.Block.Doubt != ledger.MaybeGone {
+		t.Errorf("what it did not bring is %q", a.Block.Doubt)
+	}
+}
+
 // Pods are packed: the prefix with most of them fills first, so that the others empty.
 func TestFullestPrefixFillsFirst(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

@@ -87,13 +87,19 @@ func (l *Ledger) elsewhere(id vpc.Block, askedAt time.Time) bool {
 	return false
 }
 
-// Gain adds blocks that EC2 has just assigned to an interface.
+// Gain adds blocks that EC2 has just assigned to an interface. Our own call vouches for them, also for those that the answer
+// to a read, asked meanwhile, has brought before its own.
 func (l *Ledger) Gain(i *Interface, blocks []vpc.Block) {
 	for _, id := range blocks {
-		if i.Blocks[id] == nil {
-			l.take(i, id, l.doubtUntil) // our own call vouches for them
-			i.Blocks[id].gained = i.WroteAt
+		switch b := i.Blocks[id]; {
+		case b == nil:
+			l.take(i, id, l.doubtUntil)
+		case b.Doubt == MaybeGone:
+			b.Doubt = ""
+		default:
+			continue
 		}
+		i.Blocks[id].gained = i.WroteAt
 	}
 }
 
