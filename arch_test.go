@@ -113,18 +113,21 @@ var (
 
 // coreEdges are the imports inside core.
 var coreEdges = map[string][]string{
-	"internal/core/vpc":     {},
-	"internal/core/budget":  {},
-	"internal/core/subnet":  {"internal/core/vpc"},
-	"internal/core/ledger":  {"internal/core/vpc"},
-	"internal/core/pace":    {"internal/core/vpc"},
-	"internal/core/target":  {},
-	"internal/core/profile": {},
-	"internal/core/pool":    {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace", "internal/core/target"},
-	"internal/core/ipam":    {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace", "internal/core/target", "internal/core/pool"},
-	"internal/core/hostnet": {"internal/core/vpc"},
-	"internal/core/policy":  {"internal/core/vpc"},
-	"internal/core/proof":   {"internal/core/vpc", "internal/core/policy"},
+	"internal/core/vpc":            {},
+	"internal/core/budget":         {},
+	"internal/core/subnet":         {"internal/core/vpc"},
+	"internal/core/ledger":         {"internal/core/vpc"},
+	"internal/core/pace":           {"internal/core/vpc"},
+	"internal/core/target":         {},
+	"internal/core/profile":        {},
+	"internal/core/pool":           {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace", "internal/core/target"},
+	"internal/core/ipam":           {"internal/core/vpc", "internal/core/subnet", "internal/core/ledger", "internal/core/pace", "internal/core/target", "internal/core/pool"},
+	"internal/core/hostnet":        {"internal/core/vpc"},
+	"internal/core/policy":         {},
+	"internal/core/policy/tables":  {},
+	"internal/core/policy/dialect": {"internal/core/policy"},
+	"internal/core/policy/compile": {"internal/core/policy", "internal/core/policy/tables"},
+	"internal/core/proof":          {"internal/core/vpc", "internal/core/policy"},
 }
 
 // notInCore are the packages of the standard library that do I/O, read a clock or make random numbers. Package time is
