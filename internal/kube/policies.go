@@ -1,0 +1,305 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// PolicyKind is a resource that holds policies.
+type PolicyKind struct {
+	Kind, Group, Version, Plural string
+}
+
+// Name is the kind with its group, where a kind of the same name is in another.
+func (k PolicyKind) Name() string {
+	if k.Group == "networking.k8s.io" {
+		return k.Kind
+	}
+	return k.Kind + "." + k.Group
+}
+
+// PolicyKinds returns the resources that hold policies. All but the first are there when somebody installed them.
+func PolicyKinds() []PolicyKind {
+	return []PolicyKind{
+		{"NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"},
+		{"ClusterNetworkPolicy", "policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies"},
+		{"ClusterNetworkPolicy", "networking.k8s.aws", "v1alpha1", "clusternetworkpolicies"},
+		{"ApplicationNetworkPolicy", "networking.k8s.aws", "v1alpha1", "applicationnetworkpolicies"},
+	}
+}
+
+// PolicyObject is a policy as the API server has it.
+type PolicyObject struct {
+	Kind            PolicyKind
+	Namespace, Name string
+	JSON            []byte
+}
+
+// PolicyPod is a pod as policies see it.
+type PolicyPod struct {
+	policy.Pod
+	UID string
+	// Ended tells that its containers have ended for good: its addresses may be another's.
+	Ended bool
+}
+
+// PolicyView is told what policies depend on. A list replaces what was known of its kind; of single objects it is told as they
+// are, or as they were before they went. Its methods are called from a goroutine for each kind, and must not wait.
+type PolicyView interface {
+	Policies(kind PolicyKind, all []PolicyObject)
+	Policy(o PolicyObject, gone bool)
+	Namespaces(labels map[string]map[string]string)
+	Namespace(name string, labels map[string]string, gone bool)
+	Pods(all []PolicyPod)
+	Pod(p PolicyPod, gone bool)
+	Nodes(all []policy.Node)
+	Node(n policy.Node, gone bool)
+	// NodesMatter is closed once a policy names nodes: Node objects are large and change often, nobody follows them before.
+	NodesMatter() <-chan struct{}
+}
+
+// FollowPolicies follows policies and what they depend on until ctx ends. It returns nil: an API server that is away is no reason
+// to end.
+func (c *Client) FollowPolicies(ctx context.Context, view PolicyView) error {
+	g, _ := run.NewGroup(ctx)
+	for _, k := range PolicyKinds() {
+		w := watcher{name: k.Plural + "." + k.Group, step: policyFeed(k, view)}
+		if k.Group != "networking.k8s.io" {
+			w.absent, w.absentFor = func() { view.Policies(k, nil) }, pauseGreatest
+		}
+		g.Go(w.name+" watch", c.keep(w))
+	}
+	g.Go("namespaces watch", c.keep(watcher{name: "namespaces", step: namespaceFeed(view)}))
+	g.Go("all pods watch", c.keep(watcher{name: "the cluster's pods", step: podFeed(view)}))
+	g.Go("all nodes watch", func(ctx context.Context) error {
+		select {
+		case <-view.NodesMatter():
+			return c.keep(watcher{name: "the cluster's nodes", step: nodeFeed(view)})(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return g.Wait(time.Second)
+}
+
+// wholeObject is an object of which all is kept, with the part that every kind has.
+type wholeObject struct {
+	Metadata struct {
+		Namespace       string `json:"namespace"`
+		Name            string `json:"name"`
+		ResourceVersion string `json:"resourceVersion"`
+	} `json:"metadata"`
+	Message string `json:"message"`
+	json    []byte
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *wholeObject) UnmarshalJSON(data []byte) error {
+	type part wholeObject
+	if err := json.Unmarshal(data, (*part)(o)); err != nil {
+		return err
+	}
+	o.json = append([]byte(nil), data...)
+	return nil
+}
+
+func (o wholeObject) version() string { return o.Metadata.ResourceVersion }
+func (o wholeObject) failure() string { return o.Message }
+
+func (o wholeObject) policy(k PolicyKind) PolicyObject {
+	return PolicyObject{Kind: k, Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, JSON: o.json}
+}
+
+func policyFeed(k PolicyKind, view PolicyView) func(context.Context, *api) error {
+	seen := new(string)
+	return func(ctx context.Context, a *api) error {
+		return feed[wholeObject]{
+			path: fmt.Sprintf("/apis/%s/%s/%s", k.Group, k.Version, k.Plural), seen: seen,
+			list: func(all []wholeObject) {
+				out := make([]PolicyObject, 0, len(all))
+				for _, o := range all {
+					out = append(out, o.policy(k))
+				}
+				view.Policies(k, out)
+			},
+			change: func(o wholeObject, gone bool) { view.Policy(o.policy(k), gone) },
+		}.follow(ctx, a)
+	}
+}
+
+func namespaceFeed(view PolicyView) func(context.Context, *api) error {
+	seen := new(string)
+	return func(ctx context.Context, a *api) error {
+		return feed[member]{
+			path: "/api/v1/namespaces", metadata: true, seen: seen,
+			list: func(all []member) {
+				labels := make(map[string]map[string]string, len(all))
+				for _, n := range all {
+					labels[n.Metadata.Name] = n.Metadata.Labels
+				}
+				view.Namespaces(labels)
+			},
+			change: func(n member, gone bool) { view.Namespace(n.Metadata.Name, n.Metadata.Labels, gone) },
+		}.follow(ctx, a)
+	}
+}
+
+// peerPod is the part of a Pod that policies depend on.
+type peerPod struct {
+	Metadata struct {
+		Namespace       string            `json:"namespace"`
+		Name            string            `json:"name"`
+		UID             string            `json:"uid"`
+		ResourceVersion string            `json:"resourceVersion"`
+		Labels          map[string]string `json:"labels"`
+	} `json:"metadata"`
+	Spec struct {
+		NodeName       string          `json:"nodeName"`
+		HostNetwork    bool            `json:"hostNetwork"`
+		Containers     []peerContainer `json:"containers"`
+		InitContainers []peerContainer `json:"initContainers"`
+	} `json:"spec"`
+	Status struct {
+		Phase  string `json:"phase"`
+		PodIP  string `json:"podIP"`
+		PodIPs []struct {
+			IP string `json:"ip"`
+		} `json:"podIPs"`
+	} `json:"status"`
+	Message string `json:"message"`
+}
+
+type peerContainer struct {
+	// RestartPolicy is Always for init containers that run beside the others.
+	RestartPolicy string `json:"restartPolicy"`
+	Ports         []struct {
+		Name          string `json:"name"`
+		ContainerPort uint16 `json:"containerPort"`
+		Protocol      string `json:"protocol"`
+	} `json:"ports"`
+}
+
+func (p peerPod) version() string { return p.Metadata.ResourceVersion }
+func (p peerPod) failure() string { return p.Message }
+
+func (p peerPod) pod() PolicyPod {
+	out := PolicyPod{
+		UID: p.Metadata.UID, Ended: p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed",
+		Pod: policy.Pod{
+			Namespace: p.Metadata.Namespace, Name: p.Metadata.Name, Labels: p.Metadata.Labels, Node: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
+		},
+	}
+	for _, ip := range p.Status.PodIPs {
+		out.Addrs = appendAddr(out.Addrs, ip.IP)
+	}
+	if len(out.Addrs) == 0 {
+		out.Addrs = appendAddr(nil, p.Status.PodIP)
+	}
+	for _, c := range p.Spec.Containers {
+		out.Ports = appendPorts(out.Ports, c)
+	}
+	for _, c := range p.Spec.InitContainers {
+		if c.RestartPolicy == "Always" {
+			out.Ports = appendPorts(out.Ports, c)
+		}
+	}
+	return out
+}
+
+func appendAddr(to []netip.Addr, text string) []netip.Addr {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return append(to, ip.Unmap())
+	}
+	return to
+}
+
+func appendPorts(to []policy.NamedPort, c peerContainer) []policy.NamedPort {
+	for _, p := range c.Ports {
+		if p.Name == "" {
+			continue
+		}
+		n := policy.NamedPort{Name: p.Name, Number: p.ContainerPort, Protocol: policy.TCP}
+		switch p.Protocol {
+		case "UDP":
+			n.Protocol = policy.UDP
+		case "SCTP":
+			n.Protocol = policy.SCTP
+		}
+		to = append(to, n)
+	}
+	return to
+}
+
+func podFeed(view PolicyView) func(context.Context, *api) error {
+	seen := new(string)
+	return func(ctx context.Context, a *api) error {
+		return feed[peerPod]{
+			path: "/api/v1/pods", seen: seen,
+			list: func(all []peerPod) {
+				out := make([]PolicyPod, 0, len(all))
+				for _, p := range all {
+					out = append(out, p.pod())
+				}
+				view.Pods(out)
+			},
+			change: func(p peerPod, gone bool) { view.Pod(p.pod(), gone) },
+		}.follow(ctx, a)
+	}
+}
+
+// peerNode is the part of a Node that policies depend on.
+type peerNode struct {
+	member
+	Status struct {
+		Addresses []struct {
+			Type    string `json:"type"`
+			Address string `json:"address"`
+		} `json:"addresses"`
+	} `json:"status"`
+}
+
+func (n peerNode) node() policy.Node {
+	out := policy.Node{Name: n.Metadata.Name, Labels: n.Metadata.Labels}
+	for _, a := range n.Status.Addresses {
+		out.Addrs = appendAddr(out.Addrs, a.Address) // names are no addresses
+	}
+	return out
+}
+
+func nodeFeed(view PolicyView) func(context.Context, *api) error {
+	seen := new(string)
+	return func(ctx context.Context, a *api) error {
+		return feed[peerNode]{
+			path: "/api/v1/nodes", seen: seen,
+			list: func(all []peerNode) {
+				out := make([]policy.Node, 0, len(all))
+				for _, n := range all {
+					out = append(out, n.node())
+				}
+				view.Nodes(out)
+			},
+			change: func(n peerNode, gone bool) { view.Node(n.node(), gone) },
+		}.follow(ctx, a)
+	}
+}
+
+// PodOf asks for one pod: what is followed may lag behind the kubelet that starts it.
+func (c *Client) PodOf(ctx context.Context, namespace, name string) (PolicyPod, error) {
+	a, err := c.server()
+	if err != nil {
+		return PolicyPod{}, err
+	}
+	var p peerPod
+	r := request{method: http.MethodGet, path: fmt.Sprintf("/api/v1/namespaces/%s/pods/%s", namespace, name)}
+	if err := a.do(ctx, r, &p); err != nil {
+		return PolicyPod{}, err
+	}
+	return p.pod(), nil
+}

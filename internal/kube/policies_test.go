@@ -1,0 +1,210 @@
+package kube_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/kube"
+)
+
+const (
+	netpolPath     = "/apis/networking.k8s.io/v1/networkpolicies"
+	cnpPath        = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+	namespacesPath = "/api/v1/namespaces"
+	nodesPath      = "/api/v1/nodes"
+)
+
+// world is what a view was told, as it is now.
+type world struct {
+	mu         sync.Mutex
+	policies   map[string]string
+	namespaces map[string]map[string]string
+	pods       map[string]kube.PolicyPod // by UID
+	nodes      map[string]policy.Node
+	lists      map[string]int
+	matter     chan struct{}
+}
+
+func newWorld() *world {
+	return &world{
+		policies: map[string]string{}, namespaces: map[string]map[string]string{}, pods: map[string]kube.PolicyPod{}, nodes: map[string]policy.Node{},
+		lists: map[string]int{}, matter: make(chan struct{}),
+	}
+}
+
+// set changes a map as a view is told.
+func set[T any](w *world, m map[string]T, key string, v T, gone bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if gone {
+		delete(m, key)
+	} else {
+		m[key] = v
+	}
+}
+
+func (w *world) Policies(kind kube.PolicyKind, all []kube.PolicyObject) {
+	w.mu.Lock()
+	w.lists[kind.Name()]++
+	maps.DeleteFunc(w.policies, func(key, _ string) bool { return strings.HasPrefix(key, kind.Name()+" ") })
+	w.mu.Unlock()
+	for _, o := range all {
+		w.Policy(o, false)
+	}
+}
+
+func (w *world) Policy(o kube.PolicyObject, gone bool) {
+	set(w, w.policies, fmt.Sprintf("%s %s/%s", o.Kind.Name(), o.Namespace, o.Name), string(o.JSON), gone)
+}
+
+func (w *world) Namespaces(labels map[string]map[string]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.namespaces = labels
+}
+
+func (w *world) Namespace(name string, labels map[string]string, gone bool) {
+	set(w, w.namespaces, name, labels, gone)
+}
+
+func (w *world) Pods(all []kube.PolicyPod) {
+	w.mu.Lock()
+	clear(w.pods)
+	w.mu.Unlock()
+	for _, p := range all {
+		w.Pod(p, false)
+	}
+}
+
+func (w *world) Pod(p kube.PolicyPod, gone bool) { set(w, w.pods, p.UID, p, gone) }
+
+func (w *world) Nodes(all []policy.Node) {
+	for _, n := range all {
+		w.Node(n, false)
+	}
+}
+
+func (w *world) Node(n policy.Node, gone bool) { set(w, w.nodes, n.Name, n, gone) }
+
+func (w *world) NodesMatter() <-chan struct{} { return w.matter }
+
+// has asks what the view was told.
+func (w *world) has(ok func() bool) func() bool {
+	return func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return ok()
+	}
+}
+
+// followPolicies runs a client that tells a view.
+func followPolicies(t *testing.T, s *apiServer) (*world, *kube.Client) {
+	t.Helper()
+	for _, p := range []string{netpolPath, namespacesPath} {
+		s.collections[p] = &collection{}
+	}
+	s.collections[cnpPath] = &collection{absent: true}
+	w := newWorld()
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
+	done := make(chan error, 1)
+	go func() { done <- c.FollowPolicies(t.Context(), w) }()
+	t.Cleanup(func() {
+		if err := <-done; err != nil {
+			t.Errorf("FollowPolicies: %v", err)
+		}
+	})
+	eventually(t, "everything listed", w.has(func() bool { return len(w.lists) == len(kube.PolicyKinds()) }))
+	return w, c
+}
+
+func TestPoliciesAreFollowed(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	w, _ := followPolicies(t, s)
+	s.put(netpolPath, "deny", object{"metadata": object{"namespace": "shop"}, "spec": object{"podSelector": object{}}})
+	const key = "NetworkPolicy shop/deny"
+	eventually(t, "a policy", w.has(func() bool { return strings.Contains(w.policies[key], `"podSelector":{}`) }))
+	s.put(namespacesPath, "shop", object{"metadata": object{"labels": object{"team": "a"}}})
+	eventually(t, "a namespace", w.has(func() bool { return w.namespaces["shop"]["team"] == "a" }))
+	s.remove(netpolPath, "deny")
+	s.remove(namespacesPath, "shop")
+	eventually(t, "both are gone", w.has(func() bool { return len(w.policies)+len(w.namespaces) == 0 }))
+}
+
+func TestPodsAsPoliciesSeeThem(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	w, _ := followPolicies(t, s)
+	port := func(name, protocol string, number int) object {
+		return object{"name": name, "protocol": protocol, "containerPort": number}
+	}
+	s.put(podsPath, "web", object{
+		"metadata": object{"namespace": "shop", "uid": "u1", "labels": object{"app": "web"}},
+		"spec": object{
+			"nodeName": "node-7", "containers": []any{
+				object{"ports": []any{port("http", "TCP", 8080), port("dns", "UDP", 53), port("", "TCP", 9)}},
+				object{"ports": []any{port("sig", "SCTP", 5000)}},
+			},
+			"initContainers": []any{
+				object{"restartPolicy": "Always", "ports": []any{port("side", "TCP", 15000)}},
+				object{"ports": []any{port("once", "TCP", 1)}},
+			},
+		},
+		"status": object{"phase": "Running", "podIP": "10.0.0.9", "podIPs": []any{object{"ip": "10.0.0.9"}, object{"ip": "fd00::9"}}},
+	})
+	want := kube.PolicyPod{UID: "u1", Pod: policy.Pod{
+		Namespace: "shop", Name: "web", Labels: map[string]string{"app": "web"}, Node: "node-7",
+		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")},
+		Ports: []policy.NamedPort{
+			{Name: "http", Protocol: policy.TCP, Number: 8080}, {Name: "dns", Protocol: policy.UDP, Number: 53},
+			{Name: "sig", Protocol: policy.SCTP, Number: 5000}, {Name: "side", Protocol: policy.TCP, Number: 15000},
+		},
+	}}
+	eventually(t, "the pod", w.has(func() bool { return len(w.pods) == 1 }))
+	if diff := cmp.Diff(want, w.pods["u1"], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	s.put(podsPath, "job", object{"metadata": object{"uid": "u2"}, "spec": object{"hostNetwork": true}, "status": object{"phase": "Succeeded", "podIP": "10.0.0.10"}})
+	eventually(t, "an ended one", w.has(func() bool { p := w.pods["u2"]; return p.Ended && p.HostNetwork && len(p.Addrs) == 1 }))
+	s.remove(podsPath, "web")
+	eventually(t, "it is gone", w.has(func() bool { return len(w.pods) == 1 }))
+}
+
+func TestNodesAreFollowedOnceTheyMatter(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	s.collections[nodesPath] = &collection{}
+	w, _ := followPolicies(t, s)
+	s.put(nodesPath, "node-9", object{
+		"metadata": object{"labels": object{"zone": "a"}},
+		"status":   object{"addresses": []any{object{"type": "InternalIP", "address": "10.0.0.4"}, object{"type": "Hostname", "address": "node-9"}}},
+	})
+	if n := s.count("GET " + nodesPath + "?"); n != 0 {
+		t.Errorf("%d requests for nodes that nobody needs", n)
+	}
+	close(w.matter)
+	eventually(t, "the node", w.has(func() bool {
+		n := w.nodes["node-9"]
+		return n.Labels["zone"] == "a" && slices.Equal(n.Addrs, []netip.Addr{netip.MustParseAddr("10.0.0.4")})
+	}))
+}
+
+func TestOnePodIsAskedFor(t *testing.T) {
+	t.Parallel()
+	_, c := followPolicies(t, newAPIServer())
+	p, err := c.PodOf(t.Context(), "kube-system", "aws-node-x")
+	if err != nil || p.UID != "own-uid" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := c.PodOf(t.Context(), "kube-system", "nobody"); err == nil {
+		t.Error("a pod that is not there is found")
+	}
+}
