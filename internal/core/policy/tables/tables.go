@@ -64,10 +64,13 @@ type Range struct {
 
 // Word is a tier's word: the rule that comes first.
 type Word struct {
-	Rank   uint32 // lower is first
+	Rank   uint32 // lower is first; at most MaxRank
 	Action uint8  // of policy.Action; zero: the tier is silent
 	Rule   uint32 // names the rule, for logs and counters
 }
+
+// MaxRank bounds ranks: the datapath keeps rank and action in one number.
+const MaxRank = 1<<30 - 1
 
 // Key is a protocol and a port as one number: ranges of any protocol, or of all ports of one, are ranges of it. Protocols without
 // ports have port 0.
