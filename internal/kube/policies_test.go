@@ -187,7 +187,7 @@ func TestNodesAreFollowedOnceTheyMatter(t *testing.T) {
 		"metadata": object{"labels": object{"zone": "a"}},
 		"status":   object{"addresses": []any{object{"type": "InternalIP", "address": "10.0.0.4"}, object{"type": "Hostname", "address": "node-9"}}},
 	})
-	if n := s.count("GET " + nodesPath + "?"); n != 0 {
+	if n := s.count("GET " + nodesPath + "?allowWatch"); n != 0 {
 		t.Errorf("%d requests for nodes that nobody needs", n)
 	}
 	close(w.matter)
