@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/budget"
 	"github.com/berth-net/berth/internal/core/profile"
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -50,7 +51,7 @@ type Client struct {
 	seen    struct{ settings, pods, eniconfigs, share string } // versions; each is its watch's own
 
 	mu      sync.Mutex
-	api     *api
+	api     *apiserver.API
 	facts   Facts
 	known   bool
 	told    known
@@ -223,13 +224,13 @@ func signal(to chan<- struct{}) {
 }
 
 // server returns the connection, made at the first call that succeeds: a kubeconfig may be written late.
-func (c *Client) server() (*api, error) {
+func (c *Client) server() (*apiserver.API, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.api != nil {
 		return c.api, nil
 	}
-	a, err := connect(c.cfg.Kubeconfig, c.cfg.Endpoint, c.cfg.UserAgent)
+	a, err := apiserver.Connect(c.cfg.Kubeconfig, c.cfg.Endpoint, c.cfg.UserAgent)
 	if err != nil {
 		return nil, err
 	}

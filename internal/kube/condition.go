@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -122,11 +123,11 @@ func (c *Client) sendCondition(ctx context.Context, x nodeCondition) error {
 	if err != nil {
 		return err
 	}
-	err = a.do(ctx, request{
-		method: http.MethodPatch, path: "/api/v1/nodes/" + url.PathEscape(c.cfg.Node) + "/status", contentType: strategicPatch,
-		body: map[string]any{"status": map[string]any{"conditions": []nodeCondition{x}}},
+	err = a.Do(ctx, apiserver.Request{
+		Method: http.MethodPatch, Path: "/api/v1/nodes/" + url.PathEscape(c.cfg.Node) + "/status", ContentType: apiserver.StrategicPatch,
+		Body: map[string]any{"status": map[string]any{"conditions": []nodeCondition{x}}},
 	}, nil)
-	refused := isStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest)
+	refused := apiserver.IsStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest)
 	if err != nil && !refused {
 		return fmt.Errorf("set condition %s: %w", x.Type, err)
 	}

@@ -9,11 +9,12 @@ import (
 
 	"github.com/berth-net/berth/internal/core/profile"
 	"github.com/berth-net/berth/internal/core/vpc"
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 // eniConfig is an ENIConfig object whose spec may be anything: its definition keeps unknown fields, and older ones check nothing.
 type eniConfig struct {
-	head
+	apiserver.Head
 	Spec json.RawMessage `json:"spec"`
 }
 
@@ -23,7 +24,7 @@ var (
 )
 
 // watchENIConfig follows the one ENIConfig that the Node names, until the watch breaks or the Node names another one.
-func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
+func (c *Client) watchENIConfig(ctx context.Context, a *apiserver.API) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	name := c.aim(cancel)
@@ -36,9 +37,9 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 		pause(ctx, missingFor, nil)
 		return nil
 	}
-	f := feed[eniConfig]{
-		path: "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", selector: named(name), seen: &c.seen.eniconfigs,
-		list: func(found []eniConfig) {
+	f := apiserver.Feed[eniConfig]{
+		Path: "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs", Selector: named(name), Seen: &c.seen.eniconfigs,
+		List: func(found []eniConfig) {
 			found = slices.DeleteFunc(found, func(e eniConfig) bool { return e.Metadata.Name != name })
 			if len(found) == 0 {
 				c.setENIConfig(missingENIConfig(name))
@@ -46,7 +47,7 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 			}
 			c.setENIConfig(readENIConfig(found[0]))
 		},
-		change: func(e eniConfig, gone bool) {
+		Change: func(e eniConfig, gone bool) {
 			switch {
 			case e.Metadata.Name != name:
 			case gone:
@@ -56,7 +57,7 @@ func (c *Client) watchENIConfig(ctx context.Context, a *api) error {
 			}
 		},
 	}
-	err := f.follow(ctx, a)
+	err := f.Follow(ctx, a)
 	if c.targetENIConfig() != name {
 		return nil // it was cut off
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -113,7 +114,7 @@ func (c *Client) sendAll(ctx context.Context, pending map[eventKey]*pendingEvent
 	keys := slices.SortedFunc(maps.Keys(pending), func(x, y eventKey) int { return pending[x].at.Compare(pending[y].at) })
 	for _, key := range keys {
 		err := c.sendEvent(ctx, a, key, *pending[key])
-		if err != nil && !isStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusBadRequest) {
+		if err != nil && !apiserver.IsStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity, http.StatusBadRequest) {
 			return err
 		}
 		if err != nil {
@@ -137,30 +138,30 @@ func (c *Client) putBack(left map[eventKey]*pendingEvent) {
 }
 
 // sendEvent adds to an event of the same pod and reason that was sent within mergeFor, or makes a new one.
-func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingEvent) error {
+func (c *Client) sendEvent(ctx context.Context, a *apiserver.API, key eventKey, p pendingEvent) error {
 	path := "/api/v1/namespaces/" + url.PathEscape(key.namespace) + "/events"
 	if s, ok := c.remembered(key, p.at); ok {
 		s.count += p.count
-		err := a.do(ctx, request{
-			method: http.MethodPatch, path: path + "/" + s.name, contentType: mergePatch,
-			body: map[string]any{"count": s.count, "lastTimestamp": metav1.NewTime(p.at), "message": shorten(p.Message)},
+		err := a.Do(ctx, apiserver.Request{
+			Method: http.MethodPatch, Path: path + "/" + s.name, ContentType: apiserver.MergePatch,
+			Body: map[string]any{"count": s.count, "lastTimestamp": metav1.NewTime(p.at), "message": shorten(p.Message)},
 		}, nil)
 		if err == nil {
 			c.remember(key, sentEvent{s.name, s.count, p.at})
 		}
-		if !isStatus(err, http.StatusNotFound) { // else it has expired
+		if !apiserver.IsStatus(err, http.StatusNotFound) { // else it has expired
 			return err
 		}
 	}
 	if p.UID == "" && !p.Node {
 		uid, err := podUID(ctx, a, key.namespace, key.pod)
-		if err != nil && !isStatus(err, http.StatusNotFound, http.StatusForbidden) {
+		if err != nil && !apiserver.IsStatus(err, http.StatusNotFound, http.StatusForbidden) {
 			return err
 		}
 		p.UID = uid
 	}
 	e := c.object(p)
-	if err := a.do(ctx, request{method: http.MethodPost, path: path, contentType: jsonType, body: e}, nil); err != nil {
+	if err := a.Do(ctx, apiserver.Request{Method: http.MethodPost, Path: path, ContentType: apiserver.JSON, Body: e}, nil); err != nil {
 		return err
 	}
 	c.remember(key, sentEvent{e.Name, p.count, p.at})
@@ -168,13 +169,13 @@ func (c *Client) sendEvent(ctx context.Context, a *api, key eventKey, p pendingE
 }
 
 // podUID reads a pod's UID: kubectl describe shows only events that name it.
-func podUID(ctx context.Context, a *api, namespace, name string) (string, error) {
+func podUID(ctx context.Context, a *apiserver.API, namespace, name string) (string, error) {
 	var pod struct {
 		Metadata struct {
 			UID string `json:"uid"`
 		} `json:"metadata"`
 	}
-	if err := a.do(ctx, get("/api/v1/namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(name)), &pod); err != nil {
+	if err := a.Do(ctx, apiserver.Get("/api/v1/namespaces/"+url.PathEscape(namespace)+"/pods/"+url.PathEscape(name)), &pod); err != nil {
 		return "", fmt.Errorf("read pod %s/%s: %w", namespace, name, err)
 	}
 	if pod.Metadata.UID == "" {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 // microTime is how the API writes times of a lease.
@@ -48,7 +50,7 @@ func (l lease) lease() Lease {
 
 // ReadLease reads the lease that replicas compete for.
 func (o *Observer) ReadLease(ctx context.Context) (Lease, error) {
-	return o.lease(ctx, get(o.leasePath()))
+	return o.lease(ctx, apiserver.Get(o.leasePath()))
 }
 
 // WriteLease writes it on top of the version that was read; it fails when somebody has written meanwhile. Labels and
@@ -59,20 +61,20 @@ func (o *Observer) WriteLease(ctx context.Context, l Lease) (Lease, error) {
 	body.Spec.Holder, body.Spec.Transitions = l.Holder, l.Transitions
 	body.Spec.Seconds = max(int(l.Duration/time.Second), 1)
 	body.Spec.Acquired, body.Spec.Renewed = l.Acquired.UTC().Format(microTime), l.Renewed.UTC().Format(microTime)
-	return o.lease(ctx, request{method: http.MethodPatch, path: o.leasePath(), contentType: mergePatch, body: body})
+	return o.lease(ctx, apiserver.Request{Method: http.MethodPatch, Path: o.leasePath(), ContentType: apiserver.MergePatch, Body: body})
 }
 
 func (o *Observer) leasePath() string {
 	return "/apis/coordination.k8s.io/v1/namespaces/" + o.client.cfg.PodNamespace + "/leases/" + leaseName
 }
 
-func (o *Observer) lease(ctx context.Context, r request) (Lease, error) {
+func (o *Observer) lease(ctx context.Context, r apiserver.Request) (Lease, error) {
 	a, err := o.client.server()
 	if err != nil {
 		return Lease{}, err
 	}
 	var l lease
-	if err := a.do(ctx, r, &l); err != nil {
+	if err := a.Do(ctx, r, &l); err != nil {
 		return Lease{}, fmt.Errorf("lease %s: %w", leaseName, ofChart(err))
 	}
 	return l.lease(), nil
@@ -81,9 +83,9 @@ func (o *Observer) lease(ctx context.Context, r request) (Lease, error) {
 // ofChart adds to an error about what the controller needs where that comes from.
 func ofChart(err error) error {
 	switch {
-	case isStatus(err, http.StatusNotFound):
+	case apiserver.IsStatus(err, http.StatusNotFound):
 		return fmt.Errorf("%w; the chart makes it with controller.enabled=true: run helm upgrade", err)
-	case isStatus(err, http.StatusForbidden):
+	case apiserver.IsStatus(err, http.StatusForbidden):
 		return fmt.Errorf("%w; the chart gives the right with controller.enabled=true: run helm upgrade", err)
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 const unschedulable = "node.kubernetes.io/unschedulable"
@@ -35,8 +37,8 @@ type node struct {
 	Message string `json:"message"`
 }
 
-func (n node) version() string { return n.Metadata.ResourceVersion }
-func (n node) failure() string { return n.Message }
+func (n node) Version() string { return n.Metadata.ResourceVersion }
+func (n node) Failure() string { return n.Message }
 
 func (n node) maxPods() int {
 	text := string(n.Status.Capacity.Pods)
@@ -59,19 +61,19 @@ func (n node) schedulable() bool {
 }
 
 // watchNode reads the Node object and follows its changes until the watch breaks.
-func (c *Client) watchNode(ctx context.Context, a *api) error {
+func (c *Client) watchNode(ctx context.Context, a *apiserver.API) error {
 	var n node
-	if err := a.do(ctx, get("/api/v1/nodes/"+url.PathEscape(c.cfg.Node)), &n); err != nil {
+	if err := a.Do(ctx, apiserver.Get("/api/v1/nodes/"+url.PathEscape(c.cfg.Node)), &n); err != nil {
 		return fmt.Errorf("read node %s: %w", c.cfg.Node, err)
 	}
 	c.setNode(&n)
-	seen := n.version()
-	f := feed[node]{path: "/api/v1/nodes", selector: named(c.cfg.Node), seen: &seen, change: func(n node, gone bool) {
+	seen := n.Version()
+	f := apiserver.Feed[node]{Path: "/api/v1/nodes", Selector: named(c.cfg.Node), Seen: &seen, Change: func(n node, gone bool) {
 		if !gone { // a node that was deleted keeps what was known of it
 			c.setNode(&n)
 		}
 	}}
-	return f.watch(ctx, a)
+	return f.Watch(ctx, a)
 }
 
 // setNode takes what the Node object says.

@@ -9,17 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
 // leaseName is the lease that replicas of the controller compete for.
 const leaseName = "berth-controller"
-
-// Media types that ask for objects' metadata in place of objects.
-const (
-	metadataType     = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-	metadataListType = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-)
 
 // WaitingPod is a pod that is bound to a node and has no address.
 type WaitingPod struct {
@@ -84,8 +79,8 @@ type member struct {
 	Message string `json:"message"`
 }
 
-func (m member) version() string { return m.Metadata.ResourceVersion }
-func (m member) failure() string { return m.Message }
+func (m member) Version() string { return m.Metadata.ResourceVersion }
+func (m member) Failure() string { return m.Message }
 
 // hasAgent tells whether the DaemonSet runs there, by its affinity in the chart.
 func (m member) hasAgent() bool {
@@ -93,10 +88,10 @@ func (m member) hasAgent() bool {
 	return labels["kubernetes.io/os"] != "windows" && !slices.Contains([]string{"fargate", "hybrid", "auto"}, labels["eks.amazonaws.com/compute-type"])
 }
 
-func (o *Observer) watchNodes(ctx context.Context, a *api) error {
-	f := feed[member]{
-		path: "/api/v1/nodes", metadata: true, seen: &o.seen.nodes, keep: member.hasAgent,
-		list: func(all []member) {
+func (o *Observer) watchNodes(ctx context.Context, a *apiserver.API) error {
+	f := apiserver.Feed[member]{
+		Path: "/api/v1/nodes", Metadata: true, Seen: &o.seen.nodes, Keep: member.hasAgent,
+		List: func(all []member) {
 			o.client.tried("nodes", "")
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -106,7 +101,7 @@ func (o *Observer) watchNodes(ctx context.Context, a *api) error {
 			}
 			o.listed.nodes = true
 		},
-		change: func(m member, gone bool) {
+		Change: func(m member, gone bool) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if gone || !m.hasAgent() {
@@ -116,7 +111,7 @@ func (o *Observer) watchNodes(ctx context.Context, a *api) error {
 			}
 		},
 	}
-	return ofChart(f.follow(ctx, a))
+	return ofChart(f.Follow(ctx, a))
 }
 
 // pending is the part of a Pod that is read.
@@ -141,8 +136,8 @@ type pending struct {
 	Message string `json:"message"`
 }
 
-func (p pending) version() string { return p.Metadata.ResourceVersion }
-func (p pending) failure() string { return p.Message }
+func (p pending) Version() string { return p.Metadata.ResourceVersion }
+func (p pending) Failure() string { return p.Message }
 
 // waits tells whether the pod waits for an address. From Kubernetes 1.36 on the kubelet says that the sandbox is ready
 // before it pulls images (kubernetes/kubernetes#134660); until then a pod whose image is pulled looks as if it waited.
@@ -158,10 +153,10 @@ func (p pending) waits() bool {
 	return true
 }
 
-func (o *Observer) watchPods(ctx context.Context, a *api) error {
-	f := feed[pending]{
-		path: "/api/v1/pods", selector: "spec.nodeName!=,status.phase=Pending,spec.hostNetwork=false", seen: &o.seen.pods, keep: pending.waits,
-		list: func(all []pending) {
+func (o *Observer) watchPods(ctx context.Context, a *apiserver.API) error {
+	f := apiserver.Feed[pending]{
+		Path: "/api/v1/pods", Selector: "spec.nodeName!=,status.phase=Pending,spec.hostNetwork=false", Seen: &o.seen.pods, Keep: pending.waits,
+		List: func(all []pending) {
 			o.client.tried("pods", "")
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -172,7 +167,7 @@ func (o *Observer) watchPods(ctx context.Context, a *api) error {
 			}
 			o.listed.pods = true
 		},
-		change: func(p pending, gone bool) {
+		Change: func(p pending, gone bool) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if gone || !p.waits() {
@@ -182,7 +177,7 @@ func (o *Observer) watchPods(ctx context.Context, a *api) error {
 			}
 		},
 	}
-	return ofChart(f.follow(ctx, a))
+	return ofChart(f.Follow(ctx, a))
 }
 
 // put notes a pod that waits, since when it was known to. The lock is held.
@@ -204,9 +199,9 @@ func (o *Observer) Publish(ctx context.Context, s Share) error {
 	if err != nil {
 		return fmt.Errorf("encode the share: %w", err)
 	}
-	err = a.do(ctx, request{
-		method: http.MethodPatch, path: "/api/v1/namespaces/" + o.client.cfg.PodNamespace + "/configmaps/" + shareName, contentType: mergePatch,
-		body: map[string]any{"data": map[string]string{shareKey: string(text)}},
+	err = a.Do(ctx, apiserver.Request{
+		Method: http.MethodPatch, Path: "/api/v1/namespaces/" + o.client.cfg.PodNamespace + "/configmaps/" + shareName, ContentType: apiserver.MergePatch,
+		Body: map[string]any{"data": map[string]string{shareKey: string(text)}},
 	}, nil)
 	return ofChart(err)
 }

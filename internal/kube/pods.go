@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 // pod is the part of a Pod that is read.
@@ -25,8 +27,8 @@ type pod struct {
 	Message string `json:"message"`
 }
 
-func (p pod) version() string { return p.Metadata.ResourceVersion }
-func (p pod) failure() string { return p.Message }
+func (p pod) Version() string { return p.Metadata.ResourceVersion }
+func (p pod) Failure() string { return p.Message }
 
 // waits tells whether the pod will ask for an address.
 func (p pod) waits() bool {
@@ -39,10 +41,10 @@ func (p pod) bound() Bound {
 
 // watchPods follows the pods that are bound to the node. Only those that wait for an address are kept, which are none most of
 // the time; of the others nothing stays in memory.
-func (c *Client) watchPods(ctx context.Context, a *api) error {
-	f := feed[pod]{
-		path: "/api/v1/pods", selector: "spec.nodeName=" + fields.EscapeValue(c.cfg.Node), keep: pod.waits, seen: &c.seen.pods,
-		list: func(pods []pod) {
+func (c *Client) watchPods(ctx context.Context, a *apiserver.API) error {
+	f := apiserver.Feed[pod]{
+		Path: "/api/v1/pods", Selector: "spec.nodeName=" + fields.EscapeValue(c.cfg.Node), Keep: pod.waits, Seen: &c.seen.pods,
+		List: func(pods []pod) {
 			c.learn(func(k *known) {
 				clear(k.bound)
 				for _, p := range pods {
@@ -51,7 +53,7 @@ func (c *Client) watchPods(ctx context.Context, a *api) error {
 				c.trouble[whatPods] = ""
 			})
 		},
-		change: func(p pod, gone bool) {
+		Change: func(p pod, gone bool) {
 			c.learn(func(k *known) {
 				if gone || !p.waits() {
 					delete(k.bound, p.Metadata.UID)
@@ -61,5 +63,5 @@ func (c *Client) watchPods(ctx context.Context, a *api) error {
 			})
 		},
 	}
-	return f.follow(ctx, a)
+	return f.Follow(ctx, a)
 }

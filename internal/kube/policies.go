@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -110,44 +111,44 @@ func (o *wholeObject) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (o wholeObject) version() string { return o.Metadata.ResourceVersion }
-func (o wholeObject) failure() string { return o.Message }
+func (o wholeObject) Version() string { return o.Metadata.ResourceVersion }
+func (o wholeObject) Failure() string { return o.Message }
 
 func (o wholeObject) policy(k PolicyKind) PolicyObject {
 	return PolicyObject{Kind: k, Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, JSON: o.json}
 }
 
-func policyFeed(k PolicyKind, view PolicyView) func(context.Context, *api) error {
+func policyFeed(k PolicyKind, view PolicyView) func(context.Context, *apiserver.API) error {
 	seen := new(string)
-	return func(ctx context.Context, a *api) error {
-		return feed[wholeObject]{
-			path: fmt.Sprintf("/apis/%s/%s/%s", k.Group, k.Version, k.Plural), seen: seen,
-			list: func(all []wholeObject) {
+	return func(ctx context.Context, a *apiserver.API) error {
+		return apiserver.Feed[wholeObject]{
+			Path: fmt.Sprintf("/apis/%s/%s/%s", k.Group, k.Version, k.Plural), Seen: seen,
+			List: func(all []wholeObject) {
 				out := make([]PolicyObject, 0, len(all))
 				for _, o := range all {
 					out = append(out, o.policy(k))
 				}
 				view.Policies(k, out)
 			},
-			change: func(o wholeObject, gone bool) { view.Policy(o.policy(k), gone) },
-		}.follow(ctx, a)
+			Change: func(o wholeObject, gone bool) { view.Policy(o.policy(k), gone) },
+		}.Follow(ctx, a)
 	}
 }
 
-func namespaceFeed(view PolicyView) func(context.Context, *api) error {
+func namespaceFeed(view PolicyView) func(context.Context, *apiserver.API) error {
 	seen := new(string)
-	return func(ctx context.Context, a *api) error {
-		return feed[member]{
-			path: "/api/v1/namespaces", metadata: true, seen: seen,
-			list: func(all []member) {
+	return func(ctx context.Context, a *apiserver.API) error {
+		return apiserver.Feed[member]{
+			Path: "/api/v1/namespaces", Metadata: true, Seen: seen,
+			List: func(all []member) {
 				labels := make(map[string]map[string]string, len(all))
 				for _, n := range all {
 					labels[n.Metadata.Name] = n.Metadata.Labels
 				}
 				view.Namespaces(labels)
 			},
-			change: func(n member, gone bool) { view.Namespace(n.Metadata.Name, n.Metadata.Labels, gone) },
-		}.follow(ctx, a)
+			Change: func(n member, gone bool) { view.Namespace(n.Metadata.Name, n.Metadata.Labels, gone) },
+		}.Follow(ctx, a)
 	}
 }
 
@@ -186,8 +187,8 @@ type peerContainer struct {
 	} `json:"ports"`
 }
 
-func (p peerPod) version() string { return p.Metadata.ResourceVersion }
-func (p peerPod) failure() string { return p.Message }
+func (p peerPod) Version() string { return p.Metadata.ResourceVersion }
+func (p peerPod) Failure() string { return p.Message }
 
 func (p peerPod) pod() PolicyPod {
 	out := PolicyPod{
@@ -237,20 +238,20 @@ func appendPorts(to []policy.NamedPort, c peerContainer) []policy.NamedPort {
 	return to
 }
 
-func podFeed(view PolicyView) func(context.Context, *api) error {
+func podFeed(view PolicyView) func(context.Context, *apiserver.API) error {
 	seen := new(string)
-	return func(ctx context.Context, a *api) error {
-		return feed[peerPod]{
-			path: "/api/v1/pods", seen: seen,
-			list: func(all []peerPod) {
+	return func(ctx context.Context, a *apiserver.API) error {
+		return apiserver.Feed[peerPod]{
+			Path: "/api/v1/pods", Seen: seen,
+			List: func(all []peerPod) {
 				out := make([]PolicyPod, 0, len(all))
 				for _, p := range all {
 					out = append(out, p.pod())
 				}
 				view.Pods(out)
 			},
-			change: func(p peerPod, gone bool) { view.Pod(p.pod(), gone) },
-		}.follow(ctx, a)
+			Change: func(p peerPod, gone bool) { view.Pod(p.pod(), gone) },
+		}.Follow(ctx, a)
 	}
 }
 
@@ -273,20 +274,20 @@ func (n peerNode) node() policy.Node {
 	return out
 }
 
-func nodeFeed(view PolicyView) func(context.Context, *api) error {
+func nodeFeed(view PolicyView) func(context.Context, *apiserver.API) error {
 	seen := new(string)
-	return func(ctx context.Context, a *api) error {
-		return feed[peerNode]{
-			path: "/api/v1/nodes", seen: seen,
-			list: func(all []peerNode) {
+	return func(ctx context.Context, a *apiserver.API) error {
+		return apiserver.Feed[peerNode]{
+			Path: "/api/v1/nodes", Seen: seen,
+			List: func(all []peerNode) {
 				out := make([]policy.Node, 0, len(all))
 				for _, n := range all {
 					out = append(out, n.node())
 				}
 				view.Nodes(out)
 			},
-			change: func(n peerNode, gone bool) { view.Node(n.node(), gone) },
-		}.follow(ctx, a)
+			Change: func(n peerNode, gone bool) { view.Node(n.node(), gone) },
+		}.Follow(ctx, a)
 	}
 }
 
@@ -297,8 +298,8 @@ func (c *Client) PodOf(ctx context.Context, namespace, name string) (PolicyPod, 
 		return PolicyPod{}, err
 	}
 	var p peerPod
-	r := request{method: http.MethodGet, path: fmt.Sprintf("/api/v1/namespaces/%s/pods/%s", namespace, name)}
-	if err := a.do(ctx, r, &p); err != nil {
+	r := apiserver.Request{Method: http.MethodGet, Path: fmt.Sprintf("/api/v1/namespaces/%s/pods/%s", namespace, name)}
+	if err := a.Do(ctx, r, &p); err != nil {
 		return PolicyPod{}, err
 	}
 	return p.pod(), nil

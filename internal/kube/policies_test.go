@@ -164,8 +164,10 @@ func TestPodsAsPoliciesSeeThem(t *testing.T) {
 		Namespace: "shop", Name: "web", Labels: map[string]string{"app": "web"}, Node: "node-7",
 		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("fd00::9")},
 		Ports: []policy.NamedPort{
-			{Name: "http", Protocol: policy.TCP, Number: 8080}, {Name: "dns", Protocol: policy.UDP, Number: 53},
-			{Name: "sig", Protocol: policy.SCTP, Number: 5000}, {Name: "side", Protocol: policy.TCP, Number: 15000},
+			{Name: "http", Protocol: policy.TCP, Number: 8080},
+			{Name: "dns", Protocol: policy.UDP, Number: 53},
+			{Name: "sig", Protocol: policy.SCTP, Number: 5000},
+			{Name: "side", Protocol: policy.TCP, Number: 15000},
 		},
 	}}
 	eventually(t, "the pod", w.has(func() bool { return len(w.pods) == 1 }))
@@ -187,7 +189,7 @@ func TestNodesAreFollowedOnceTheyMatter(t *testing.T) {
 		"metadata": object{"labels": object{"zone": "a"}},
 		"status":   object{"addresses": []any{object{"type": "InternalIP", "address": "10.0.0.4"}, object{"type": "Hostname", "address": "node-9"}}},
 	})
-	if n := s.count("GET " + nodesPath + "?allowWatch"); n != 0 {
+	if n := s.count("GET " + nodesPath + "?resourceVersion="); n != 0 {
 		t.Errorf("%d requests for nodes that nobody needs", n)
 	}
 	close(w.matter)

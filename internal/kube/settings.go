@@ -11,11 +11,12 @@ import (
 
 	"github.com/berth-net/berth/api/v1alpha1"
 	"github.com/berth-net/berth/internal/core/pool"
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 // nodeSettings is a NodeSettings object whose spec may be anything.
 type nodeSettings struct {
-	head
+	apiserver.Head
 	Spec json.RawMessage `json:"spec"`
 }
 
@@ -28,11 +29,11 @@ type settings struct {
 }
 
 // watchSettings follows all NodeSettings: they are few.
-func (c *Client) watchSettings(ctx context.Context, a *api) error {
-	f := feed[nodeSettings]{
-		path: "/apis/" + v1alpha1.GroupVersion.Group + "/" + v1alpha1.GroupVersion.Version + "/nodesettings",
-		list: c.setSettings, seen: &c.seen.settings,
-		change: func(s nodeSettings, gone bool) {
+func (c *Client) watchSettings(ctx context.Context, a *apiserver.API) error {
+	f := apiserver.Feed[nodeSettings]{
+		Path: "/apis/" + v1alpha1.GroupVersion.Group + "/" + v1alpha1.GroupVersion.Version + "/nodesettings",
+		List: c.setSettings, Seen: &c.seen.settings,
+		Change: func(s nodeSettings, gone bool) {
 			c.learn(func(k *known) {
 				if gone {
 					delete(k.settings, s.Metadata.Name)
@@ -42,7 +43,7 @@ func (c *Client) watchSettings(ctx context.Context, a *api) error {
 			})
 		},
 	}
-	return f.follow(ctx, a)
+	return f.Follow(ctx, a)
 }
 
 // setSettings takes all settings that there are.

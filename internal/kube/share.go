@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-net/berth/internal/core/budget"
+	"github.com/berth-net/berth/internal/kube/apiserver"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -39,7 +40,7 @@ func (s Share) check() error {
 
 // configMap is the part of a ConfigMap that is read.
 type configMap struct {
-	head
+	apiserver.Head
 	Data map[string]string `json:"data"`
 }
 
@@ -50,10 +51,10 @@ type shareWord struct {
 }
 
 // watchShare follows the one ConfigMap.
-func (c *Client) watchShare(ctx context.Context, a *api) error {
-	f := feed[configMap]{
-		path: "/api/v1/namespaces/" + c.shareNamespace() + "/configmaps", selector: named(shareName), seen: &c.seen.share,
-		list: func(all []configMap) {
+func (c *Client) watchShare(ctx context.Context, a *apiserver.API) error {
+	f := apiserver.Feed[configMap]{
+		Path: "/api/v1/namespaces/" + c.shareNamespace() + "/configmaps", Selector: named(shareName), Seen: &c.seen.share,
+		List: func(all []configMap) {
 			c.tried(whatShare, "")
 			if len(all) == 0 {
 				c.takeShare("")
@@ -62,14 +63,14 @@ func (c *Client) watchShare(ctx context.Context, a *api) error {
 				c.takeShare(m.Data[shareKey])
 			}
 		},
-		change: func(m configMap, gone bool) {
+		Change: func(m configMap, gone bool) {
 			if gone {
 				m.Data = nil
 			}
 			c.takeShare(m.Data[shareKey])
 		},
 	}
-	return ofChart(f.follow(ctx, a))
+	return ofChart(f.Follow(ctx, a))
 }
 
 func (c *Client) shareNamespace() string { return cmp.Or(c.cfg.PodNamespace, "kube-system") }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/berth-net/berth/internal/kube/apiserver"
 )
 
 // How many pods of the cluster wait for a node is asked, not watched: a watch of them would send each new pod to each agent, 50
@@ -39,7 +41,7 @@ const (
 )
 
 // countWaiting counts the pods that wait for a node, and the nodes, again and again. It returns an error when it cannot.
-func (c *Client) countWaiting(ctx context.Context, a *api) error {
+func (c *Client) countWaiting(ctx context.Context, a *apiserver.API) error {
 	known, err := recent(ctx, a)
 	if err != nil {
 		return err
@@ -101,9 +103,9 @@ func (c *Client) setWaiting(waiting, nodes int) {
 }
 
 // recent tells whether the server limits lists that it serves from its cache.
-func recent(ctx context.Context, a *api) (bool, error) {
+func recent(ctx context.Context, a *apiserver.API) (bool, error) {
 	var v struct{ Major, Minor string }
-	if err := a.do(ctx, get("/version"), &v); err != nil {
+	if err := a.Do(ctx, apiserver.Get("/version"), &v); err != nil {
 		return false, fmt.Errorf("read the server's version: %w", err)
 	}
 	digits := len(v.Minor) - len(strings.TrimLeft(v.Minor, "0123456789")) // "35+" of servers with patches of their own
@@ -112,8 +114,8 @@ func recent(ctx context.Context, a *api) (bool, error) {
 }
 
 // waitingPods counts the pods that no node has yet and that will ask for an address; many tells that there are more.
-func waitingPods(ctx context.Context, a *api) (waiting int, many bool, err error) {
-	meta, err := list(ctx, a, request{method: http.MethodGet, path: "/api/v1/pods", accept: tableType, query: url.Values{
+func waitingPods(ctx context.Context, a *apiserver.API) (waiting int, many bool, err error) {
+	meta, err := apiserver.List(ctx, a, apiserver.Request{Method: http.MethodGet, Path: "/api/v1/pods", Accept: apiserver.Table, Query: url.Values{
 		"fieldSelector": {"spec.nodeName=,status.phase=Pending,spec.hostNetwork=false"},
 		"limit":         {strconv.Itoa(maxWaiting)},
 		"includeObject": {"None"},
@@ -127,8 +129,8 @@ func waitingPods(ctx context.Context, a *api) (waiting int, many bool, err error
 }
 
 // allNodes counts the nodes: the server says how many are left after the first.
-func allNodes(ctx context.Context, a *api) (nodes int, err error) {
-	meta, err := list(ctx, a, request{method: http.MethodGet, path: "/api/v1/nodes", accept: tableType, query: url.Values{
+func allNodes(ctx context.Context, a *apiserver.API) (nodes int, err error) {
+	meta, err := apiserver.List(ctx, a, apiserver.Request{Method: http.MethodGet, Path: "/api/v1/nodes", Accept: apiserver.Table, Query: url.Values{
 		"limit": {"1"}, "includeObject": {"None"}, "resourceVersion": {"1"}, "resourceVersionMatch": {"NotOlderThan"},
 	}}, "rows", func(struct{}) { nodes++ })
 	if err != nil {

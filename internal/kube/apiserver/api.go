@@ -1,4 +1,4 @@
-package kube
+package apiserver
 
 import (
 	"bytes"
@@ -30,41 +30,42 @@ const listTimeout = 30 * time.Second
 
 // Media types.
 const (
-	jsonType       = "application/json"
-	mergePatch     = "application/merge-patch+json"
-	strategicPatch = "application/strategic-merge-patch+json"
-	// tableType asks for what kubectl prints: rows of a few words in place of objects.
-	tableType = "application/json;as=Table;v=v1;g=meta.k8s.io"
+	JSON           = "application/json"
+	MergePatch     = "application/merge-patch+json"
+	StrategicPatch = "application/strategic-merge-patch+json"
+	// Table asks for what kubectl prints: rows of a few words in place of objects.
+	Table = "application/json;as=Table;v=v1;g=meta.k8s.io"
 )
 
-// api is a connection to the API server.
-type api struct {
+// API is a connection to the API server.
+type API struct {
 	http *http.Client
 	base *url.URL
 }
 
-// statusError is an answer of the API server that is no success.
-type statusError struct {
+// StatusError is an answer of the API server that is no success.
+type StatusError struct {
 	Method, Path string
 	Code         int
 	Message      string
 }
 
 // Error implements error.
-func (e *statusError) Error() string {
+func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: %d %s: %s", e.Method, e.Path, e.Code, http.StatusText(e.Code), e.Message)
 }
 
-func isStatus(err error, codes ...int) bool {
-	e, ok := errors.AsType[*statusError](err)
+// IsStatus tells whether an error is an answer of the API server with one of these codes.
+func IsStatus(err error, codes ...int) bool {
+	e, ok := errors.AsType[*StatusError](err)
 	if !ok {
 		return false
 	}
 	return slices.Contains(codes, e.Code)
 }
 
-// connect reads the kubeconfig, or without one the service account's files. It does not talk to the server.
-func connect(kubeconfig, endpoint, userAgent string) (*api, error) {
+// Connect reads the kubeconfig, or without one the service account's files. It does not talk to the server.
+func Connect(kubeconfig, endpoint, userAgent string) (*API, error) {
 	cfg, err := load(kubeconfig)
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func connect(kubeconfig, endpoint, userAgent string) (*api, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse API server address %q: %w", cfg.Host, err)
 	}
-	return &api{http: client, base: base}, nil
+	return &API{http: client, base: base}, nil
 }
 
 func load(kubeconfig string) (*rest.Config, error) {
@@ -100,23 +101,23 @@ func load(kubeconfig string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// request is what is asked of the API server.
-type request struct {
-	method, path string
-	query        url.Values
-	accept       string // the media type of the answer; empty for JSON
-	contentType  string // of the body
-	body         any    // none when nil
+// Request is what is asked of the API server.
+type Request struct {
+	Method, Path string
+	Query        url.Values
+	Accept       string // the media type of the answer; empty for JSON
+	ContentType  string // of the body
+	Body         any    // none when nil
 }
 
-// get is a request for what is at a path.
-func get(path string) request { return request{method: http.MethodGet, path: path} }
+// Get is a request for what is at a path.
+func Get(path string) Request { return Request{Method: http.MethodGet, Path: path} }
 
-// do makes a request and decodes the answer into out, unless that is nil.
-func (a *api) do(ctx context.Context, r request, out any) error {
+// Do makes a request and decodes the answer into out, unless that is nil.
+func (a *API) Do(ctx context.Context, r Request, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	resp, err := a.send(ctx, r)
+	resp, err := a.Send(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -125,30 +126,30 @@ func (a *api) do(ctx context.Context, r request, out any) error {
 		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(out); err != nil {
-		return fmt.Errorf("%s %s: decode answer: %w", r.method, r.path, err)
+		return fmt.Errorf("%s %s: decode answer: %w", r.Method, r.Path, err)
 	}
 	return nil
 }
 
-// send makes a request; the answer is a success whose body the caller closes.
-func (a *api) send(ctx context.Context, r request) (*http.Response, error) {
+// Send makes a request; the answer is a success whose body the caller closes.
+func (a *API) Send(ctx context.Context, r Request) (*http.Response, error) {
 	var payload io.Reader
-	if r.body != nil {
-		data, err := json.Marshal(r.body)
+	if r.Body != nil {
+		data, err := json.Marshal(r.Body)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: encode: %w", r.method, r.path, err)
+			return nil, fmt.Errorf("%s %s: encode: %w", r.Method, r.Path, err)
 		}
 		payload = bytes.NewReader(data)
 	}
-	u := a.base.JoinPath(r.path)
-	u.RawQuery = r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), payload)
+	u := a.base.JoinPath(r.Path)
+	u.RawQuery = r.Query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), payload)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, err)
+		return nil, fmt.Errorf("%s %s: %w", r.Method, r.Path, err)
 	}
-	req.Header.Set("Accept", cmp.Or(r.accept, jsonType))
-	if r.body != nil {
-		req.Header.Set("Content-Type", r.contentType)
+	req.Header.Set("Accept", cmp.Or(r.Accept, JSON))
+	if r.Body != nil {
+		req.Header.Set("Content-Type", r.ContentType)
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
@@ -158,7 +159,7 @@ func (a *api) send(ctx context.Context, r request) (*http.Response, error) {
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return nil, &statusError{Method: r.method, Path: r.path, Code: resp.StatusCode, Message: message(resp.Body)}
+	return nil, &StatusError{Method: r.Method, Path: r.Path, Code: resp.StatusCode, Message: message(resp.Body)}
 }
 
 // message returns the text of a Status object, or the beginning of what was sent instead of one.

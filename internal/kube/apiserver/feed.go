@@ -1,0 +1,233 @@
+package apiserver
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Media types that ask for objects' metadata in place of objects.
+const (
+	metadataType     = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+	metadataListType = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+)
+
+// watchTime is how long one watch lasts at least; half as much again by chance, so that nodes do not come back together.
+const watchTime = 5 * time.Minute
+
+// maxList bounds a list of objects as it comes over the wire, in bytes: 250 pods have a hundredth of it. Only one object is in memory at a time.
+const maxList = 256 << 20
+
+// Object is the part of an object that every kind has.
+type Object interface {
+	// Version is metadata.resourceVersion.
+	Version() string
+	// Failure is the message of a Status that comes in an object's place.
+	Failure() string
+}
+
+// Head is the part of most objects that is read.
+type Head struct {
+	Metadata struct {
+		Name            string `json:"name"`
+		ResourceVersion string `json:"resourceVersion"`
+	} `json:"metadata"`
+	Message string `json:"message"`
+}
+
+// Version implements Object.
+func (h Head) Version() string { return h.Metadata.ResourceVersion }
+
+// Failure implements Object.
+func (h Head) Failure() string { return h.Message }
+
+// Feed is a collection that is listed and then followed.
+type Feed[T Object] struct {
+	Path     string
+	Selector string // of fields; none when empty
+	Metadata bool   // in place of whole objects
+	// List is told all that there is; it replaces what was known.
+	List func([]T)
+	// Change is told of one object, as it is or as it was before it went.
+	Change func(item T, gone bool)
+	// Keep says of a listed object whether list wants it; nil keeps all.
+	Keep func(T) bool
+	// Seen is the last version that was seen, over all watches.
+	Seen *string
+}
+
+// Follow lists and watches until the watch breaks. The list is from the server's cache: what it lacks comes with the watch. It
+// is not older than what was seen before, since of several servers one may lag behind.
+func (f Feed[T]) Follow(ctx context.Context, a *API) error {
+	var items []T
+	query := f.query()
+	query.Set("resourceVersion", cmp.Or(*f.Seen, "0"))
+	r := Request{Method: http.MethodGet, Path: f.Path, Query: query}
+	if f.Metadata {
+		r.Accept = metadataListType
+	}
+	meta, err := List(ctx, a, r, "items", func(item T) {
+		if f.Keep == nil || f.Keep(item) {
+			items = append(items, item)
+		}
+	})
+	if IsStatus(err, http.StatusGone, http.StatusGatewayTimeout) { // no server has that version: the store was set back
+		*f.Seen = ""
+	}
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	*f.Seen = meta.ResourceVersion
+	f.List(items)
+	return f.Watch(ctx, a)
+}
+
+// Watch follows from the version that was seen until it breaks: a watch after the other, since the server ends each after a while.
+func (f Feed[T]) Watch(ctx context.Context, a *API) error {
+	for ctx.Err() == nil {
+		r := Request{Method: http.MethodGet, Path: f.Path, Query: f.query()}
+		if f.Metadata {
+			r.Accept = metadataType
+		}
+		if err := watch(ctx, a, r, f.Seen, f.Change); err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f Feed[T]) query() url.Values {
+	q := url.Values{}
+	if f.Selector != "" {
+		q.Set("fieldSelector", f.Selector)
+	}
+	return q
+}
+
+// ListMeta is the metadata of a list.
+type ListMeta struct {
+	ResourceVersion    string `json:"resourceVersion"`
+	Continue           string `json:"continue"`
+	RemainingItemCount int    `json:"remainingItemCount"`
+}
+
+// List reads a list and gives its items, one at a time, to each.
+func List[T any](ctx context.Context, a *API, r Request, items string, each func(T)) (meta ListMeta, err error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	resp, err := a.Send(ctx, r)
+	if err != nil {
+		return meta, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	dec := json.NewDecoder(io.LimitReader(resp.Body, maxList))
+	if _, err = dec.Token(); err != nil {
+		return meta, fmt.Errorf("decode list: %w", err)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return meta, fmt.Errorf("decode list: %w", err)
+		}
+		switch key {
+		case "metadata":
+			err = dec.Decode(&meta)
+		case items:
+			err = elements(dec, each)
+		default:
+			var skipped json.RawMessage
+			err = dec.Decode(&skipped)
+		}
+		if err != nil {
+			return meta, fmt.Errorf("decode list at %v: %w", key, err)
+		}
+	}
+	_, err = dec.Token() // a list that was cut off is none
+	return meta, err
+}
+
+// elements reads an array, or null, item by item.
+func elements[T any](dec *json.Decoder, each func(T)) error {
+	open, err := dec.Token()
+	if err != nil || open == nil {
+		return err
+	}
+	if open != json.Delim('[') {
+		return fmt.Errorf("%v in place of a list", open)
+	}
+	for dec.More() {
+		var item T
+		if err := dec.Decode(&item); err != nil {
+			return err
+		}
+		each(item)
+	}
+	_, err = dec.Token()
+	return err
+}
+
+// watch follows from a version on, which it moves on, until the server ends the watch in order.
+func watch[T Object](ctx context.Context, a *API, r Request, version *string, change func(item T, gone bool)) error {
+	timeout := watchTime + time.Duration(rand.Int64N(int64(watchTime/2)))
+	ctx, cancel := context.WithTimeout(ctx, timeout+requestTimeout) // the server ends it before
+	defer cancel()
+	r.Query.Set("watch", "true")
+	r.Query.Set("resourceVersion", *version)
+	r.Query.Set("timeoutSeconds", strconv.Itoa(int(timeout.Seconds())))
+	r.Query.Set("allowWatchBookmarks", "true")
+	resp, err := a.Send(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	began := time.Now()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 0, 4<<10), maxBody)
+	for lines.Scan() {
+		if err := watched(lines.Bytes(), version, change); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	if time.Since(began) < time.Second && ctx.Err() == nil {
+		return errors.New("it ended at once") // a server that does this must not be asked in a loop
+	}
+	return nil
+}
+
+// watched takes one line of a watch.
+func watched[T Object](line []byte, version *string, change func(item T, gone bool)) error {
+	var w struct {
+		Type   string `json:"type"`
+		Object T      `json:"object"`
+	}
+	if err := json.Unmarshal(line, &w); err != nil {
+		return fmt.Errorf("decode event: %w", err)
+	}
+	switch w.Type {
+	case "ADDED", "MODIFIED":
+		change(w.Object, false)
+	case "DELETED":
+		change(w.Object, true)
+	case "BOOKMARK":
+	case "ERROR":
+		return fmt.Errorf("the server ended it: %s", w.Object.Failure())
+	default:
+		return fmt.Errorf("event of unknown type %q", w.Type)
+	}
+	if v := w.Object.Version(); v != "" {
+		*version = v
+	}
+	return nil
+}
