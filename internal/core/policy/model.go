@@ -2,7 +2,7 @@ package policy
 
 import "net/netip"
 
-// Tier is one of the three that are asked in turn.
+// Tier is one of the three that are asked in turn, or what decides after them.
 type Tier uint8
 
 // The tiers, in the order in which they are asked.
@@ -10,6 +10,8 @@ const (
 	Admin Tier = iota
 	Network
 	Baseline
+	// Default is no tier of policies: it decides where none has.
+	Default
 )
 
 // Direction is seen from the pod that a policy selects.
@@ -40,7 +42,7 @@ type Ref struct {
 type Policy struct {
 	Ref
 	Tier Tier
-	// Priority orders policies of one tier, lowest first; it means nothing in Network. 0 to 1000.
+	// Priority orders policies of one tier, lowest first; it means nothing in Network. 0 to 1000. See the package's comment for ties.
 	Priority int32
 	Subject  Pods
 	// Isolates tells for which directions the subject is reached only by what is allowed. Of tier Network only.
@@ -65,10 +67,12 @@ type Peer struct {
 	Pods    *Pods
 	Nodes   *Selector
 	Network *Block
-	Domain  string // a name, or one that begins with "*."; Egress only
+	// Domain is a name in lower case without a dot at its end, or "*." and such a name: what is below it. Only Accept rules of
+	// Egress have one.
+	Domain string
 }
 
-// Pods selects pods that do not use the host's network.
+// Pods selects pods that do not use the host's network. A selector that is nil selects none.
 type Pods struct {
 	Namespace  string    // the only one, when not empty
 	Namespaces *Selector // else by the labels of theirs
@@ -93,8 +97,8 @@ const (
 	SCTP   Protocol = 132
 )
 
-// Port is the destination's. With a name it is what the container of the destination pod calls so; else it goes from First to
-// Last, both included, 0 to 65535.
+// Port is the destination's. With a name it is what a container of the destination pod calls so and has that protocol; else it goes
+// from First to Last, both included, 0 to 65535.
 type Port struct {
 	Protocol    Protocol
 	First, Last uint16
@@ -125,12 +129,15 @@ type Node struct {
 	Addrs  []netip.Addr
 }
 
-// World is what decisions depend on.
+// World is what decisions depend on. No two pods that do not use the host's network have the same address, no two policies the same
+// Ref. Addresses are never IPv4 written as IPv6.
 type World struct {
 	Pods       []Pod
 	Namespaces map[string]map[string]string // their labels, by name
 	Nodes      []Node
 	Policies   []Policy
+	// Resolved is what names are known to stand for, by name in lower case without a dot at its end.
+	Resolved map[string][]netip.Addr
 	// Strict denies what no policy decides.
 	Strict bool
 }

@@ -24,7 +24,8 @@ type Requirement struct {
 	Values   []string
 }
 
-// Selector selects labels that meet all of its requirements, so everything when it has none. NewSelector makes it.
+// Selector selects labels that meet all of its requirements, so everything when it has none. NewSelector makes it; nil selects
+// nothing.
 type Selector struct {
 	requirements []Requirement
 	text         string
@@ -47,10 +48,18 @@ func NewSelector(requirements ...Requirement) *Selector {
 }
 
 // String is the selector as kubectl writes it.
-func (s *Selector) String() string { return s.text }
+func (s *Selector) String() string {
+	if s == nil {
+		return "<none>"
+	}
+	return s.text
+}
 
 // Matches tells whether labels meet all requirements.
 func (s *Selector) Matches(labels map[string]string) bool {
+	if s == nil {
+		return false
+	}
 	for _, r := range s.requirements {
 		if !r.matches(labels) {
 			return false
