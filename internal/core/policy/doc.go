@@ -25,4 +25,5 @@
 //   - A pod that uses the host's network is neither subject nor peer. Its node's addresses are peers of Nodes and blocks.
 //   - Rules of Network for a direction that their policy does not isolate mean nothing.
 //   - Pass in Baseline leaves the decision to the default.
+//   - Strict mode asks by direction: a policy for egress opens no ingress. The Amazon VPC CNI's agent opens it (its issue 319).
 package policy

@@ -54,15 +54,15 @@ func TestWorldsReachEveryVerdict(t *testing.T) {
 	}
 	for _, d := range []string{"egress", "ingress"} {
 		for _, want := range []string{
-			"asked true", "asked false", "tier 0 allowed true by 1", "tier 0 allowed false by 2", "tier 1 allowed true by 1", "tier 1 allowed false by 0",
-			"tier 2 allowed true by 1", "tier 2 allowed false by 2", "tier 3 allowed true by 0", "tier 3 allowed false by 0",
+			"asked true", "asked false", "tier Admin allowed true by accept", "tier Admin allowed false by deny", "tier Network allowed true by accept", "tier Network allowed false by none",
+			"tier Baseline allowed true by accept", "tier Baseline allowed false by deny", "tier Default allowed true by none", "tier Default allowed false by none",
 		} {
 			if n := seen[d+" "+want]; n < 200 {
 				t.Errorf("%s %s: %d of 20,000 packets, want 200 at least", d, want, n)
 			}
 		}
 	}
-	for _, want := range []string{"allowed true", "allowed false", "IPv6 true", "IPv6 false", "protocol 1", "protocol 6", "protocol 17", "protocol 47", "protocol 58", "protocol 132"} {
+	for _, want := range []string{"allowed true", "allowed false", "IPv6 true", "IPv6 false", "protocol icmp", "protocol tcp", "protocol udp", "protocol 47", "protocol icmpv6", "protocol sctp"} {
 		if seen[want] < 200 {
 			t.Errorf("%s: %d of 20,000 packets, want 200 at least", want, seen[want])
 		}
