@@ -72,27 +72,74 @@ func TestWorldsReachEveryVerdict(t *testing.T) {
 // TestWorldsAreValid: no two pods share an address, no two policies a name, excepts lie in their block, ranges are not reversed.
 func TestWorldsAreValid(t *testing.T) {
 	for seed := range uint64(200) {
-		w := policyworld.New(seed, policyworld.Large())
-		owner := make(map[netip.Addr]string)
-		for _, p := range w.Pods {
-			for _, a := range p.Addrs {
-				if had, taken := owner[a]; taken && !p.HostNetwork {
-					t.Errorf("seed %d: %s is of %s and of %s", seed, a, had, p.Name)
-				} else if !p.HostNetwork {
-					owner[a] = p.Name
-				}
+		checkWorld(t, seed, policyworld.New(seed, policyworld.Large()))
+	}
+}
+
+// TestStepsAreValid: worlds stay valid, the world before a step stays what it was, and every kind of step changes something.
+func TestStepsAreValid(t *testing.T) {
+	changed := make(map[string]int)
+	for seed := range uint64(40) {
+		w, r := policyworld.New(seed, policyworld.Small()), rand.New(rand.NewPCG(seed, 2))
+		for range 60 {
+			before := worldText(w)
+			next, what := policyworld.Step(w, r, policyworld.Small())
+			if worldText(w) != before {
+				t.Fatalf("seed %d: %s: the world before it has changed", seed, what)
+			}
+			if worldText(next) != before {
+				changed[what]++
+			} else {
+				changed[what] += 0
+			}
+			checkWorld(t, seed, next)
+			w = next
+		}
+	}
+	for what, n := range changed {
+		if n < 50 {
+			t.Errorf("%s: changed the world %d times", what, n)
+		}
+	}
+	if len(changed) != 14 {
+		t.Errorf("%d kinds of steps were made: %v", len(changed), changed)
+	}
+}
+
+// worldText is everything in a world; maps in the order of their keys.
+func worldText(w *policy.World) string {
+	return fmt.Sprintf("%+v", *w)
+}
+
+func checkWorld(t *testing.T, seed uint64, w *policy.World) {
+	t.Helper()
+	owner := make(map[netip.Addr]string)
+	for _, p := range w.Pods {
+		for _, a := range p.Addrs {
+			if had, taken := owner[a]; taken && !p.HostNetwork {
+				t.Errorf("seed %d: %s is of %s and of %s", seed, a, had, p.Name)
+			} else if !p.HostNetwork {
+				owner[a] = p.Name
 			}
 		}
-		refs := make(map[policy.Ref]bool)
-		for _, p := range w.Policies {
-			if refs[p.Ref] {
-				t.Errorf("seed %d: two policies are %v", seed, p.Ref)
+	}
+	for _, n := range w.Nodes {
+		for _, a := range n.Addrs {
+			if had, taken := owner[a]; taken {
+				t.Errorf("seed %d: %s is of %s and of %s", seed, a, had, n.Name)
 			}
-			refs[p.Ref] = true
-			for _, rules := range p.Rules {
-				for _, r := range rules {
-					checkRule(t, seed, r)
-				}
+			owner[a] = n.Name
+		}
+	}
+	refs := make(map[policy.Ref]bool)
+	for _, p := range w.Policies {
+		if refs[p.Ref] {
+			t.Errorf("seed %d: two policies are %v", seed, p.Ref)
+		}
+		refs[p.Ref] = true
+		for _, rules := range p.Rules {
+			for _, r := range rules {
+				checkRule(t, seed, r)
 			}
 		}
 	}
