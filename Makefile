@@ -14,7 +14,7 @@ export BERTH_AWS_CLI := $(CURDIR)/.cache/bin/aws
 ROOT := $(if $(filter 0,$(shell id -u)),1)
 
 # Packages whose tests are about the kernel, and tests of the lab that bring up a cluster.
-KERNEL := ./internal/linux/... ./internal/vpcsim/fabric/... ./internal/testkit/... ./test/blackbox/...
+KERNEL := ./internal/linux/... ./internal/bpf/... ./internal/vpcsim/fabric/... ./internal/testkit/... ./test/blackbox/...
 CLUSTER := ^TestCluster
 LINT := go tool -modfile=$(CURDIR)/go.tools.mod golangci-lint
 FUZZTIME ?= 30s
@@ -24,7 +24,7 @@ include $(wildcard lab/*.mk)
 .PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds mutants nightly fuzz docs image clean help
 
 quick: build ## build, and run the tests that need no root: a minute or two
-	go test $$(go list ./... | grep -vE '/(internal/(linux|vpcsim/fabric|testkit)|test)(/|$$)')
+	go test $$(go list ./... | grep -vE '/(internal/(linux|bpf|vpcsim/fabric|testkit)|test)(/|$$)')
 
 build: ## build the programs into bin/
 	go build -buildvcs=auto -o bin/ ./cmd/...
@@ -60,7 +60,10 @@ fmt: ## format the Go files
 	$(LINT) fmt ./...
 	cd lab && $(LINT) fmt ./...
 
-generate: ## write generated files anew
+.cache/bin/clang-19: lab/internal/deb/deb.go lab/internal/deb/wrap.go
+	cd lab && go run ./cmd/lab-prepare -compiler
+
+generate: .cache/bin/clang-19 ## write generated files anew
 	go generate ./...
 	cd lab && go generate ./...
 

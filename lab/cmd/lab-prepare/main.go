@@ -5,6 +5,7 @@
 //	lab-prepare -check                          only check; the exit status tells
 //	lab-prepare -packages                       only unpack Debian's packages: nft, ip, the AWS command line and others
 //	lab-prepare -helm                           only build Helm
+//	lab-prepare -compiler                       only unpack the compiler of eBPF objects
 package main
 
 import (
@@ -37,6 +38,7 @@ func run(ctx context.Context, args []string) error {
 	check := flags.Bool("check", false, "only check the machine")
 	packages := flags.Bool("packages", false, "only unpack Debian's packages")
 	helm := flags.Bool("helm", false, "only build Helm")
+	compiler := flags.Bool("compiler", false, "only unpack the compiler of eBPF objects")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -57,6 +59,10 @@ func run(ctx context.Context, args []string) error {
 	if *helm {
 		defer board.Close()
 		return build.Helm(ctx, config)
+	}
+	if *compiler {
+		defer board.Close()
+		return build.Compiler(ctx, config)
 	}
 	results := preflight.Run(ctx, preflight.Needs{
 		Dir: string(cache), Nodes: *nodes, Path: os.Getenv("PATH"), Built: config.Built(),

@@ -97,6 +97,28 @@ func Packages(ctx context.Context, c Config) error {
 	return nil
 }
 
+// Compiler unpacks the compiler of eBPF objects.
+func Compiler(ctx context.Context, c Config) error {
+	const what = "compiler"
+	defer c.say(what, "")
+	cache := c.Cache()
+	u := deb.Unpacker{
+		Work: filepath.Join(string(cache), "apt"), Proxies: proxies(c.Env), Progress: func(line string) { c.say(what, "%s", line) },
+	}
+	if _, err := u.Unpack(ctx, deb.Compiler(), cache.CompilerRoot()); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cache.Bin(), 0o755); err != nil {
+		return fmt.Errorf("make folder of programs: %w", err)
+	}
+	for _, w := range deb.CompilerWrappers(cache.CompilerRoot()) {
+		if err := w.Write(cache.Bin()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Images puts the lab's own images together.
 func Images(c Config) error {
 	cache := c.Cache()

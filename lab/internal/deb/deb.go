@@ -66,6 +66,19 @@ func AWS() Set {
 	}
 }
 
+// Compiler is what makes eBPF objects: the clang that internal/bpf names. Headers and libraries for programs of the machine's own
+// kind are left out.
+func Compiler() Set {
+	return Set{
+		Packages: []string{"clang-19", "llvm-19"},
+		Without: []string{
+			"binutils*", "debconf*", "dpkg", "gcc-*-base", "libc6-dev", "libc-dev-bin", "libclang-common-19-dev", "libclang-rt-19-dev",
+			"libgcc-12-dev", "libobjc-12-dev", "libpython3*", "libstdc++-12-dev", "linux-libc-dev", "media-types", "perl*", "python3*",
+			"sensible-utils",
+		},
+	}
+}
+
 // Unpacker unpacks sets below a cache folder.
 type Unpacker struct {
 	// Work is a folder for downloads and, where the machine's are missing or stale, package lists.

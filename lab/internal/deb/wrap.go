@@ -52,6 +52,14 @@ func Wrappers(nodeRoot, awsRoot string) []Wrapper {
 	return all
 }
 
+// CompilerWrappers are those of Compiler's root.
+func CompilerWrappers(root string) []Wrapper {
+	return []Wrapper{
+		{Name: "clang-19", Root: root, Program: "usr/lib/llvm-19/bin/clang"},
+		{Name: "llvm-strip-19", Root: root, Program: "usr/lib/llvm-19/bin/llvm-strip"},
+	}
+}
+
 // Write puts the script into a folder.
 func (w Wrapper) Write(folder string) error {
 	triplet, loader, err := platform(w.Root)

@@ -19,6 +19,11 @@ func (c Cache) NodeRoot(path ...string) string { return c.join(filepath.Join("de
 // AWSRoot is where the AWS command line and all that it needs is unpacked.
 func (c Cache) AWSRoot(path ...string) string { return c.join(filepath.Join("deb", "aws"), path) }
 
+// CompilerRoot is where the compiler of eBPF objects is unpacked.
+func (c Cache) CompilerRoot(path ...string) string {
+	return c.join(filepath.Join("deb", "compiler"), path)
+}
+
 // Image is the archive of an image by its short name.
 func (c Cache) Image(name string) string {
 	return filepath.Join(string(c), "images", name+".tar")

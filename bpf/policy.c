@@ -1,0 +1,357 @@
+/* The two programs of a node. Each interface of a pod has both: ingress judges what the node sends into it, egress what comes out.
+ * What passes goes on to the next program of the chain; what does not is dropped without an answer. */
+#include "verdict.h"
+#include "parse.h"
+
+/* What a packet is judged with. */
+struct view {
+	struct packet packet;
+	__u32 set[2];
+	__u32 epoch;
+	__u32 now;
+	__u32 flags;
+};
+
+INLINE void count_reason(enum reason reason)
+{
+	__u32 key = reason;
+	__u64 *n = map_lookup(&reasons, &key);
+
+	if (n)
+		*n += 1;
+}
+
+INLINE void add_count(struct __sk_buff *skb, __u32 direction, __u64 v)
+{
+	struct count_key key = {.ifindex = skb->ifindex, .rule = RULE(v), .direction = direction, .by = BY(v), .allowed = ALLOWED(v)};
+	struct count *n = map_lookup(&counts, &key), one = {.packets = 1, .bytes = skb->len};
+
+	if (n) {
+		n->packets += 1;
+		n->bytes += skb->len;
+	} else if (map_update(&counts, &key, &one, BPF_ANY)) {
+		count_reason(COUNT_LOST);
+	}
+}
+
+/* pod_address reads the pod's own address, which nothing else needs. */
+INLINE void pod_address(struct __sk_buff *skb, __u32 direction, struct addr *to)
+{
+	__be32 addr = 0;
+
+	if (skb->protocol == htons(ETH_P_IP)) {
+		skb_load_bytes(skb, ETH_HLEN + (direction == INGRESS ? 16 : 12), &addr, sizeof(addr));
+		map_ipv4(to, addr);
+	} else {
+		skb_load_bytes(skb, ETH_HLEN + (direction == INGRESS ? 24 : 8), to, sizeof(*to));
+	}
+}
+
+NOINLINE int emit(struct __sk_buff *skb, struct view *view, __u32 asked, __u64 v, __u32 reason)
+{
+	/* The direction of the packet is in the highest bit of asked, that of the flow in the lowest. */
+	__u32 direction = asked >> 31, initiator = asked & 1;
+	struct event *e;
+
+	if (!view)
+		return 0;
+	e = ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_reason(EVENT_LOST);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time = ktime_get_ns();
+	pod_address(skb, direction, &e->pod);
+	e->remote = view->packet.key.remote;
+	e->ifindex = skb->ifindex;
+	e->set = view->set[initiator];
+	e->rule = RULE(v);
+	e->pod_port = view->packet.key.pod_port;
+	e->remote_port = view->packet.key.remote_port;
+	e->protocol = view->packet.key.protocol;
+	e->direction = direction;
+	e->initiator = initiator;
+	e->allowed = ALLOWED(v);
+	e->by = BY(v);
+	e->reason = reason;
+	ringbuf_submit(e, 0);
+	return 0;
+}
+
+/* answer counts a verdict and tells the log. */
+INLINE int answer(struct __sk_buff *skb, struct view *view, __u32 direction, __u32 initiator, __u64 v)
+{
+	add_count(skb, initiator, v);
+	if (view->flags & (ALLOWED(v) ? EVENTS_ALLOWED : EVENTS_DENIED))
+		emit(skb, view, direction << 31 | initiator, v, 0);
+	return ALLOWED(v) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+/* fault denies what cannot be judged, to pods with policy in this direction. */
+INLINE int fault(struct __sk_buff *skb, struct view *view, __u32 direction, enum reason reason)
+{
+	if (!view->set[direction])
+		return TC_ACT_UNSPEC;
+	count_reason(reason);
+	add_count(skb, direction, verdict(0, BY_FAULT, 0));
+	if (view->flags & EVENTS_DENIED)
+		emit(skb, view, direction << 31 | direction, verdict(0, BY_FAULT, 0), reason);
+	return TC_ACT_SHOT;
+}
+
+/* key_of is the Key of core/policy/tables: protocol and the destination's port. */
+INLINE __u32 key_of(const struct flow_key *k, __u32 initiator)
+{
+	__u32 key = (__u32)k->protocol << 16;
+
+	if (k->protocol != IPPROTO_TCP && k->protocol != IPPROTO_UDP && k->protocol != IPPROTO_SCTP)
+		return key;
+	return key | ntohs(initiator == INGRESS ? k->pod_port : k->remote_port);
+}
+
+INLINE __u32 lifetime(const struct config *s, const struct flow_key *k, const struct flow *f)
+{
+	switch (k->protocol) {
+	case IPPROTO_TCP:
+		if (f->state & FLOW_RESET || (f->state & FLOW_FIN_OF_INITIATOR && f->state & FLOW_FIN_OF_OTHER))
+			return s->tcp_closing;
+		return f->state & FLOW_REPLIED ? s->tcp_established : s->tcp_opening;
+	case IPPROTO_SCTP:
+		return s->sctp;
+	}
+	return f->state & FLOW_REPLIED ? s->udp_replied : s->udp_first;
+}
+
+INLINE struct flow *find_flow(const struct config *s, const struct flow_key *k, __u32 now)
+{
+	struct flow *f = map_lookup(&flows, k);
+
+	return f && now - f->seen <= lifetime(s, k, f) ? f : 0;
+}
+
+INLINE int begins_connection(const struct packet *p)
+{
+	return p->key.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
+/* touch notes a packet of a flow: it writes only what changes, and when at most once a second. */
+INLINE void touch(struct flow *f, const struct view *view, __u32 direction)
+{
+	const struct packet *p = &view->packet;
+	__u8 state = f->state;
+
+	if (direction != f->initiator || p->reply)
+		state |= FLOW_REPLIED;
+	if (p->tcp & TCP_FIN)
+		state |= direction == f->initiator ? FLOW_FIN_OF_INITIATOR : FLOW_FIN_OF_OTHER;
+	if (p->tcp & TCP_RST)
+		state |= FLOW_RESET;
+	if (begins_connection(p))
+		state = 0; /* the ports are used again */
+	if (state != f->state)
+		f->state = state;
+	if (f->seen != view->now)
+		f->seen = view->now;
+}
+
+/* remember writes a flow. A pod that has policy in either direction depends on it. */
+INLINE int remember(struct view *view, const struct flow *f)
+{
+	if (!map_update(&flows, &view->packet.key, f, BPF_ANY))
+		return 0;
+	count_reason(FLOW_NOT_KEPT);
+	return view->set[INGRESS] || view->set[EGRESS] ? -1 : 0;
+}
+
+INLINE void keep_fragment(struct __sk_buff *skb, struct view *view, __u32 direction)
+{
+	struct packet *p = &view->packet;
+
+	if (p->fragment == FIRST) {
+		struct frag_key key = {
+			.ifindex = skb->ifindex,
+			.remote = p->key.remote,
+			.id = p->id,
+			.protocol = skb->protocol == htons(ETH_P_IP) ? p->key.protocol : 0,
+			.direction = direction,
+		};
+		map_update(&frags, &key, &view->now, BPF_ANY); /* when it fails, later fragments are dropped */
+	}
+}
+
+/* judge_fragment: a later fragment has no ports, and shares the fate of its first. */
+INLINE int judge_fragment(struct __sk_buff *skb, struct view *view, const struct config *s, __u32 direction)
+{
+	struct packet *p = &view->packet;
+	struct frag_key key = {
+		.ifindex = skb->ifindex,
+		.remote = p->key.remote,
+		.id = p->id,
+		.protocol = skb->protocol == htons(ETH_P_IP) ? p->key.protocol : 0,
+		.direction = direction,
+	};
+	__u32 *when = map_lookup(&frags, &key);
+
+	if (when && view->now - *when <= s->fragment)
+		return TC_ACT_UNSPEC;
+	return fault(skb, view, direction, ORPHAN_FRAGMENT);
+}
+
+/* is_about_flow tells whether an ICMP error is about a packet of a flow that is allowed. */
+NOINLINE int is_about_flow(struct __sk_buff *skb, struct view *view, __u32 direction)
+{
+	struct packet p = {};
+	struct config *s;
+	struct flow *f;
+	__u32 zero = 0, initiator;
+
+	if (!view)
+		return 0;
+	s = map_lookup(&settings, &zero);
+	if (!s || parse_any(skb, &p, !direction, view->packet.about) != JUDGED || p.kind != TRACKED || p.fragment == LATER)
+		return 0;
+	p.key.ifindex = skb->ifindex;
+	f = find_flow(s, &p.key, view->now);
+	if (!f)
+		return 0;
+	initiator = f->initiator & 1;
+	if (f->host || s->flags & KEEP_ESTABLISHED || (f->set == view->set[initiator] && f->epoch == view->epoch))
+		return 1;
+	return ALLOWED(evaluate(view->set[initiator], &p.key.remote, key_of(&p.key, initiator)));
+}
+
+/* judge_again asks the initiator's direction again after a change. A flow that is denied stays known: else the other side's next packet
+ * would begin a flow of its own. */
+INLINE int judge_again(struct __sk_buff *skb, struct view *view, __u32 direction, const struct flow *f)
+{
+	__u32 initiator = f->initiator & 1;
+	struct flow next = *f;
+	__u64 v;
+
+	full_barrier(); /* the epoch was read before what it stands for */
+	count_reason(REEVALUATED);
+	if (view->flags & KEEP_ESTABLISHED)
+		v = verdict(0, BY_DEFAULT, 1);
+	else
+		v = evaluate(view->set[initiator], &view->packet.key.remote, key_of(&view->packet.key, initiator));
+	if (!ALLOWED(v)) {
+		count_reason(BY(v) == BY_FAULT ? TABLES_BROKEN : CUT);
+		return answer(skb, view, direction, initiator, v);
+	}
+	next.set = view->set[initiator];
+	next.epoch = view->epoch;
+	touch(&next, view, direction);
+	if (remember(view, &next))
+		return fault(skb, view, initiator, FLOW_NOT_KEPT);
+	keep_fragment(skb, view, direction);
+	return TC_ACT_UNSPEC;
+}
+
+/* judge_new is for what belongs to no flow. */
+INLINE int judge_new(struct __sk_buff *skb, struct view *view, __u32 direction, __u32 host, __u32 write)
+{
+	struct packet *p = &view->packet;
+	struct flow f = {.set = view->set[direction], .epoch = view->epoch, .seen = view->now, .initiator = direction, .host = host};
+	__u64 v = verdict(0, BY_HOST, 1);
+
+	if (!host) {
+		full_barrier(); /* the epoch was read before what it stands for */
+		v = evaluate(view->set[direction], &p->key.remote, key_of(&p->key, direction));
+		if (BY(v) == BY_FAULT)
+			count_reason(TABLES_BROKEN);
+	}
+	if (p->key.protocol == IPPROTO_TCP && !begins_connection(p)) {
+		count_reason(MIDSTREAM);
+		f.state = FLOW_REPLIED;
+	}
+	if (!ALLOWED(v))
+		return answer(skb, view, direction, direction, v);
+	if (p->kind == TRACKED && !p->reply && !(p->tcp & TCP_RST) && write && remember(view, &f)) {
+		if (view->set[direction])
+			return fault(skb, view, direction, FLOW_NOT_KEPT);
+	}
+	keep_fragment(skb, view, direction);
+	return answer(skb, view, direction, direction, v);
+}
+
+INLINE int judge_flow(struct __sk_buff *skb, struct view *view, const struct config *s, __u32 direction)
+{
+	struct packet *p = &view->packet;
+	/* What no interface brought comes from the node itself; what the pod's own brought is the pod's, through a service. */
+	__u32 host = direction == INGRESS && (!skb->ingress_ifindex || skb->ingress_ifindex == skb->ifindex), write = 1;
+	struct flow *f = p->kind == TRACKED ? find_flow(s, &p->key, view->now) : 0;
+	__u32 initiator;
+
+	if (f) {
+		initiator = f->initiator & 1;
+		if (host) {
+			touch(f, view, direction);
+			keep_fragment(skb, view, direction);
+			return TC_ACT_UNSPEC;
+		}
+		if (begins_connection(p) && initiator != direction) {
+			/* no answer, whatever the flow is */
+		} else if (f->host && direction == INGRESS) {
+			write = 0; /* forwarded, with the addresses of a flow of the node: none of it */
+		} else if (f->host || (f->set == view->set[initiator] && f->epoch == view->epoch)) {
+			touch(f, view, direction);
+			keep_fragment(skb, view, direction);
+			return TC_ACT_UNSPEC;
+		} else {
+			return judge_again(skb, view, direction, f);
+		}
+	}
+	return judge_new(skb, view, direction, host, write);
+}
+
+INLINE int judge(struct __sk_buff *skb, const enum direction direction)
+{
+	struct view view = {};
+	struct packet *p = &view.packet;
+	__u32 zero = 0, ifindex = skb->ifindex, *slot;
+	struct config *s = map_lookup(&settings, &zero);
+	__u64 *pod = 0, sets;
+	int said;
+
+	slot = map_lookup(&interfaces, &ifindex);
+	if (slot)
+		pod = map_lookup(&pods, slot);
+	if (!s || !pod) {
+		count_reason(UNKNOWN_INTERFACE);
+		return TC_ACT_SHOT;
+	}
+	sets = read_once(*pod);
+	view.set[INGRESS] = (__u32)sets;
+	view.set[EGRESS] = sets >> 32;
+	view.epoch = read_once(s->epoch);
+	view.flags = read_once(s->flags);
+	view.now = ktime_get_coarse_ns() >> 30;
+	p->key.ifindex = ifindex;
+	if (!parse_plain(skb, p, direction)) {
+		said = parse_any(skb, p, direction, ETH_HLEN);
+		if (said == PASSES || (said == unreadable(NON_IP) && view.flags & PASS_NON_IP))
+			return TC_ACT_UNSPEC;
+		if (said != JUDGED)
+			return fault(skb, &view, direction, said - 1);
+		if (p->fragment == LATER)
+			return judge_fragment(skb, &view, s, direction);
+		if (p->kind == ERROR && is_about_flow(skb, &view, direction)) {
+			count_reason(ICMP_OF_FLOW);
+			return TC_ACT_UNSPEC;
+		}
+	}
+	return judge_flow(skb, &view, s, direction);
+}
+
+SEC("tc") int ingress(struct __sk_buff *skb)
+{
+	return judge(skb, INGRESS);
+}
+
+SEC("tc") int egress(struct __sk_buff *skb)
+{
+	return judge(skb, EGRESS);
+}
+
+char program_license[] SEC("license") = "Apache-2.0"; /* no helper that is called asks for another one */

@@ -1,0 +1,130 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/berth-net/berth/internal/core/policy/tables"
+)
+
+// Attach puts both programs on an interface of the calling thread's network namespace, or replaces those of an earlier version in one
+// step. Its packets are judged by what the slot says from the first one on.
+func (d *Datapath) Attach(ifindex int, slot uint32) error {
+	if slots := d.objects.Pods.MaxEntries(); slot >= slots {
+		return fmt.Errorf("attach policy to interface %d: %w", ifindex, &FullError{Map: "pods", Size: slots})
+	}
+	err := d.objects.Interfaces.Put(uint32(ifindex), slot)
+	if full(err) {
+		err = &FullError{Map: "interfaces", Size: d.objects.Interfaces.MaxEntries()}
+	}
+	if err != nil {
+		return fmt.Errorf("attach policy to interface %d: %w", ifindex, err)
+	}
+	for _, direction := range []Direction{Ingress, Egress} {
+		if err := d.putOn(ifindex, direction); err != nil {
+			return fmt.Errorf("attach policy to interface %d: %w", ifindex, err)
+		}
+	}
+	return nil
+}
+
+// Detach takes the programs off an interface, which may be gone, and forgets its slot.
+func (d *Datapath) Detach(ifindex int) error {
+	var slot uint32
+	found := d.objects.Interfaces.Lookup(uint32(ifindex), &slot) == nil
+	err := d.takeOff(ifindex)
+	if e := d.objects.Interfaces.Delete(uint32(ifindex)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
+		err = errors.Join(err, e)
+	}
+	if found {
+		err = errors.Join(err, d.writePod(tables.PodChange{Slot: slot, Delete: true}))
+	}
+	if err != nil {
+		return fmt.Errorf("detach policy from interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+func (d *Datapath) pin(ifindex int, direction Direction) string {
+	return filepath.Join(d.linkDir(), fmt.Sprintf("%d-%s", ifindex, names[direction]))
+}
+
+var names = map[Direction]string{Ingress: "ingress", Egress: "egress"}
+
+// putOn attaches by TCX, or by clsact where the kernel has none.
+func (d *Datapath) putOn(ifindex int, direction Direction) error {
+	if d.clsact {
+		return putFilter(ifindex, direction, d.program(direction).FD())
+	}
+	pin := d.pin(ifindex, direction)
+	switch replaced, err := d.replace(pin, ifindex, direction); {
+	case err != nil:
+		return err
+	case replaced:
+		return nil
+	}
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: ifindex, Program: d.program(direction), Attach: hook(direction), Anchor: link.Head(),
+	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return putFilter(ifindex, direction, d.program(direction).FD())
+	}
+	if err != nil {
+		return fmt.Errorf("attach %s by tcx: %w", names[direction], err)
+	}
+	if err := l.Pin(pin); err != nil {
+		return errors.Join(fmt.Errorf("pin %s: %w", pin, err), l.Close())
+	}
+	return l.Close() // the pin holds it
+}
+
+// hook is where packets of a direction pass the host's side: what goes to the pod leaves the host there.
+func hook(direction Direction) ebpf.AttachType {
+	if direction == Ingress {
+		return ebpf.AttachTCXEgress
+	}
+	return ebpf.AttachTCXIngress
+}
+
+// replace gives a pinned link the program of this process. A link whose interface is gone is dropped.
+func (d *Datapath) replace(pin string, ifindex int, direction Direction) (bool, error) {
+	l, err := link.LoadPinnedLink(pin, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open pinned link %s: %w", pin, err)
+	}
+	defer func() { _ = l.Close() }() // the pin holds it
+	info, err := l.Info()
+	if err != nil {
+		return false, fmt.Errorf("read pinned link %s: %w", pin, err)
+	}
+	if tcx := info.TCX(); tcx == nil || int(tcx.Ifindex) != ifindex {
+		return false, l.Unpin()
+	}
+	if err := l.Update(d.program(direction)); err != nil {
+		return false, fmt.Errorf("replace program of %s: %w", pin, err)
+	}
+	return true, nil
+}
+
+// takeOff removes what putOn puts, by either way.
+func (d *Datapath) takeOff(ifindex int) error {
+	var errs []error
+	for _, direction := range []Direction{Ingress, Egress} {
+		pin := d.pin(ifindex, direction)
+		l, err := link.LoadPinnedLink(pin, nil)
+		if err == nil {
+			errs = append(errs, l.Unpin(), l.Close())
+		} else if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("open pinned link %s: %w", pin, err))
+		}
+	}
+	return errors.Join(append(errs, removeFilters(ifindex))...)
+}

@@ -1,0 +1,192 @@
+// Package bpf is the datapath of network policy: two eBPF programs that judge every packet of every pod of the node, and the maps
+// that they read. What the maps say is decided elsewhere and comes as changes of core/policy/tables; this package writes it down.
+//
+//	            host side of a pod's veth pair
+//	pod  ─────►  tc ingress: program egress    ─────►  node, VPC
+//	pod  ◄─────  tc egress:  program ingress   ◄─────  node, VPC
+//
+//	interfaces   ifindex -> slot                               flows    what passed, seen from the pod
+//	pods         slot -> its two sets, one word                frags    datagrams whose first fragment passed
+//	peers        address -> class     blocks  prefix -> block  counts   by interface and rule
+//	rows         set and class or block -> ranges              reasons  what was remarkable
+//	ranges       the tiers' words by protocol and port         events   the flow log, a ring buffer
+//
+// It guarantees: no packet is judged by half a change; programs are replaced in one step; what was opened stays in force when the
+// process ends, until Remove; a map that is full denies and is told, never truncated. It must never decide what a policy means.
+//
+// bpf/*.h and bpf/policy.c are the programs; the objects are made by bpf2go and committed.
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/berth-net/berth/internal/core/policy/tables"
+)
+
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -cflags "-O2 -Wall -Wextra -Werror -mcpu=v3" -type config -type row_key -type row -type word -type range -type prefix4 -type prefix6 -type flow_key -type flow -type count_key -type count -type reason policy ../../bpf/policy.c
+
+// Schema counts changes of the maps' structure. Maps of another schema are left to the programs that use them, until those are
+// replaced.
+const Schema = 1
+
+// Options are of Open.
+type Options struct {
+	// Dir is a folder of a mounted bpffs; it is made. What is pinned there outlives the process.
+	Dir string
+	// Sizes are used for maps that do not exist yet: a map keeps its size until Remove or a reboot.
+	Sizes Sizes
+	// Clsact attaches by a tc qdisc also where the kernel has TCX, which came with 6.6.
+	Clsact bool
+	// Settings are written at once.
+	Settings Settings
+}
+
+// Datapath is the programs, loaded, and their maps. Its methods but Apply may be called side by side.
+type Datapath struct {
+	dir     string
+	clsact  bool
+	objects policyObjects
+	barrier *barrier
+	// Memory of maps that the programs read in place: a word is stored at once.
+	settings, pods, ranges *ebpf.Memory
+}
+
+// Open loads the programs and the maps, or adopts the maps that are pinned. Interfaces that have programs keep those that they
+// have, until Attach replaces them.
+func Open(o Options) (*Datapath, error) {
+	d := &Datapath{dir: o.Dir, clsact: o.Clsact}
+	if err := os.MkdirAll(d.linkDir(), 0o700); err != nil {
+		return nil, fmt.Errorf("make folder for pins of eBPF %s: %w", o.Dir, err)
+	}
+	if err := os.MkdirAll(d.mapDir(), 0o700); err != nil {
+		return nil, fmt.Errorf("make folder for pins of eBPF %s: %w", o.Dir, err)
+	}
+	if err := d.load(o.Sizes); err != nil {
+		return nil, err
+	}
+	if err := d.open(o.Settings); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Datapath) mapDir() string  { return filepath.Join(d.dir, "v"+strconv.Itoa(Schema)) }
+func (d *Datapath) linkDir() string { return filepath.Join(d.dir, "links") }
+
+// load makes the maps that are not pinned and verifies the programs.
+func (d *Datapath) load(sizes Sizes) error {
+	spec, err := loadPolicy()
+	if err != nil {
+		return fmt.Errorf("read eBPF object: %w", err)
+	}
+	for name, size := range sizes.byMap() {
+		spec.Maps[name].MaxEntries = size
+	}
+	for name, m := range spec.Maps {
+		m.Pinning = ebpf.PinByName
+		if err := d.adoptSize(name, m); err != nil {
+			return err
+		}
+	}
+	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: d.mapDir()}})
+	if err != nil {
+		return fmt.Errorf("load eBPF programs and maps of %s: %w", d.mapDir(), err)
+	}
+	return nil
+}
+
+// adoptSize takes over the size of a pinned map.
+func (d *Datapath) adoptSize(name string, spec *ebpf.MapSpec) error {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(d.mapDir(), name), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open pinned eBPF map %s of %s: %w", name, d.mapDir(), err)
+	}
+	spec.MaxEntries = m.MaxEntries()
+	return m.Close()
+}
+
+func (d *Datapath) open(s Settings) (err error) {
+	for _, m := range []struct {
+		of   *ebpf.Map
+		into **ebpf.Memory
+	}{{d.objects.Settings, &d.settings}, {d.objects.Pods, &d.pods}, {d.objects.Ranges, &d.ranges}} {
+		if *m.into, err = m.of.Memory(); err != nil {
+			return fmt.Errorf("map memory of eBPF map %s: %w", m.of, err)
+		}
+	}
+	if d.barrier, err = newBarrier(); err != nil {
+		return err
+	}
+	return d.Set(s)
+}
+
+// Close gives back what the process holds. Everything stays in force.
+func (d *Datapath) Close() error {
+	err := d.objects.Close()
+	if d.barrier != nil {
+		err = errors.Join(err, d.barrier.close())
+	}
+	return err
+}
+
+// Remove takes the programs off every interface, then the maps; no packet is dropped on the way. The datapath is closed.
+func (d *Datapath) Remove() error {
+	interfaces, err := d.Interfaces()
+	if err != nil {
+		return err
+	}
+	for ifindex := range interfaces {
+		err = errors.Join(err, d.takeOff(ifindex))
+	}
+	// Programs that still run find their maps until they are done: the maps are theirs, too.
+	return errors.Join(err, d.Close(), os.RemoveAll(d.dir))
+}
+
+// Interfaces are those that are attached, with their slots.
+func (d *Datapath) Interfaces() (map[int]uint32, error) {
+	found := make(map[int]uint32)
+	var ifindex, slot uint32
+	entries := d.objects.Interfaces.Iterate()
+	for entries.Next(&ifindex, &slot) {
+		found[int(ifindex)] = slot
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("list interfaces with policy: %w", err)
+	}
+	return found, nil
+}
+
+// Direction is a program: that of packets to the pod, or that of packets from it. Its values are policy.Direction's.
+type Direction uint8
+
+// The directions, seen from the pod.
+const (
+	Ingress Direction = iota
+	Egress
+)
+
+// program is what judges a direction.
+func (d *Datapath) program(direction Direction) *ebpf.Program {
+	if direction == Ingress {
+		return d.objects.Ingress
+	}
+	return d.objects.Egress
+}
+
+// Pod says how packets of a slot are judged.
+func (d *Datapath) Pod(slot uint32) (tables.Pod, error) {
+	var pod uint64
+	if err := d.objects.Pods.Lookup(slot, &pod); err != nil {
+		return tables.Pod{}, fmt.Errorf("read policy of slot %d: %w", slot, err)
+	}
+	return tables.Pod{Ingress: tables.Set(uint32(pod)), Egress: tables.Set(pod >> 32)}, nil
+}
