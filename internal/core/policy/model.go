@@ -42,7 +42,8 @@ type Ref struct {
 type Policy struct {
 	Ref
 	Tier Tier
-	// Priority orders policies of one tier, lowest first; it means nothing in Network. 0 to 1000. See the package's comment for ties.
+	// Priority orders policies of one tier, lowest first; it means nothing in Network. 0 to 1000, and -1 for one whose place cannot be
+	// read. See the package's comment for ties.
 	Priority int32
 	Subject  Pods
 	// Isolates tells for which directions the subject is reached only by what is allowed. Of tier Network only.

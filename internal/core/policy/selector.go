@@ -55,6 +55,9 @@ func (s *Selector) String() string {
 	return s.text
 }
 
+// Requirements are what labels have to meet, sorted. They are not to be written to.
+func (s *Selector) Requirements() []Requirement { return s.requirements }
+
 // Matches tells whether labels meet all requirements.
 func (s *Selector) Matches(labels map[string]string) bool {
 	if s == nil {

@@ -23,7 +23,7 @@ func (m *maker) policy(i int) policy.Policy {
 	p := policy.Policy{
 		Ref:      policy.Ref{Kind: "ClusterNetworkPolicy.policy.networking.k8s.io", Name: fmt.Sprintf("c%d", i)},
 		Tier:     tier,
-		Priority: pick(m.Rand, []int32{0, 10, 10, 11, 1000}),
+		Priority: pick(m.Rand, []int32{-1, 0, 10, 10, 10, 11, 1000}),
 		Subject:  policy.Pods{Namespaces: pick(m.Rand, m.spaces), Pods: m.podSelector()},
 	}
 	for _, d := range []policy.Direction{policy.Ingress, policy.Egress} {

@@ -36,13 +36,17 @@ func cluster(data []byte, g grammar) (policy.Policy, []Problem, error) {
 		return policy.Policy{}, nil, err
 	}
 	p := policy.Policy{Ref: ref}
+	spec.done = doneNothing
 	o, whole := spec.object("tier", "priority", "subject", "ingress", "egress")
-	tier, ok := o.get("tier").oneOf("Admin", "Baseline")
-	if whole = whole && ok; tier == "Baseline" {
+	spec.done = doneHold
+	tier, known := o.get("tier").oneOf("Admin", "Baseline")
+	if tier == "Baseline" {
 		p.Tier = policy.Baseline
 	}
 	priority, ok := o.get("priority").number(0, 1000)
-	p.Priority, whole = int32(priority), whole && ok
+	if p.Priority = int32(priority); !known || !ok {
+		p.Priority, whole = -1, false // before all: what it denies must not be passed over
+	}
 	var kind string
 	kind, subject, ok := o.get("subject").only("namespaces", "pods")
 	if p.Subject = everyPod(); ok {

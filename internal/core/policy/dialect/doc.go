@@ -13,8 +13,10 @@
 //	a Deny rule              matches the most: any peer where a peer cannot be read, any port where a port cannot
 //	a Pass rule              becomes a Deny rule, of the most: passing too much or too little may both open
 //	an action                that is unknown denies
-//	subject, tier, priority  the widest subject, the first tier, the first place; the policy's Accept rules match nothing, its Pass
-//	                         rules deny, and one of the Network tier isolates both directions
+//	subject, tier, priority  the widest subject, the first tier, before all others; the policy's Accept rules match nothing, its
+//	                         Pass rules deny, and one of the Network tier isolates both directions
+//
+// A field of the spec that is not known may be anything, also rules that deny: those are not enforced, and the problem says so.
 //
 // This is what network-policy-api v1alpha2 asks of implementations that see a peer of a kind that they do not know. A Problem says
 // which field it is, why, and what was done. A resource without problems means exactly what its documentation says.

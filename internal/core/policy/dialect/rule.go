@@ -47,9 +47,10 @@ func list[E any](n node, read func(node) reading[E]) reading[E] {
 
 // What is done about a problem, by what it is in.
 const (
-	doneAccept = "until it is mended the rule accepts nothing by it"
-	doneDeny   = "until it is mended the rule denies all that it may stand for"
-	doneHold   = "until it is mended the policy accepts nothing, and denies all that it may stand for"
+	doneAccept  = "until it is mended the rule accepts nothing by it"
+	doneDeny    = "until it is mended the rule denies all that it may stand for"
+	doneHold    = "until it is mended the policy accepts nothing, and denies all that it may stand for"
+	doneNothing = "until it is mended the policy accepts nothing; what this field may deny is not enforced"
 )
 
 // fill gives a rule its peers and ports. Doubt is about the rule as a whole.
