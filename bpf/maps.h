@@ -247,7 +247,7 @@ struct {
 	TYPE(value, __u64);
 } reasons SEC(".maps");
 
-/* events: the flow log. */
+/* events: the flow log. Its reader in internal/bpf knows where each member is. */
 struct event {
 	__u64 time; /* of the monotonic clock, in ns */
 	struct addr pod;
@@ -265,6 +265,8 @@ struct event {
 	__u8 reason; /* with BY_FAULT */
 	__u8 unused[2];
 };
+
+_Static_assert(sizeof(struct event) == 64, "internal/bpf/events.go reads events of 64 bytes");
 
 struct {
 	NUMBER(type, BPF_MAP_TYPE_RINGBUF);
