@@ -24,12 +24,14 @@ type Report struct {
 	Limits   vpc.InstanceLimits `json:"limits"`
 	MaxPods  int                `json:"maxPods,omitempty"`
 	MaxENIs  int                `json:"maxENIs"`
-	Tally    target.Tally       `json:"tally"`
-	ENIs     []ReportENI        `json:"enis"`
-	Subnets  []ReportSubnet     `json:"subnets"`
-	Waiting  []ReportWaiting    `json:"waiting,omitempty"`
-	Blocked  ipam.Blocked       `json:"blocked,omitzero"`
-	Acting   []string           `json:"acting,omitempty"`
+	// ENIConfig is the one that custom networking takes for this node, empty without custom networking.
+	ENIConfig string          `json:"eniConfig,omitempty"`
+	Tally     target.Tally    `json:"tally"`
+	ENIs      []ReportENI     `json:"enis"`
+	Subnets   []ReportSubnet  `json:"subnets"`
+	Waiting   []ReportWaiting `json:"waiting,omitempty"`
+	Blocked   ipam.Blocked    `json:"blocked,omitzero"`
+	Acting    []string        `json:"acting,omitempty"`
 }
 
 // ReportENI is an interface of the node.
@@ -92,6 +94,9 @@ func (n *Node) report() Report {
 	s := n.state
 	r.Ready, r.Instance, r.Limits, r.MaxPods, r.Tally, r.Blocked = s.Ready(), s.Instance, s.Limits, s.MaxPods, s.Tally(), ipam.Explain(s, n.plan)
 	r.MaxENIs = s.MaxENIs()
+	if s.Config.CustomNetworking {
+		r.ENIConfig = s.Custom().Name
+	}
 	if n.damage != "" {
 		r.Degraded = append(r.Degraded, "journal: "+n.damage)
 	}

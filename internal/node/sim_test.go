@@ -114,6 +114,7 @@ type simulation struct {
 	asked             map[pool.Key]bool        // ADDs without an answer
 	deleting          map[pool.Key]bool        // DELs without an answer
 	foreign           map[vpc.ENIID]bool       // interfaces of others
+	forgot            map[vpc.ENIID]bool       // unattached when the journal was lost
 	freed             map[netip.Addr]time.Time // by a release that is durable; what cools is given to nobody
 	queue             events
 	order, pods       int
@@ -464,6 +465,7 @@ func (s *simulation) restart(kept int, lost bool, after time.Duration) {
 	s.dead = false
 	s.advanceDead(after)
 	s.boot(false)
+	s.checkCreations(lost)
 	if lost {
 		s.durable = append(s.durable, s.state.Doubt(s.now))
 	}

@@ -245,6 +245,35 @@ func (s *simulation) checkLeaks() {
 	}
 }
 
+// loose are the interfaces in EC2 that nothing is attached to, and that are not others'.
+func (s *simulation) loose() map[vpc.ENIID]bool {
+	loose := map[vpc.ENIID]bool{}
+	for id, e := range s.truth() {
+		if !e.ours && !s.foreign[id] {
+			loose[id] = true
+		}
+	}
+	return loose
+}
+
+// checkCreations holds when the agent has read its journal, and nothing else yet: each interface that its last lives made is in
+// there, or the creation is. Otherwise only the hourly search for what leaked would find it.
+func (s *simulation) checkCreations(lost bool) {
+	if lost { // and with it what was being created then
+		s.forgot = s.loose()
+		return
+	}
+	unknown := 0
+	for id := range s.loose() {
+		if s.state.ENI(id) == nil && !s.forgot[id] {
+			unknown++
+		}
+	}
+	if n := len(s.state.Pending()); unknown > n {
+		s.fail("%d interfaces that the journal does not name, and %d creations in it", unknown, n)
+	}
+}
+
 func (s *simulation) checkTargets(plan ipam.Plan) {
 	t := s.state.Tally()
 	if s.cfg.Prefixes || s.cfg.CustomNetworking {

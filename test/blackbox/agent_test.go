@@ -116,6 +116,7 @@ func (w *world) facts() (map[string]string, error) {
 	wrong := slices.DeleteFunc(slices.Clone(degraded), func(s string) bool { return strings.HasPrefix(s, "API server: ") })
 	f := map[string]string{
 		"ready": strconv.FormatBool(r.Node.Ready), "starting": r.Node.Starting, "blocked": r.Node.Blocked.String(),
+		"eniconfig": r.Node.ENIConfig,
 		"degraded": strings.Join(degraded, "; "), "wrong": strings.Join(wrong, "; "), // most stories have no API server
 	}
 	managed, barred := 0, 0
