@@ -117,7 +117,7 @@ func (w *world) facts() (map[string]string, error) {
 	f := map[string]string{
 		"ready": strconv.FormatBool(r.Node.Ready), "starting": r.Node.Starting, "blocked": r.Node.Blocked.String(),
 		"eniconfig": r.Node.ENIConfig,
-		"degraded": strings.Join(degraded, "; "), "wrong": strings.Join(wrong, "; "), // most stories have no API server
+		"degraded":  strings.Join(degraded, "; "), "wrong": strings.Join(wrong, "; "), // most stories have no API server
 	}
 	managed, barred := 0, 0
 	for _, e := range r.Node.ENIs {

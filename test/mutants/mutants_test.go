@@ -19,6 +19,7 @@ var (
 	run  = flag.Bool("mutants.run", false, "take the rules away; minutes")
 	only = flag.String("mutants.only", "", "only the rules with this in their name")
 )
+
 // mutant is the code without one rule.
 type mutant struct {
 	rule string
