@@ -107,7 +107,7 @@ func under(dir string, roots ...string) bool {
 }
 
 var (
-	features = []string{"internal/node", "internal/cluster", "internal/migrate", "internal/doctor"}
+	features = []string{"internal/enforce", "internal/node", "internal/cluster", "internal/migrate", "internal/doctor"}
 	adapters = []string{"internal/aws", "internal/linux", "internal/bpf", "internal/kube", "internal/agentapi", "internal/vpcsim"}
 )
 

@@ -46,6 +46,7 @@ const (
 	Unknown     pool.Why = "unknown-attachment"
 	Broken      pool.Why = "wiring-incomplete"
 	JournalLost pool.Why = "journal-not-writable"
+	Unguarded   pool.Why = "policy-not-enforced"
 	HostNetwork pool.Why = "host-network" // interfaces are there, but the host's network does not serve them
 )
 
@@ -215,8 +216,16 @@ func (n *Node) doWire(c *addCall, pod hostnet.Pod, wait func() error) (hostnet.W
 }
 
 func (n *Node) wired(c *addCall, pod hostnet.Pod, wired hostnet.Wired, err error) {
-	key := c.req.Pod.Key
 	n.wiringEnded()
+	if err == nil && n.ports.Guard != nil {
+		n.admit(c, pod, wired)
+		return
+	}
+	n.answerAdd(c, pod, wired, err)
+}
+
+func (n *Node) answerAdd(c *addCall, pod hostnet.Pod, wired hostnet.Wired, err error) {
+	key := c.req.Pod.Key
 	if n.adds[key] == c {
 		delete(n.adds, key)
 	}
@@ -287,7 +296,7 @@ func (n *Node) failWaiting() {
 func (n *Node) hostPod(a pool.Allocation) hostnet.Pod {
 	p := hostnet.Pod{
 		Key:       hostnet.PodKey(a.Pod.Key),
-		Namespace: a.Pod.Namespace, Name: a.Pod.Name, Addrs: []netip.Addr{a.Addr}, ENI: a.ENI,
+		Namespace: a.Pod.Namespace, Name: a.Pod.Name, UID: a.Pod.UID, Addrs: []netip.Addr{a.Addr}, ENI: a.ENI,
 	}
 	if e := n.state.ENI(a.ENI); e != nil {
 		p.DeviceIndex, p.NetworkCard = e.DeviceIndex, e.Card

@@ -65,9 +65,20 @@ func (n *Node) beginDel(req DelRequest, reply chan error) {
 	n.schedule(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, wireTimeout)
 		defer cancel()
-		err := n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host)
+		err := n.unwire(ctx, host)
 		n.tell(func() { n.unwired(host, key, err, reply) })
 	})
+}
+
+// unwire ends a pod's network. Its packets are judged until there are none.
+func (n *Node) unwire(ctx context.Context, pod hostnet.Pod) error {
+	if err := n.ports.Host.UnwirePod(ctx, n.cfg.Settings, pod); err != nil {
+		return err
+	}
+	if n.ports.Guard != nil {
+		n.ports.Guard.Release(pod)
+	}
+	return nil
 }
 
 func (n *Node) unwired(pod hostnet.Pod, key pool.Key, err error, reply chan error) {
@@ -135,7 +146,7 @@ func (n *Node) unwireHeld(ctx context.Context, req DelRequest, held []netip.Addr
 			continue
 		}
 		host := hostnet.Pod{Key: hostnet.PodKey(pod.Key), Namespace: pod.Namespace, Name: pod.Name, Addrs: []netip.Addr{s.Addr}}
-		if err := n.ports.Host.UnwirePod(ctx, n.cfg.Settings, host); err != nil {
+		if err := n.unwire(ctx, host); err != nil {
 			return gone, err
 		}
 		gone = append(gone, s.Addr)

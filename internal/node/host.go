@@ -102,18 +102,22 @@ func (n *Node) reconcileHost(now time.Time) {
 		return
 	}
 	n.host = hostState{running: true, last: now, trouble: n.host.trouble}
-	cfg := n.hostConfig()
+	cfg, all := n.hostConfig(), n.wiredPods()
 	n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, hostTimeout)
 		defer cancel()
 		r := n.doReconcile(ctx, cfg)
+		if n.ports.Guard != nil && r.links != nil {
+			n.ports.Guard.Sync(all, r.links)
+		}
 		n.tell(func() { n.reconciled(cfg, r) })
 	})
 }
 
 // reconciliation is what a comparison of the host's network gave.
 type reconciliation struct {
-	missing []vpc.ENIID // their link has not appeared yet
+	links   []hostnet.Link // nil: not known
+	missing []vpc.ENIID    // their link has not appeared yet
 	changed []string
 	seen    []hostnet.Seen
 	err     error
@@ -126,6 +130,7 @@ func (n *Node) doReconcile(ctx context.Context, cfg hostnet.Config) (r reconcili
 		r.err = err
 		return r
 	}
+	r.links = links
 	have := make(map[string]bool, len(links))
 	for _, l := range links {
 		have[l.MAC] = true

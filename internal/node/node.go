@@ -32,6 +32,7 @@ type Ports struct {
 	Host     Host
 	Cluster  Cluster
 	Journal  Journal
+	Guard    Guard // nil: nobody judges pods' packets
 	// Checkpoint is what the Amazon VPC CNI reads and writes on this node before and after us.
 	Checkpoint Checkpoint
 	Meter      Meter

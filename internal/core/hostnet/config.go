@@ -71,6 +71,7 @@ type Pod struct {
 	Key       PodKey
 	Namespace string
 	Name      string
+	UID       string       // empty when the runtime did not say
 	Addrs     []netip.Addr // one per family
 	// ENI, device index and card of the interface that the addresses belong to; they give the route table.
 	ENI         vpc.ENIID

@@ -1,0 +1,201 @@
+// Package enforce enforces network policy on a node: it is told of policies and of what they depend on, has them compiled for the
+// pods of its node, and has the datapath follow.
+//
+//	API server ──► View ──┐
+//	ADD, DEL ─────────────┼──► [ loop ] ──► compile.Compiler ──► changes ──► Datapath
+//	results ──────────────┘
+//
+// One goroutine owns everything. It guarantees:
+//
+//  1. A pod's own side is known before its ADD is answered: its labels by the UID that the runtime gave, all policies, all
+//     namespaces. While one of these is not known the ADD waits, and fails in the end; nothing is let through meanwhile.
+//  2. Changes that the datapath refuses are made again, from the same one on, before any other: no packet sees a half of them.
+//  3. When the process ends the datapath goes on as it was.
+package enforce
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/core/policy/compile"
+	"github.com/berth-net/berth/internal/core/policy/tables"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// Datapath is the kernel's side. internal/bpf implements it.
+type Datapath interface {
+	// Apply makes changes, in their order. After an error those from some change on may not have been made; making all of them
+	// again does no harm.
+	Apply(ctx context.Context, changes []tables.Change) error
+	// Attach has packets of an interface judged as its slot says. It is idempotent.
+	Attach(ifindex int, slot uint32) error
+	// Detach ends that. An interface that is gone is success.
+	Detach(ifindex int) error
+	// Interfaces are those that are attached, with their slots.
+	Interfaces() (map[int]uint32, error)
+}
+
+// Pods asks the API server for one pod: what is followed may lag behind the kubelet that starts it.
+type Pods interface {
+	PodOf(ctx context.Context, namespace, name string) (Pod, error)
+}
+
+// Pod is a pod as policies see it.
+type Pod struct {
+	policy.Pod
+	UID string
+	// Ended tells that its containers have ended for good: its addresses may be another's.
+	Ended bool
+}
+
+// Attachment is an interface of a pod of this node.
+type Attachment struct {
+	ID              string // of the attachment: container and interface
+	Namespace, Name string
+	UID             string // empty when the runtime does not say
+	Addrs           []netip.Addr
+	Ifindex         int // of the host's end
+}
+
+func (a Attachment) name() name { return name{a.Namespace, a.Name} }
+
+// name is a pod's.
+type name struct{ namespace, name string }
+
+func (n name) String() string { return n.namespace + "/" + n.name }
+
+// Config is what the operator set.
+type Config struct {
+	// Strict denies what no policy decides.
+	Strict bool
+	// FirstID is above all ids that the datapath has.
+	FirstID uint32
+	// Slots are how many pods there may be.
+	Slots  int
+	Limits compile.Limits
+}
+
+// Ports are the adapters that the loop works with.
+type Ports struct {
+	Datapath Datapath
+	Pods     Pods
+	Log      *slog.Logger
+}
+
+// Times.
+const (
+	// askTimeout bounds a question about one pod.
+	askTimeout = 2 * time.Second
+	// retryAfter is the pause before what the datapath refused is tried again.
+	retryAfter = 200 * time.Millisecond
+)
+
+// Enforcer is the loop. Run owns its state; every other method asks it.
+type Enforcer struct {
+	cfg   Config
+	ports Ports
+	log   *slog.Logger
+	calls chan func()
+	done  chan struct{}
+	nodes chan struct{} // closed once nodes matter
+
+	// What follows belongs to the loop's goroutine.
+	ctx      context.Context //nolint:containedctx // the loop's own, for the questions that it asks
+	compiler *compile.Compiler
+	known    knowledge
+	locals   map[string]*local // by ID
+	ofPod    map[compile.Key][]*local
+	slots    []string        // the ID that has each; empty: free
+	left     []tables.Change // not applied yet
+	refused  error           // why
+}
+
+// New returns an enforcer that Run starts.
+func New(cfg Config, ports Ports) *Enforcer {
+	return &Enforcer{
+		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 256), done: make(chan struct{}), nodes: make(chan struct{}),
+		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID, Limits: cfg.Limits}),
+		known:    newKnowledge(), locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
+	}
+}
+
+// Run enforces until ctx ends. What the datapath has stays in force.
+func (e *Enforcer) Run(ctx context.Context) error {
+	defer close(e.done)
+	e.ctx = ctx
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		if !e.bring() {
+			retry.Reset(retryAfter)
+		}
+		select {
+		case <-ctx.Done():
+			e.failWaiting()
+			return nil
+		case <-retry.C:
+		case f := <-e.calls:
+			f()
+		}
+		e.drain()
+	}
+}
+
+// drain does what else is there: what comes together is compiled together.
+func (e *Enforcer) drain() {
+	for range cap(e.calls) {
+		select {
+		case f := <-e.calls:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// bring has the datapath say what is known, and answers those who waited for it. It tells whether that is done.
+func (e *Enforcer) bring() bool {
+	if !e.known.whole() {
+		return true // nothing is told by halves
+	}
+	e.admit()
+	e.left = append(e.left, e.compiler.Flush()...)
+	if len(e.left) > 0 {
+		if err := e.ports.Datapath.Apply(e.ctx, e.left); err != nil {
+			if e.refused == nil {
+				e.log.Error("program policies", run.KeyErr, err, "changes", len(e.left))
+			}
+			e.refused = err
+			return false
+		}
+		if e.refused != nil {
+			e.log.Info("policies are programmed after all", "changes", len(e.left))
+		}
+		e.left, e.refused = nil, nil
+	}
+	return e.attach()
+}
+
+// ask runs f in the loop's goroutine.
+func (e *Enforcer) ask(ctx context.Context, f func()) error {
+	select {
+	case e.calls <- f:
+		return nil
+	case <-e.done:
+		return errStopped
+	case <-ctx.Done():
+		return fmt.Errorf("ask the enforcer's loop: %w", ctx.Err())
+	}
+}
+
+// tell runs f in the loop's goroutine, unless that has ended.
+func (e *Enforcer) tell(f func()) {
+	select {
+	case e.calls <- f:
+	case <-e.done:
+	}
+}
