@@ -114,6 +114,7 @@ type simulation struct {
 	asked             map[pool.Key]bool        // ADDs without an answer
 	deleting          map[pool.Key]bool        // DELs without an answer
 	foreign           map[vpc.ENIID]bool       // interfaces of others
+	knew              map[vpc.ENIID]bool       // interfaces that this life of the agent has had attached
 	forgot            map[vpc.ENIID]bool       // unattached when the journal was lost
 	freed             map[netip.Addr]time.Time // by a release that is durable; what cools is given to nobody
 	queue             events
@@ -489,6 +490,7 @@ func (s *simulation) advanceDead(d time.Duration) {
 // the pods that wait new sandboxes.
 func (s *simulation) boot(fresh bool) {
 	limits, _ := vpc.Limits(s.inst.Type)
+	s.knew = map[vpc.ENIID]bool{}
 	s.state = pool.New(s.cfg, s.inst, limits, fmt.Sprint(s.life), s.now)
 	s.state.SetCustom(s.custom)
 	s.state.Restore(s.durable)

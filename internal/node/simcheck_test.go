@@ -177,12 +177,31 @@ func (s *simulation) check() {
 			s.fail("pod %s lives on %s, which is no address of the instance in EC2", k.ContainerID, addr)
 		}
 	}
+	s.checkMemory()
 	seen := map[netip.Addr]pool.Key{}
 	for _, a := range s.state.Allocations() {
 		if other, twice := seen[a.Addr]; twice {
 			s.fail("%s is recorded for %s and %s", a.Addr, other.ContainerID, a.Pod.Key.ContainerID)
 		}
 		seen[a.Addr] = a.Pod.Key
+	}
+}
+
+// checkMemory holds that no interface is forgotten that is attached: the host's network would lose its routes, and pods theirs.
+func (s *simulation) checkMemory() {
+	for id := range s.knew {
+		if s.state.ENI(id) != nil {
+			continue
+		}
+		if s.truth()[id].ours {
+			s.fail("%s is forgotten while it is attached", id)
+		}
+		delete(s.knew, id)
+	}
+	for _, e := range s.state.ENIs() {
+		if e.Phase == pool.Attached {
+			s.knew[e.ID] = true
+		}
 	}
 }
 

@@ -251,7 +251,8 @@ func cmdTook(w *world, _ bool, args []string) {
 
 // leaks waits until agent, kernel and EC2 agree about the pods that live, and fails when they do not.
 func cmdLeaks(w *world, _ bool, _ []string) {
-	missing := eventually(patience, func() string {
+	const limit = 90 * time.Second // what a link that was just going made the agent hold, it looks at again half a minute later
+	missing := eventually(limit, func() string {
 		f, err := w.facts()
 		if err != nil {
 			return err.Error()
@@ -273,7 +274,7 @@ func cmdLeaks(w *world, _ bool, _ []string) {
 	if missing != "" {
 		cmdFacts(w, false, nil)
 		w.printStrangers()
-		w.fail("still not so after %s: %s", patience, missing)
+		w.fail("still not so after %s: %s", limit, missing)
 	}
 }
 

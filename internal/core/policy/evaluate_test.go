@@ -166,8 +166,10 @@ func only(peers ...policy.Peer) []policy.Peer { return peers }
 func TestNetworkPolicy(t *testing.T) {
 	run(t, []expect{
 		{name: "without policies everything passes", allowed: []string{"xb xa tcp 80", "out xa tcp 80", "xa out icmp", "xa6 xb6 icmp6"}},
-		{name: "a policy without rules isolates its pods in its direction", policies: []policy.Policy{np("p", podA, in)},
-			allowed: []string{"xa xb tcp 80", "xb ya tcp 80", "xa out tcp 80", "xb xb tcp 80"}, deny: []string{"xb xa tcp 80", "ya xa udp 53", "out xa icmp", "xb6 xa6 tcp 80", "n1 xa tcp 80"}},
+		{
+			name: "a policy without rules isolates its pods in its direction", policies: []policy.Policy{np("p", podA, in)},
+			allowed: []string{"xa xb tcp 80", "xb ya tcp 80", "xa out tcp 80", "xb xb tcp 80"}, deny: []string{"xb xa tcp 80", "ya xa udp 53", "out xa icmp", "xb6 xa6 tcp 80", "n1 xa tcp 80"},
+		},
 		{name: "of egress", policies: []policy.Policy{np("p", podA, out)}, allowed: []string{"xb xa tcp 80", "ya xb tcp 80"}, deny: []string{"xa xb tcp 80", "xa out tcp 80", "xa6 out6 tcp 80"}},
 		{name: "a rule without peers and ports opens all", policies: []policy.Policy{np("p", everyone, in, accept(nil))}, allowed: []string{"xb xa tcp 80", "out xb icmp", "out6 xa6 gre"}},
 		{name: "a rule whose peers are all gone opens nothing", policies: []policy.Policy{np("p", everyone, in, policy.Rule{Action: policy.Accept, AnyPort: true})}, deny: []string{"xb xa tcp 80", "out xa tcp 80"}},
@@ -175,16 +177,26 @@ func TestNetworkPolicy(t *testing.T) {
 		{name: "pods of the policy's namespace", policies: []policy.Policy{np("p", podA, in, accept(only(own("x", everyone))))}, allowed: []string{"xb xa tcp 80"}, deny: []string{"ya xa tcp 80", "out xa tcp 80"}},
 		{name: "pods of selected namespaces", policies: []policy.Policy{np("p", has("pod", "b"), in, accept(only(pods(has("ns", "y"), podA))))}, allowed: []string{"ya xb tcp 80"}, deny: []string{"xa xb tcp 80"}},
 		{name: "peers are a union", policies: []policy.Policy{np("p", podA, in, accept(only(pods(has("ns", "y"), everyone), own("x", has("pod", "b")))))}, allowed: []string{"ya xa tcp 80", "xb xa tcp 80"}, deny: []string{"out xa tcp 80"}},
-		{name: "policies are a union", policies: []policy.Policy{np("p", podA, in), np("q", everyone, in, accept(nil, tcp(80, 80))), np("r", podA, in, accept(nil, tcp(443, 443)))},
-			allowed: []string{"xb xa tcp 80", "xb xa tcp 443", "xa xb tcp 80"}, deny: []string{"xa xb tcp 443"}},
-		{name: "both sides must allow", policies: []policy.Policy{np("p", podA, out, accept(nil, tcp(80, 80))), np("q", has("pod", "b"), in, accept(nil, tcp(80, 90)))},
-			allowed: []string{"xa xb tcp 80", "ya xb tcp 90"}, deny: []string{"xa xb tcp 90", "xa xb tcp 91"}},
-		{name: "rules of a direction that is not isolated mean nothing", policies: []policy.Policy{{Ref: policy.Ref{Name: "p"}, Tier: policy.Network, Subject: policy.Pods{Namespace: "x", Pods: everyone},
-			Isolates: [2]bool{true, false}, Rules: [2][]policy.Rule{nil, {accept(nil, tcp(80, 80))}}}}, allowed: []string{"xa out tcp 81"}, deny: []string{"out xa tcp 80"}},
-		{name: "pods of the host's network are neither subject nor peer", policies: []policy.Policy{np("p", everyone, in, accept(only(own("x", everyone))))},
-			allowed: []string{"xa n1 tcp 80", "xb xa tcp 80"}, deny: []string{"n1 xa tcp 80"}},
-		{name: "the node itself reaches its pods, what it forwards is judged", policies: []policy.Policy{np("p", everyone, in)},
-			allowed: []string{"host n1 xa tcp 80", "host n11 xa tcp 80"}, deny: []string{"n1 xa tcp 80", "n2 xa tcp 80"}},
+		{
+			name: "policies are a union", policies: []policy.Policy{np("p", podA, in), np("q", everyone, in, accept(nil, tcp(80, 80))), np("r", podA, in, accept(nil, tcp(443, 443)))},
+			allowed: []string{"xb xa tcp 80", "xb xa tcp 443", "xa xb tcp 80"}, deny: []string{"xa xb tcp 443"},
+		},
+		{
+			name: "both sides must allow", policies: []policy.Policy{np("p", podA, out, accept(nil, tcp(80, 80))), np("q", has("pod", "b"), in, accept(nil, tcp(80, 90)))},
+			allowed: []string{"xa xb tcp 80", "ya xb tcp 90"}, deny: []string{"xa xb tcp 90", "xa xb tcp 91"},
+		},
+		{name: "rules of a direction that is not isolated mean nothing", policies: []policy.Policy{{
+			Ref: policy.Ref{Name: "p"}, Tier: policy.Network, Subject: policy.Pods{Namespace: "x", Pods: everyone},
+			Isolates: [2]bool{true, false}, Rules: [2][]policy.Rule{nil, {accept(nil, tcp(80, 80))}},
+		}}, allowed: []string{"xa out tcp 81"}, deny: []string{"out xa tcp 80"}},
+		{
+			name: "pods of the host's network are neither subject nor peer", policies: []policy.Policy{np("p", everyone, in, accept(only(own("x", everyone))))},
+			allowed: []string{"xa n1 tcp 80", "xb xa tcp 80"}, deny: []string{"n1 xa tcp 80"},
+		},
+		{
+			name: "the node itself reaches its pods, what it forwards is judged", policies: []policy.Policy{np("p", everyone, in)},
+			allowed: []string{"host n1 xa tcp 80", "host n11 xa tcp 80"}, deny: []string{"n1 xa tcp 80", "n2 xa tcp 80"},
+		},
 		{name: "a pod reaches itself", policies: []policy.Policy{np("p", everyone, in), np("q", everyone, out)}, allowed: []string{"xa xa tcp 80", "xa6 xa6 icmp6"}, deny: []string{"xa xb tcp 80"}},
 	})
 }
@@ -194,14 +206,21 @@ func TestPortsAndProtocols(t *testing.T) {
 		{name: "one port of a protocol", policies: []policy.Policy{np("p", podA, in, accept(nil, tcp(80, 80)))}, allowed: []string{"xb xa tcp 80"}, deny: []string{"xb xa udp 80", "xb xa tcp 79", "xb xa tcp 81", "xb xa sctp 80"}},
 		{name: "a range has both ends", policies: []policy.Policy{np("p", podA, in, accept(nil, tcp(80, 82)))}, allowed: []string{"xb xa tcp 80", "xb xa tcp 81", "xb xa tcp 82"}, deny: []string{"xb xa tcp 79", "xb xa tcp 83"}},
 		{name: "all ports of a protocol", policies: []policy.Policy{np("p", podA, in, accept(nil, policy.Port{Protocol: policy.UDP, Last: 65535}))}, allowed: []string{"xb xa udp 1", "xb xa udp 65535"}, deny: []string{"xb xa tcp 1"}},
-		{name: "ICMP and other protocols pass by rules for any port only", policies: []policy.Policy{
-			np("p", podA, in, accept(nil, tcp(0, 65535), policy.Port{Protocol: policy.UDP, Last: 65535}, policy.Port{Protocol: policy.SCTP, Last: 65535})), np("q", has("pod", "b"), in, accept(nil))},
-			allowed: []string{"xa xb icmp", "xa6 xb6 icmp6", "xa xb gre", "xb xa sctp 1"}, deny: []string{"xb xa icmp", "xb6 xa6 icmp6", "xb xa gre"}},
-		{name: "a name in ingress is the subject's, whoever the peer is", policies: []policy.Policy{np("p", everyone, in, accept(nil, named(policy.TCP, "web")))},
-			allowed: []string{"out xa tcp 80", "xa xb tcp 8080", "n1 xb tcp 8080"}, deny: []string{"out xa tcp 8080", "xa xb tcp 80", "xb xa udp 80"}},
+		{
+			name: "ICMP and other protocols pass by rules for any port only", policies: []policy.Policy{
+				np("p", podA, in, accept(nil, tcp(0, 65535), policy.Port{Protocol: policy.UDP, Last: 65535}, policy.Port{Protocol: policy.SCTP, Last: 65535})), np("q", has("pod", "b"), in, accept(nil)),
+			},
+			allowed: []string{"xa xb icmp", "xa6 xb6 icmp6", "xa xb gre", "xb xa sctp 1"}, deny: []string{"xb xa icmp", "xb6 xa6 icmp6", "xb xa gre"},
+		},
+		{
+			name: "a name in ingress is the subject's, whoever the peer is", policies: []policy.Policy{np("p", everyone, in, accept(nil, named(policy.TCP, "web")))},
+			allowed: []string{"out xa tcp 80", "xa xb tcp 8080", "n1 xb tcp 8080"}, deny: []string{"out xa tcp 8080", "xa xb tcp 80", "xb xa udp 80"},
+		},
 		{name: "a name in ingress with a block", policies: []policy.Policy{np("p", everyone, in, accept(only(block("192.0.2.0/24")), named(policy.TCP, "web")))}, allowed: []string{"out xa tcp 80"}, deny: []string{"out xa tcp 81", "xb xa tcp 80"}},
-		{name: "a name in egress is the destination's", policies: []policy.Policy{np("p", everyone, out, accept(nil, named(policy.TCP, "web")))},
-			allowed: []string{"xa xb tcp 8080", "xb xa tcp 80"}, deny: []string{"xa xb tcp 80", "xa ya tcp 80", "xa out tcp 80", "xa n1 tcp 80"}},
+		{
+			name: "a name in egress is the destination's", policies: []policy.Policy{np("p", everyone, out, accept(nil, named(policy.TCP, "web")))},
+			allowed: []string{"xa xb tcp 8080", "xb xa tcp 80"}, deny: []string{"xa xb tcp 80", "xa ya tcp 80", "xa out tcp 80", "xa n1 tcp 80"},
+		},
 		{name: "a name in egress meets no block, node or domain", policies: []policy.Policy{np("p", podA, out,
 			accept(only(block("10.0.0.0/8"), policy.Peer{Nodes: everyone}, policy.Peer{Domain: "example.com"}), named(policy.TCP, "web")))}, deny: []string{"xa xb tcp 8080", "xa n1 tcp 80", "xa out tcp 80"}},
 		{name: "a name in egress still meets the pods beside a block", policies: []policy.Policy{np("p", podA, out, accept(only(block("10.0.0.0/8"), own("x", everyone)), named(policy.TCP, "web")))}, allowed: []string{"xa xb tcp 8080"}, deny: []string{"xa xb tcp 80"}},
@@ -231,8 +250,10 @@ func TestTiers(t *testing.T) {
 		{name: "Admin denies before Network accepts", policies: []policy.Policy{open, cnp("c", policy.Admin, 1, deny(fromB))}, allowed: []string{"ya xa tcp 1"}, deny: []string{"xb xa tcp 1"}},
 		{name: "Admin passes to Network", policies: []policy.Policy{isolated, cnp("c", policy.Admin, 1, pass(fromB), accept(nil))}, allowed: []string{"ya xa tcp 1"}, deny: []string{"xb xa tcp 1"}},
 		{name: "Admin passes to Baseline", policies: []policy.Policy{cnp("c", policy.Admin, 1, pass(fromB), accept(nil)), cnp("d", policy.Baseline, 1, deny(nil))}, allowed: []string{"ya xa tcp 1"}, deny: []string{"xb xa tcp 1"}},
-		{name: "Network's word is the last where it isolates", policies: []policy.Policy{np("p", podA, in, accept(fromB)), cnp("d", policy.Baseline, 1, deny(fromB), accept(nil))},
-			allowed: []string{"xb xa tcp 1", "out xb tcp 1"}, deny: []string{"ya xa tcp 1", "xb ya tcp 1"}},
+		{
+			name: "Network's word is the last where it isolates", policies: []policy.Policy{np("p", podA, in, accept(fromB)), cnp("d", policy.Baseline, 1, deny(fromB), accept(nil))},
+			allowed: []string{"xb xa tcp 1", "out xb tcp 1"}, deny: []string{"ya xa tcp 1", "xb ya tcp 1"},
+		},
 		{name: "Network isolates the other direction only", policies: []policy.Policy{np("p", everyone, out, accept(nil)), cnp("d", policy.Baseline, 1, deny(nil))}, deny: []string{"xb xa tcp 1"}},
 		{name: "the lower number comes first", policies: []policy.Policy{cnp("c", policy.Admin, 2, accept(nil)), cnp("d", policy.Admin, 1, deny(fromB))}, allowed: []string{"ya xa tcp 1"}, deny: []string{"xb xa tcp 1"}},
 		{name: "rules of a policy in their order", policies: []policy.Policy{cnp("c", policy.Admin, 1, accept(nil, tcp(80, 80)), deny(nil, tcp(1, 100)), accept(nil))}, allowed: []string{"xb xa tcp 80", "xb xa tcp 101"}, deny: []string{"xb xa tcp 81"}},
@@ -242,8 +263,10 @@ func TestTiers(t *testing.T) {
 		{name: "Admin before Baseline whatever the numbers", policies: []policy.Policy{cnp("c", policy.Admin, 1000, accept(nil)), cnp("d", policy.Baseline, 0, deny(nil))}, allowed: []string{"xb xa tcp 1"}},
 		{name: "of egress", policies: []policy.Policy{outward(cnp("c", policy.Admin, 1, accept(only(block("10.0.0.0/31"))), deny(only(block("10.0.0.0/8"), block("::/0")))))}, allowed: []string{"xb xa tcp 1", "xa out tcp 1"}, deny: []string{"xa xb tcp 1", "xa n1 tcp 1", "xa6 xb6 tcp 1"}},
 		{name: "Pass in Baseline leaves it to the default", policies: []policy.Policy{cnp("d", policy.Baseline, 1, pass(fromB), deny(nil))}, allowed: []string{"xb xa tcp 1"}, deny: []string{"ya xa tcp 1"}},
-		{name: "strict denies what nothing decides", strict: true, policies: []policy.Policy{outward(cnp("c", policy.Admin, 1, accept(nil))), cnp("d", policy.Baseline, 1, pass(fromB), accept(fromA))},
-			allowed: []string{"ya xa tcp 1", "xa out tcp 1", "host n1 xa tcp 1", "xa xa tcp 1"}, deny: []string{"xb xa tcp 1", "out xa tcp 1"}},
+		{
+			name: "strict denies what nothing decides", strict: true, policies: []policy.Policy{outward(cnp("c", policy.Admin, 1, accept(nil))), cnp("d", policy.Baseline, 1, pass(fromB), accept(fromA))},
+			allowed: []string{"ya xa tcp 1", "xa out tcp 1", "host n1 xa tcp 1", "xa xa tcp 1"}, deny: []string{"xb xa tcp 1", "out xa tcp 1"},
+		},
 		{name: "the node itself and a pod itself even where Admin denies", policies: []policy.Policy{cnp("c", policy.Admin, 0, deny(nil))}, allowed: []string{"host n1 xa tcp 1", "xa xa tcp 1"}},
 	})
 }
