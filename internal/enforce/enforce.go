@@ -130,7 +130,7 @@ func (e *Enforcer) Run(ctx context.Context) error {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
-		if !e.bring() {
+		if !e.bring() { //nolint:contextcheck // questions end with the loop: e.ctx is ctx
 			retry.Reset(retryAfter)
 		}
 		select {

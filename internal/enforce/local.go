@@ -13,7 +13,7 @@ import (
 
 var errStopped = errors.New("the agent is stopping")
 
-// ErrNoSlot: there are more pods than the datapath has room for.
+// ErrNoSlot says that there are more pods than the datapath has room for.
 var ErrNoSlot = errors.New("the datapath has no room for another pod")
 
 // local is an attachment with what has become of it.
@@ -128,7 +128,7 @@ func (e *Enforcer) begin(a Attachment, reply chan error) {
 		l.answer(fmt.Errorf("pod %s: %w: %d", a.name(), ErrNoSlot, len(e.slots)))
 		return
 	}
-	l.slot = uint32(slot)
+	l.slot = uint32(slot) //nolint:gosec // as many as Config.Slots at most
 	e.slots[slot] = a.ID
 	e.locals[a.ID] = l
 }

@@ -28,6 +28,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, seed uint64, strict bool) *rig {
+	t.Helper()
 	return &rig{
 		t: t, rand: rand.New(rand.NewPCG(seed, 1)), c: compile.New(compile.Options{Strict: strict}), slots: make(map[string]uint32),
 		world: &policy.World{Strict: strict, Namespaces: make(map[string]map[string]string), Resolved: make(map[string][]netip.Addr)},
@@ -213,7 +214,7 @@ func (r *rig) agree(qs []question) {
 }
 
 func (r *rig) explain(set tables.Set, v tables.Verdict) string {
-	switch v.By {
+	switch v.By { //nolint:exhaustive // the others are rules
 	case tables.ByDefault:
 		return fmt.Sprint(v.Allow, " default")
 	case tables.ByIsolation:

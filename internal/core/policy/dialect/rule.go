@@ -85,6 +85,7 @@ func hold(p *policy.Policy) {
 				*rule = policy.Rule{Name: rule.Name, Action: policy.Accept}
 			case policy.Pass:
 				rule.Action = policy.Deny
+			case policy.Deny:
 			}
 		}
 	}

@@ -73,14 +73,3 @@ func Difference(a, b Signature) iter.Seq[uint32] {
 		}
 	}
 }
-
-// union has the features of both.
-func union(a, b Signature) Signature {
-	if len(b) == 0 {
-		return a
-	}
-	if len(a) == 0 {
-		return b
-	}
-	return NewSignature(slices.Concat(a, b))
-}
