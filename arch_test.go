@@ -190,7 +190,7 @@ func wrongWay(f file, to string) string {
 		return ""
 	case under(to, "internal/testkit") && !f.test:
 		return "only tests import the test kit"
-	case under(to, "cmd"):
+	case under(to, "cmd") && !strings.HasPrefix(to, from+"/"):
 		return "nothing imports a command"
 	case under(to, "lab") && !under(from, "lab"):
 		return "the lab stands on the product, never the other way round"

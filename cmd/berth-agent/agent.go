@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/klog/v2" //nolint:depguard // the one bridge: client-go logs through it
 
+	"github.com/berth-net/berth/cmd/berth-agent/enforcement"
 	"github.com/berth-net/berth/internal/agentapi/queue"
 	"github.com/berth-net/berth/internal/agentapi/server"
 	"github.com/berth-net/berth/internal/aws"
@@ -71,7 +72,8 @@ type agent struct {
 	settings []setting
 
 	host    *linux.Host
-	kube    *kube.Client // nil without a node name
+	kube    *kube.Client             // nil without a node name
+	policy  *enforcement.Enforcement // nil when network policy is off
 	journal *journal.Journal
 	legacy  *checkpoint.File // the Amazon VPC CNI's
 	meter   *metrics
@@ -103,6 +105,15 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 		}
 		a.kube = kube.New(k)
 		ports.Cluster = cluster{a.kube}
+	}
+	a.policy, err = enforcement.Open(enforcement.Options{
+		On: c.policy, Strict: c.policyMode == "strict", Dir: o.bpf, VethPrefix: c.host.VethPrefix, Log: log,
+	}, a.kube)
+	if err != nil {
+		return nil, err
+	}
+	if a.policy != nil {
+		ports.Guard = a.policy.Guard()
 	}
 	ports.Cloud = ec2
 	ports.Metadata = metadata{Metadata: aws.NewMetadata(a.meter.metadataReads.Inc), cloud: ec2, config: aws.Config{
@@ -158,6 +169,7 @@ func (a *agent) run(ctx context.Context) error {
 	if a.kube != nil {
 		g.Go("kube", a.kube.Run)
 	}
+	g.Go("network policy", a.policy.Run)
 	g.Go("node", a.node.Run)
 	g.Go("checkpoint", a.legacy.Run)
 	g.Go("plugin socket", a.servePlugin)
@@ -204,6 +216,7 @@ func (a *agent) close() error {
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}
+	errs = append(errs, a.policy.Close())
 	if a.host != nil {
 		errs = append(errs, a.host.Close())
 	}

@@ -44,6 +44,7 @@ type config struct {
 	bandwidth     bool
 	disablePodV6  bool
 	noEarlyDemux  bool // init container only
+	policy        bool
 	policyMode    string
 	podMTUDefault bool
 }
@@ -125,6 +126,7 @@ func (c *config) derive() {
 	if c.podMTUDefault {
 		c.host.PodMTU = c.host.ENIMTU
 	}
+	c.policy = c.policy && c.policyMode != "none"
 	if !c.ipam.ReadEC2 {
 		c.ipam.Provision = false
 	}

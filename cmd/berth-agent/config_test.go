@@ -105,6 +105,8 @@ func TestValues(t *testing.T) {
 		{"ENABLE_BANDWIDTH_PLUGIN=true", func(c *config) { c.bandwidth = true }},
 		{"DISABLE_POD_V6=true", func(c *config) { c.disablePodV6 = true }},
 		{"NETWORK_POLICY_ENFORCING_MODE=NONE", func(c *config) { c.policyMode = "none" }},
+		{"NETWORK_POLICY_ENFORCING_MODE=strict", func(c *config) { c.policyMode = "strict" }},
+		{"ENABLE_NETWORK_POLICY=true", func(c *config) { c.policy = true }},
 		{"AWS_VPC_K8S_CNI_LOGLEVEL=warn", func(c *config) { c.logLevel = slog.LevelWarn }},
 		{"INTROSPECTION_BIND_ADDRESS=unix:/run/i.sock", func(c *config) { c.introspectionAddress = "unix:/run/i.sock" }},
 		{"DISABLE_METRICS=true", func(c *config) { c.metrics = false }},
@@ -153,7 +155,7 @@ func TestBadValues(t *testing.T) {
 		{`ADDITIONAL_ENI_TAGS={"k8s.amazonaws.com/x":"y","a":"b"}`, false, "reserved"},
 		{"AWS_VPC_K8S_CNI_LOGLEVEL=LOUD", false, "LOUD"},
 		{"AWS_VPC_K8S_PLUGIN_LOG_FILE=stdout", true, "result"},
-		{"NETWORK_POLICY_ENFORCING_MODE=loose", true, "standard or none"},
+		{"NETWORK_POLICY_ENFORCING_MODE=loose", true, "standard, strict or none"},
 		{"POD_SECURITY_GROUP_ENFORCING_MODE=lax", false, "strict or standard"},
 		{"HTTP_TIMEOUT=1", false, "below 10"},
 		{"ENABLE_IPv4=false", true, "does not exist yet"},
@@ -162,7 +164,6 @@ func TestBadValues(t *testing.T) {
 		{"ENABLE_MULTI_NIC=true", true, "multi-NIC"},
 		{"ANNOTATE_POD_IP=true", true, "annotation"},
 		{"ENABLE_V6_EGRESS=true", true, "IPv6 egress"},
-		{"NETWORK_POLICY_ENFORCING_MODE=strict", true, "network policy"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.set, func(t *testing.T) {

@@ -36,6 +36,7 @@ type options struct {
 	metrics string
 	plugin  string
 	nft     string
+	bpf     string
 }
 
 func runMain(args []string, env lookup, stdout, stderr io.Writer) int {
@@ -80,6 +81,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.metrics, "metrics", ":61678", "address of the metrics")
 	f.StringVar(&o.plugin, "plugin", filepath.Join(filepath.Dir(self), "berth-cni"), "plugin to install on the host")
 	f.StringVar(&o.nft, "nft", "", "program nft; searched in PATH when empty")
+	f.StringVar(&o.bpf, "bpf", "/sys/fs/bpf/berth", "directory of network policy's eBPF programs and maps, in a bpffs")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

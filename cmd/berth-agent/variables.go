@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/berth-net/berth/internal/core/hostnet"
@@ -32,6 +31,7 @@ const (
 	groupCustom  = "Custom networking"
 	groupPath    = "Datapath"
 	groupChained = "Chained plugins"
+	groupPolicy  = "Network policy"
 	groupLater   = "Features that do not exist yet"
 	groupRun     = "Logs, metrics, identity"
 )
@@ -39,7 +39,7 @@ const (
 // variables returns every environment variable that the agent reads, in the order of the documentation. Variables that
 // are not here are not looked at.
 func variables() []variable {
-	return slicesOf(familyVariables(), poolVariables(), ec2Variables(), customVariables(), pathVariables(), chainedVariables(), laterVariables(), runVariables())
+	return slicesOf(familyVariables(), poolVariables(), ec2Variables(), customVariables(), pathVariables(), chainedVariables(), policyVariables(), laterVariables(), runVariables())
 }
 
 func slicesOf(groups ...[]variable) []variable {
@@ -119,6 +119,13 @@ func chainedVariables() []variable {
 	}
 }
 
+func policyVariables() []variable {
+	return []variable{
+		{"ENABLE_NETWORK_POLICY", "false", groupPolicy, yesNo, stop, "Enforce network policy: by eBPF programs on pods' interfaces, from the first packet on. Not ready for production: policies of egress see the address of a Service, not of its pods.", boolean(func(c *config) *bool { return &c.policy })},
+		{"NETWORK_POLICY_ENFORCING_MODE", "standard", groupPolicy, "standard, strict or none, in any case of letters", stop, "What becomes of traffic that no policy decides: standard allows it, strict denies it. none enforces nothing. Of no effect while ENABLE_NETWORK_POLICY is false.", choice(func(c *config) *string { return &c.policyMode }, "standard", "strict", "none")},
+	}
+}
+
 func laterVariables() []variable {
 	return []variable{
 		{"ENABLE_POD_ENI", "false", groupLater, onlyFalse, warn, "Security groups for pods.", only(false, "security groups for pods")},
@@ -126,7 +133,6 @@ func laterVariables() []variable {
 		{"ANNOTATE_POD_IP", "false", groupLater, onlyFalse, warn, "Annotate pods with their address.", only(false, "the annotation of pods")},
 		{"ENABLE_V6_EGRESS", "false", groupLater, onlyFalse, warn, "IPv6 egress of IPv4 pods. Also read by the init container.", only(false, "IPv6 egress")},
 		{"ENABLE_V4_EGRESS", "true", groupLater, yesNo, warn, "IPv4 egress of IPv6 pods. Of no effect while ENABLE_IPv6 is false.", boolean(func(*config) *bool { return new(bool) })},
-		{"NETWORK_POLICY_ENFORCING_MODE", "standard", groupLater, "standard or none, in any case of letters", stop, "Network policy is not enforced yet: standard, the manifest's value, allows all traffic as none does.", policyMode},
 		{"AWS_VPC_K8S_EGRESS_V4_PLUGIN_LOG_FILE", "", groupLater, anyText, warn, "Of no effect: there is no egress plugin yet.", unused},
 		{"AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE", "", groupLater, anyText, warn, "Of no effect: there is no egress plugin yet.", unused},
 	}
@@ -171,13 +177,6 @@ func randomizeSNAT(c *config, value string) error {
 	}
 	c.host.RandomizeSNAT = hostnet.RandomizeSNAT(v)
 	return nil
-}
-
-func policyMode(c *config, value string) error {
-	if strings.EqualFold(value, "strict") {
-		return laterError{"enforcement of network policy"}
-	}
-	return choice(func(c *config) *string { return &c.policyMode }, "standard", "none")(c, value)
 }
 
 func logLevel(c *config, value string) error {

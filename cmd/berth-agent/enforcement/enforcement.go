@@ -1,0 +1,134 @@
+// Package enforcement puts network policy together for the agent: the API server's policies, the loop that compiles them, and the
+// eBPF programs on pods' interfaces.
+package enforcement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-net/berth/internal/bpf"
+	"github.com/berth-net/berth/internal/enforce"
+	"github.com/berth-net/berth/internal/kube"
+	"github.com/berth-net/berth/internal/run"
+)
+
+// Options of Open.
+type Options struct {
+	On         bool
+	Dir        string // for pins, in a mounted bpffs
+	VethPrefix string
+	Strict     bool // what no policy decides is denied
+	Log        *slog.Logger
+}
+
+// Enforcement is network policy on this node; nil where it is off.
+type Enforcement struct {
+	datapath *bpf.Datapath
+	loop     *enforce.Enforcer
+	kube     *kube.Client
+	prefix   string
+}
+
+// Open loads the programs. What a former agent has put on interfaces goes on until the pods are known again. When network policy is
+// off it takes that away, and returns nil.
+func Open(o Options, k *kube.Client) (*Enforcement, error) {
+	if !o.On {
+		return nil, remove(o.Dir, o.Log)
+	}
+	if k == nil {
+		return nil, errors.New("ENABLE_NETWORK_POLICY=true: policies come from the API server; set MY_NODE_NAME, as the manifest does")
+	}
+	if err := mounted(filepath.Dir(o.Dir)); err != nil {
+		return nil, err
+	}
+	memory, err := memoryOfNode()
+	if err != nil {
+		return nil, err
+	}
+	sizes := bpf.SizesFor(memory)
+	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir, Sizes: sizes, Settings: bpf.Settings{Timeouts: bpf.DefaultTimeouts()}})
+	if err != nil {
+		return nil, fmt.Errorf("open the datapath of network policy: %w", err)
+	}
+	loop := enforce.New(enforce.Config{Strict: o.Strict, Slots: int(sizes.Interfaces)}, enforce.Ports{
+		Datapath: datapath, Pods: pods{k}, Log: o.Log,
+	})
+	return &Enforcement{datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
+}
+
+// Guard is the node's way to it.
+func (e *Enforcement) Guard() enforce.Guard {
+	return enforce.Guard{Enforcer: e.loop, Index: linkIndex, VethPrefix: e.prefix}
+}
+
+// Run enforces until ctx ends. Nothing is taken off interfaces then.
+func (e *Enforcement) Run(ctx context.Context) error {
+	if e == nil {
+		return nil
+	}
+	g, _ := run.NewGroup(ctx)
+	g.Go("policies", e.loop.Run)
+	g.Go("policy watches", func(ctx context.Context) error { return e.kube.FollowPolicies(ctx, view{e.loop}) })
+	return g.Wait(time.Second)
+}
+
+// Close lets go of the programs and maps, which stay in force.
+func (e *Enforcement) Close() error {
+	if e == nil {
+		return nil
+	}
+	return e.datapath.Close()
+}
+
+// remove takes off what an agent with network policy has left on this node. Nothing left is success.
+func remove(dir string, log *slog.Logger) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	datapath, err := bpf.Open(bpf.Options{Dir: dir})
+	if err != nil {
+		return fmt.Errorf("open the datapath of network policy to remove it: %w", err)
+	}
+	if err := datapath.Remove(); err != nil {
+		return fmt.Errorf("take network policy off pods' interfaces: %w", err)
+	}
+	log.Info("network policy is off: programs and maps are removed", "dir", dir)
+	return nil
+}
+
+// mounted tells whether a folder is in a bpffs: pins in any other would be lost with the process, and with them the policies.
+func mounted(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at %s, where eBPF programs are pinned: %w", dir, err)
+	}
+	if st.Type != unix.BPF_FS_MAGIC {
+		return fmt.Errorf("%s is no bpffs, and policies would end with the agent: run `mount -t bpf bpf /sys/fs/bpf` on the node, as systemd does, and mount that folder into the pod", dir)
+	}
+	return nil
+}
+
+func memoryOfNode() (uint64, error) {
+	var in unix.Sysinfo_t
+	if err := unix.Sysinfo(&in); err != nil {
+		return 0, fmt.Errorf("read the node's memory: %w", err)
+	}
+	return in.Totalram * uint64(in.Unit), nil
+}
+
+func linkIndex(name string) (int, error) {
+	l, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, err
+	}
+	return l.Index, nil
+}
