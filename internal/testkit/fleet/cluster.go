@@ -52,6 +52,7 @@ type Cluster struct {
 	waiting int // bound, and without an address
 	waits   []time.Duration
 	idle    gauge
+	least   gauge // idle addresses that prefixes bring with them: a prefix is on one node and has 16
 	started time.Duration
 	ready   time.Duration // when the last pod got its address
 
@@ -115,6 +116,7 @@ type Node struct {
 	address netip.Addr
 	agent   Agent
 	alive   bool
+	used    int // addresses that pods have
 	dirty   bool
 	pods    map[*Pod]bool // bound, and not deleted
 	without map[*Pod]bool // of these, those without an address

@@ -44,6 +44,7 @@ type Figures struct {
 	FailedAdds            int           // answered with an error, and repeated
 	Calls                 map[string]Count
 	IdleMean, IdleMax     float64 // addresses that EC2 has assigned for pods and no pod has
+	IdleLeast             float64 // what of IdleMean nobody can save who uses prefixes, on average; 0 without prefixes
 	Took                  time.Duration
 	Steady                bool // pods come and go all the time: no moment is the last
 }
@@ -68,6 +69,7 @@ func (r *Region) Mark() {
 	for _, c := range r.clusters {
 		c.started, c.ready, c.waits = r.now, r.now, nil
 		c.idle.restart(r.now)
+		c.least.restart(r.now)
 		c.failedBefore = 0
 		for _, n := range c.nodes {
 			c.failedBefore += n.agent.failedAdds()
@@ -80,7 +82,7 @@ func (c *Cluster) Figures() Figures {
 	r := c.region
 	f := Figures{
 		Nodes: len(c.nodes), Unserved: c.waiting, Ready: c.ready - c.started, Took: r.now - c.started, Calls: make(map[string]Count),
-		IdleMean: c.idle.mean(r.now), IdleMax: float64(c.idle.most),
+		IdleMean: c.idle.mean(r.now), IdleMax: float64(c.idle.most), IdleLeast: c.least.mean(r.now),
 	}
 	for _, n := range c.nodes {
 		f.FailedAdds += n.agent.failedAdds()

@@ -196,6 +196,17 @@ func (r *Region) take(p *Pod, addr netip.Addr, eni vpc.ENIID) {
 	r.pods[addr] = p
 	r.podsOn[eni]++
 	p.node.cluster.idle.add(r.now, -1)
+	p.node.uses(1)
+}
+
+// uses notes that pods have so many addresses more, and what the prefixes that they need at least have beside them.
+func (n *Node) uses(addrs int) {
+	spare := func() int { return (16 - n.used%16) % 16 }
+	before := spare()
+	n.used += addrs
+	if n.cluster.cfg.Prefixes {
+		n.cluster.least.add(n.cluster.region.now, spare()-before)
+	}
 }
 
 // give notes that a pod's address is nobody's any more.
@@ -203,6 +214,7 @@ func (r *Region) give(p *Pod) {
 	delete(r.pods, p.addr)
 	r.podsOn[p.eni]--
 	p.node.cluster.idle.add(r.now, 1)
+	p.node.uses(-1)
 	p.addr = netip.Addr{}
 }
 

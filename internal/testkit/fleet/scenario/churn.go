@@ -74,13 +74,9 @@ func (s Churn) Run() Report {
 		f.Steady = true
 		return r, f
 	})
-	idle := rep.Theirs.IdleMean / 2
-	if s.Prefixes { // a prefix is not divided, whoever holds it
-		idle = rep.Theirs.IdleMean
-	}
 	rep.Rows = []Row{
 		{Name: title + ": p99 wait for an address", Value: rep.Ours.P99.Seconds(), Unit: "s", Baseline: rep.Theirs.P99.Seconds(), Limit: 1},
-		{Name: title + ": addresses idle on average", Value: rep.Ours.IdleMean, Baseline: rep.Theirs.IdleMean, Limit: idle},
+		{Name: title + ": addresses idle on average", Value: rep.Ours.IdleMean, Baseline: rep.Theirs.IdleMean, Limit: rep.Theirs.IdleMean / 2, Bound: rep.Ours.IdleLeast},
 	}
 	return rep
 }
