@@ -26,7 +26,9 @@ func introspection(report func(context.Context) (agentReport, error), settings [
 			r, err := report(ctx)
 			return r.ENIConfig.Name, err
 		},
-		"/v1/networkutils-env-settings": func(context.Context) (any, error) { return settingsPage(settings, groupPath, groupChained, groupPolicy), nil },
+		"/v1/networkutils-env-settings": func(context.Context) (any, error) {
+			return settingsPage(settings, groupPath, groupChained, groupPolicy), nil
+		},
 		"/v1/ipamd-env-settings": func(context.Context) (any, error) {
 			return settingsPage(settings, groupFamily, groupPool, groupEC2, groupCustom, groupLater), nil
 		},
