@@ -75,8 +75,7 @@ type Config struct {
 	// FirstID is above all ids that the datapath has.
 	FirstID uint32
 	// Slots are how many pods there may be.
-	Slots  int
-	Limits compile.Limits
+	Slots int
 }
 
 // Ports are the adapters that the loop works with.
@@ -118,7 +117,7 @@ type Enforcer struct {
 func New(cfg Config, ports Ports) *Enforcer {
 	return &Enforcer{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 256), done: make(chan struct{}), nodes: make(chan struct{}),
-		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID, Limits: cfg.Limits}),
+		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID}),
 		known:    newKnowledge(), locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
 	}
 }

@@ -149,7 +149,7 @@ func (f *flush) assign() {
 // renew makes anew the sets in use that interfaces change to while addresses change sides: what such an interface was judged by saw the
 // old side, so what it is judged by now must see the new one at once, and a set in use does so only later.
 func (f *flush) renew(released map[*set]bool) {
-	if !f.c.peers.Moving() {
+	if !f.c.peers.Moving() || len(f.c.dirty.subjects) == 0 && !f.c.dirty.locals {
 		return
 	}
 	for _, slot := range slices.Sorted(maps.Keys(f.c.locals)) {
@@ -365,6 +365,7 @@ func (f *flush) dropSet(s *set) {
 	for id := range s.blocks {
 		delete(f.c.blocks.byID[id].sets, s)
 	}
+	delete(f.c.setIDs, uint32(s.id&idMask))
 	f.c.size.Sets--
 }
 

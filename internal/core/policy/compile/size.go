@@ -1,11 +1,13 @@
 package compile
 
-import "github.com/berth-net/berth/internal/core/policy/tables"
+import (
+	"fmt"
+	"maps"
+	"slices"
 
-// Limits are the sizes of the datapath's maps. Zero is no limit.
-type Limits struct{}
-
-func (l Limits) orDefaults() Limits { return l }
+	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/core/policy/tables"
+)
 
 // Size is what the tables hold.
 type Size struct {
@@ -27,8 +29,9 @@ func (c *Compiler) Size() Size {
 
 // ids gives out the ids of sets, classes and blocks.
 type ids struct {
-	next    uint32
-	wrapped bool
+	next    uint32 // of classes and blocks
+	nextSet uint32
+	wrapped bool // sets begin again: flows must not take a new one for the one that they remember
 }
 
 func (f *flush) id() uint32 {
@@ -37,4 +40,45 @@ func (f *flush) id() uint32 {
 	return id
 }
 
-func (f *flush) setID() uint32 { return f.id() & uint32(tables.Set(idMask)) }
+// setID is an id that no set has. They are fewer than others, since flags take room.
+func (f *flush) setID() uint32 {
+	ids := &f.c.ids
+	for {
+		if ids.nextSet > idMask {
+			ids.nextSet, ids.wrapped = 1, true
+		}
+		id := ids.nextSet
+		ids.nextSet++
+		if _, used := f.c.setIDs[id]; !used {
+			f.c.setIDs[id] = struct{}{}
+			return id
+		}
+	}
+}
+
+// Problem is something that a policy asks for and the tables cannot hold. What it affects is denied.
+type Problem struct {
+	Policies []policy.Ref // that have a part in it
+	Why      string
+}
+
+// Problems are those of the policies in use, in order.
+func (c *Compiler) Problems() []Problem {
+	by := make(map[string]Problem)
+	for _, s := range c.sets {
+		if !s.tooLong {
+			continue
+		}
+		p := Problem{Why: fmt.Sprintf("more than %d ranges of ports for one peer in %s: all packets of such peers are denied; merge ranges or select fewer pods with each policy",
+			tables.MaxRanges, s.halves[0].direction)}
+		for _, h := range s.halves {
+			p.Policies = append(p.Policies, h.ref)
+		}
+		by[fmt.Sprint(p)] = p
+	}
+	var all []Problem
+	for _, key := range slices.Sorted(maps.Keys(by)) {
+		all = append(all, by[key])
+	}
+	return all
+}
