@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/cilium/ebpf"
 
@@ -57,15 +56,18 @@ type Datapath struct {
 	settings, pods, ranges *ebpf.Memory
 }
 
-// Open loads the programs and the maps, or adopts the maps that are pinned. Interfaces that have programs keep those that they
-// have, until Attach replaces them.
+// Open loads the programs with maps of their own, which are empty. Interfaces that have programs keep those, and the maps that
+// those read, until Attach replaces them: fill the maps first.
 func Open(o Options) (*Datapath, error) {
 	d := &Datapath{dir: o.Dir, clsact: o.Clsact}
-	if err := os.MkdirAll(d.linkDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("make folder for pins of eBPF %s: %w", o.Dir, err)
+	for _, dir := range []string{d.linkDir(), d.sharedDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make folder for pins of eBPF %s: %w", o.Dir, err)
+		}
 	}
-	if err := os.MkdirAll(d.mapDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("make folder for pins of eBPF %s: %w", o.Dir, err)
+	before, err := d.former()
+	if err != nil {
+		return nil, err
 	}
 	if err := d.load(o.Sizes); err != nil {
 		return nil, err
@@ -73,42 +75,44 @@ func Open(o Options) (*Datapath, error) {
 	if err := d.open(o.Settings); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
+	if err := d.succeed(before); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
 	return d, nil
 }
 
-func (d *Datapath) mapDir() string  { return filepath.Join(d.dir, "v"+strconv.Itoa(Schema)) }
-func (d *Datapath) linkDir() string { return filepath.Join(d.dir, "links") }
-
-// load makes the maps that are not pinned and verifies the programs.
+// load makes the maps, or takes those of flows that are there, and verifies the programs.
 func (d *Datapath) load(sizes Sizes) error {
 	spec, err := loadPolicy()
 	if err != nil {
 		return fmt.Errorf("read eBPF object: %w", err)
 	}
 	for name, size := range sizes.byMap() {
-		spec.Maps[name].MaxEntries = size
+		if size > 0 {
+			spec.Maps[name].MaxEntries = size
+		}
 	}
-	for name, m := range spec.Maps {
-		m.Pinning = ebpf.PinByName
-		if err := d.adoptSize(name, m); err != nil {
+	for _, name := range shared {
+		spec.Maps[name].Pinning = ebpf.PinByName
+		if err := d.adoptSize(name, spec.Maps[name]); err != nil {
 			return err
 		}
 	}
-	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: d.mapDir()}})
+	err = spec.LoadAndAssign(&d.objects, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: d.sharedDir()}})
 	if err != nil {
-		return fmt.Errorf("load eBPF programs and maps of %s: %w", d.mapDir(), err)
+		return fmt.Errorf("load eBPF programs and maps of %s: %w", d.dir, err)
 	}
 	return nil
 }
 
 // adoptSize takes over the size of a pinned map.
 func (d *Datapath) adoptSize(name string, spec *ebpf.MapSpec) error {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(d.mapDir(), name), nil)
+	m, err := ebpf.LoadPinnedMap(filepath.Join(d.sharedDir(), name), nil)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("open pinned eBPF map %s of %s: %w", name, d.mapDir(), err)
+		return fmt.Errorf("open pinned eBPF map %s of %s: %w", name, d.sharedDir(), err)
 	}
 	spec.MaxEntries = m.MaxEntries()
 	return m.Close()

@@ -86,8 +86,11 @@ func (d *Datapath) advanceEpoch() error {
 	if _, err := d.settings.ReadAt(b[:], 0); err != nil {
 		return fmt.Errorf("read epoch: %w", err)
 	}
-	binary.NativeEndian.PutUint32(b[:], binary.NativeEndian.Uint32(b[:])+1)
-	if _, err := d.settings.WriteAt(b[:], 0); err != nil {
+	return d.setEpoch(binary.NativeEndian.Uint32(b[:]) + 1)
+}
+
+func (d *Datapath) setEpoch(epoch uint32) error {
+	if _, err := d.settings.WriteAt(binary.NativeEndian.AppendUint32(nil, epoch), 0); err != nil {
 		return fmt.Errorf("write epoch: %w", err)
 	}
 	return nil
