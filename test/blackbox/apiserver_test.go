@@ -14,6 +14,7 @@ import (
 // Collections of an API server, by their last word.
 var collections = map[string]string{
 	"nodes": "/api/v1/nodes", "pods": "/api/v1/pods", "eniconfigs": "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs",
+	"namespaces": "/api/v1/namespaces", "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
 	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
 }
 
@@ -63,6 +64,15 @@ func (s *apiServer) handler() http.Handler {
 			}
 		})
 	}
+	mux.HandleFunc("GET /api/v1/namespaces/{namespace}/pods/{name}", func(rw http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if o := s.objects["pods"][r.PathValue("name")]; o != nil {
+			_ = json.NewEncoder(rw).Encode(o)
+		} else {
+			http.NotFound(rw, r)
+		}
+	})
 	// So old a server is not asked how many pods wait for a node.
 	mux.HandleFunc("GET /version", func(rw http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(rw, `{"major":"1","minor":"30"}`) })
 	mux.HandleFunc("PATCH /api/v1/nodes/{name}/status", s.condition)

@@ -14,7 +14,7 @@ import (
 	"github.com/berth-net/berth/internal/testkit"
 )
 
-const kubeUsage = `kube node [pods=COUNT] [cordoned] [-label KEY=VALUE] [-annotation KEY=VALUE] | eniconfig NAME [SUBNET [GROUP…]] | apply FILE | delete COLLECTION NAME | pod NAME… | events | conditions | until event|condition REGEXP`
+const kubeUsage = `kube node [pods=COUNT] [cordoned] [-label KEY=VALUE] [-annotation KEY=VALUE] | eniconfig NAME [SUBNET [GROUP…]] | apply FILE | delete COLLECTION NAME | pod [-label KEY=VALUE] NAME… | events | conditions | until event|condition REGEXP`
 
 // kube is what one does with kubectl at an API server that the nodes reach by $kubeconfig; kubeUsage has its verbs.
 func cmdKube(w *world, _ bool, args []string) {
@@ -34,9 +34,7 @@ func cmdKube(w *world, _ bool, args []string) {
 	case verb == "delete" && len(args) == 2 && collections[args[0]] != "":
 		w.api.set(args[0], args[1], nil)
 	case verb == "pod" && len(args) > 0:
-		for _, name := range w.names(args) {
-			w.api.set("pods", name, object{"metadata": object{"namespace": "default", "name": name, "uid": "uid-" + name}, "status": object{"phase": "Pending"}})
-		}
+		w.kubePods(args)
 	case verb == "events" && len(args) == 0:
 		w.printf("%s\n", strings.Join(w.api.recorded(), "\n"))
 	case verb == "conditions" && len(args) == 0:
@@ -75,6 +73,20 @@ func (w *world) serveAPI(space string) {
 	server := &http.Server{Handler: w.api.handler()}
 	go func() { _ = server.Serve(l) }()
 	w.tb.Cleanup(func() { _ = server.Close() })
+}
+
+// kubePods sets pods of the node, that wait for their network as far as the API server knows.
+func (w *world) kubePods(args []string) {
+	labels := object{}
+	for len(args) > 2 && args[0] == "-label" {
+		key, value, _ := strings.Cut(args[1], "=")
+		labels[key], args = value, args[2:]
+	}
+	for _, name := range w.names(args) {
+		w.api.set("pods", name, object{
+			"metadata": object{"namespace": "default", "name": name, "uid": "uid-" + name, "labels": labels}, "status": object{"phase": "Pending"},
+		})
+	}
 }
 
 // kubeNode sets the Node object; its conditions stay.
@@ -129,9 +141,9 @@ func (w *world) kubeApply(file string) {
 		w.check("read "+file, yaml.Unmarshal([]byte(text), &o))
 		meta, _ := o["metadata"].(object)
 		name, _ := meta["name"].(string)
-		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings"}[o["kind"]]
+		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings", "Namespace": "namespaces", "NetworkPolicy": "networkpolicies"}[o["kind"]]
 		if word == "" || name == "" {
-			w.fail("%s: want ENIConfig or NodeSettings with a name, have %v %q", file, o["kind"], name)
+			w.fail("%s: want ENIConfig, NodeSettings, Namespace or NetworkPolicy with a name, have %v %q", file, o["kind"], name)
 		}
 		w.api.set(word, name, o)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,10 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/testkit"
 )
@@ -55,7 +59,11 @@ func (r *Rig) StartAgent(env ...string) *Agent {
 	out, err := os.Create(a.Log)
 	r.must("create log", err)
 	defer func() { _ = out.Close() }()
-	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent"), "-socket", r.socket(), "-queue", r.queue(), "-metrics", "unix:"+filepath.Join(r.Dir, "m"))
+	if slices.Contains(env, "ENABLE_NETWORK_POLICY=true") {
+		r.mountBPF()
+	}
+	a.cmd = exec.Command(filepath.Join(r.Bin, "berth-agent"), "-socket", r.socket(), "-queue", r.queue(), "-metrics", "unix:"+filepath.Join(r.Dir, "m"),
+		"-bpf", filepath.Join(r.bpfDir(), "berth"))
 	a.cmd.Stdout, a.cmd.Stderr = out, out
 	a.cmd.Env = append(r.environment(), env...)
 	a.Started = time.Now()
@@ -64,6 +72,22 @@ func (r *Rig) StartAgent(env ...string) *Agent {
 	r.agent = a
 	r.TB.Cleanup(func() { a.Kill() })
 	return a
+}
+
+func (r *Rig) bpfDir() string { return filepath.Join(r.Dir, "bpf") }
+
+// mountBPF gives the rig a bpffs of its own. What is pinned there ends with it.
+func (r *Rig) mountBPF() {
+	r.TB.Helper()
+	if err := os.Mkdir(r.bpfDir(), 0o700); errors.Is(err, os.ErrExist) {
+		return
+	}
+	r.must("mount bpffs", unix.Mount("bpf", r.bpfDir(), "bpf", 0, "mode=0700"))
+	r.TB.Cleanup(func() {
+		if err := unix.Unmount(r.bpfDir(), unix.MNT_DETACH); err != nil {
+			r.TB.Errorf("unmount bpffs: %v", err)
+		}
+	})
 }
 
 func (r *Rig) environment() []string {

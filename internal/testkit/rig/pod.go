@@ -79,7 +79,7 @@ func (r *Rig) PluginWith(verb string, p Pod, conf []byte) Call {
 	cmd := exec.Command(filepath.Join(r.Bin, "berth-cni"))
 	cmd.Env = []string{
 		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + p.Container, "CNI_NETNS=" + p.NetNS, "CNI_IFNAME=eth0", "CNI_PATH=" + r.Bin,
-		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.Name,
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.Name + ";K8S_POD_UID=uid-" + p.Name,
 	}
 	cmd.Stdin = bytes.NewReader(conf)
 	var out bytes.Buffer
