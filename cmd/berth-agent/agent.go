@@ -124,7 +124,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	ports.Journal, ports.Checkpoint = a.journal, a.legacy
 	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: linux.BootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
 	q := queue.New(o.queue)
-	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q}
+	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q, policy: a.policy}
 	a.pages.registry.MustRegister(gauges{report: a.report.report, budgets: ec2.budgets})
 	a.handler = handler{node: a.node, host: c.host, queue: q, report: a.report.report, applied: a.meter.queuedDels.Inc, log: log}
 	return a, nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/berth-net/berth/cmd/berth-agent/enforcement"
 	"github.com/berth-net/berth/internal/agentapi/queue"
+	"github.com/berth-net/berth/internal/enforce"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
 )
@@ -28,6 +30,8 @@ type agentReport struct {
 	Share      *kube.Share `json:"share,omitempty"`
 	ShareUntil time.Time   `json:"shareUntil,omitzero"`
 	Node       node.Report `json:"node"`
+	// Policy is how far network policy is in force; none where it is off.
+	Policy *enforce.Report `json:"policy,omitempty"`
 }
 
 // tell adds what the cluster says of the node.
@@ -46,8 +50,9 @@ type reporter struct {
 	loop    interface {
 		Report(ctx context.Context) (node.Report, error)
 	}
-	kube  *kube.Client // nil without a node name
-	queue queue.Queue
+	kube   *kube.Client // nil without a node name
+	queue  queue.Queue
+	policy *enforcement.Enforcement
 }
 
 // reportTimeout bounds the wait for the loop, which answers between two steps.
@@ -71,6 +76,9 @@ func (r reporter) report(ctx context.Context) (agentReport, error) {
 		out.tell(facts)
 		out.Share, out.ShareUntil = r.kube.Share()
 	}
+	var degraded []string
+	out.Policy, degraded = r.policy.Report(ctx)
+	out.Degraded = append(out.Degraded, degraded...)
 	entries, err := r.queue.List()
 	out.QueuedDeletes = len(entries)
 	if err != nil {

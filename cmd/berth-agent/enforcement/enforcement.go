@@ -81,6 +81,18 @@ func (e *Enforcement) Run(ctx context.Context) error {
 	return g.Wait(time.Second)
 }
 
+// Report says how far policies are in force, and what is not as it should be; nil where they are off.
+func (e *Enforcement) Report(ctx context.Context) (*enforce.Report, []string) {
+	if e == nil {
+		return nil, nil
+	}
+	r, err := e.loop.Report(ctx)
+	if err != nil {
+		return nil, []string{"network policy: " + err.Error()}
+	}
+	return &r, r.Degraded()
+}
+
 // Close lets go of the programs and maps, which stay in force.
 func (e *Enforcement) Close() error {
 	if e == nil {
