@@ -199,10 +199,14 @@ func BenchmarkOneMorePeer(b *testing.B) {
 
 func BenchmarkWait(b *testing.B) {
 	d := openForBench(b, SizesFor(1<<30))
-	for b.Loop() {
-		if err := d.barrier.wait(); err != nil {
-			b.Fatal(err)
-		}
+	for name, wait := range map[string]func() error{"every CPU visited": visitCPUs, "grace period": d.barrier.grace} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := wait(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -61,7 +61,7 @@ func TestTable(t *testing.T) {
 		t.Skip("run by `make bench`")
 	}
 	var rows []row
-	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart, prefixRestart, adoption} {
+	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart, prefixRestart, adoption, policyAdds} {
 		rows = append(rows, measure(t)...)
 	}
 	table(t, rows)

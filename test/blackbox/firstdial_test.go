@@ -98,10 +98,7 @@ func (x *firstDials) run() {
 func (x *firstDials) one(i int) {
 	c := x.cases[i%len(x.cases)]
 	name := fmt.Sprint("dialer-", i)
-	x.api.set("pods", name, object{
-		"metadata": object{"namespace": "default", "name": name, "uid": "uid-" + name, "labels": object{"app": c.label, "run": name}},
-		"status":   object{"phase": "Pending"},
-	})
+	x.api.SetPod(name, object{"app": c.label, "run": name})
 	to := x.target(c.to)
 	p := x.newPod(name)
 	last := ""
@@ -128,7 +125,7 @@ func (x *firstDials) one(i int) {
 	}
 	x.note(c, verdict)
 	(&churn{world: x.world}).drop(p)
-	x.api.set("pods", name, nil)
+	x.api.Set("pods", name, nil)
 }
 
 func (x *firstDials) note(c dialCase, wrong string) {

@@ -2,8 +2,6 @@ package blackbox
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,7 +9,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/berth-net/berth/internal/testkit"
+	"github.com/berth-net/berth/internal/testkit/kubeapi"
 )
 
 const kubeUsage = `kube node [pods=COUNT] [cordoned] [-label KEY=VALUE] [-annotation KEY=VALUE] | eniconfig NAME [SUBNET [GROUP…]] | apply FILE | delete COLLECTION NAME | pod [-label KEY=VALUE] NAME… | events | conditions | until event|condition REGEXP`
@@ -31,14 +29,14 @@ func cmdKube(w *world, _ bool, args []string) {
 		w.eniConfig(args[0], args[1:])
 	case verb == "apply" && len(args) == 1:
 		w.kubeApply(args[0])
-	case verb == "delete" && len(args) == 2 && collections[args[0]] != "":
-		w.api.set(args[0], args[1], nil)
+	case verb == "delete" && len(args) == 2 && kubeapi.Known(args[0]):
+		w.api.Set(args[0], args[1], nil)
 	case verb == "pod" && len(args) > 0:
 		w.kubePods(args)
 	case verb == "events" && len(args) == 0:
-		w.printf("%s\n", strings.Join(w.api.recorded(), "\n"))
+		w.printf("%s\n", strings.Join(w.api.Events(), "\n"))
 	case verb == "conditions" && len(args) == 0:
-		w.printf("%s\n", strings.Join(w.api.conditions(w.rig.Node), "\n"))
+		w.printf("%s\n", strings.Join(w.api.Conditions(w.rig.Node), "\n"))
 	case verb == "until" && len(args) == 2:
 		w.kubeUntil(args[0], args[1])
 	default:
@@ -48,32 +46,18 @@ func cmdKube(w *world, _ bool, args []string) {
 
 // startAPI serves on the same address in each node's network namespace.
 func (w *world) startAPI() {
-	w.api = newAPIServer()
-	w.serveAPI(w.nodeSpace())
+	w.api = kubeapi.New()
+	w.api.Listen(w.tb, w.nodeSpace())
 	for name := range w.sites {
 		_, space := w.place(name)
-		w.serveAPI(space)
+		w.api.Listen(w.tb, space)
 	}
 	path := filepath.Join(w.rig.Dir, "kubeconfig")
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: \"http://%s\"}}]\n"+
-		"contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: c\n", apiServerAddress)
-	w.check("write kubeconfig", os.WriteFile(path, []byte(text), 0o600))
+	w.check("write kubeconfig", os.WriteFile(path, []byte(kubeapi.Kubeconfig), 0o600))
 	w.ts.Setenv("kubeconfig", path)
 }
 
-const apiServerAddress = "127.0.0.1:6443"
-
-// serveAPI lets a node reach the API server.
-func (w *world) serveAPI(space string) {
-	var l net.Listener
-	w.check("listen", testkit.TryInNetns(space, func() (err error) {
-		l, err = net.Listen("tcp4", apiServerAddress)
-		return err
-	}))
-	server := &http.Server{Handler: w.api.handler()}
-	go func() { _ = server.Serve(l) }()
-	w.tb.Cleanup(func() { _ = server.Close() })
-}
+type object = kubeapi.Object
 
 // kubePods sets pods of the node, that wait for their network as far as the API server knows.
 func (w *world) kubePods(args []string) {
@@ -83,9 +67,7 @@ func (w *world) kubePods(args []string) {
 		labels[key], args = value, args[2:]
 	}
 	for _, name := range w.names(args) {
-		w.api.set("pods", name, object{
-			"metadata": object{"namespace": "default", "name": name, "uid": "uid-" + name, "labels": labels}, "status": object{"phase": "Pending"},
-		})
+		w.api.SetPod(name, labels)
 	}
 }
 
@@ -108,15 +90,10 @@ func (w *world) kubeNode(args []string) {
 			w.fail("%s", kubeUsage)
 		}
 	}
-	name, status := w.rig.Node, object{"capacity": object{"pods": pods}}
-	w.api.mu.Lock()
-	defer w.api.mu.Unlock()
-	if old := w.api.objects["nodes"][name]; old != nil {
-		status["conditions"] = old["status"].(object)["conditions"]
-	}
-	w.api.put("nodes", name, object{
+	name := w.rig.Node
+	w.api.SetNode(name, object{
 		"metadata": object{"name": name, "uid": "uid-of-" + name, "labels": marks["-label"], "annotations": marks["-annotation"]},
-		"spec":     object{"taints": taints}, "status": status,
+		"spec":     object{"taints": taints}, "status": object{"capacity": object{"pods": pods}},
 	})
 }
 
@@ -131,7 +108,7 @@ func (w *world) eniConfig(name string, args []string) {
 		}
 		spec["securityGroups"] = groups
 	}
-	w.api.set("eniconfigs", name, object{"metadata": object{"name": name}, "spec": spec})
+	w.api.Set("eniconfigs", name, object{"metadata": object{"name": name}, "spec": spec})
 }
 
 // kubeApply sets the objects of a file.
@@ -145,7 +122,7 @@ func (w *world) kubeApply(file string) {
 		if word == "" || name == "" {
 			w.fail("%s: want ENIConfig, NodeSettings, Namespace or NetworkPolicy with a name, have %v %q", file, o["kind"], name)
 		}
-		w.api.set(word, name, o)
+		w.api.Set(word, name, o)
 	}
 }
 
@@ -153,7 +130,7 @@ func (w *world) kubeApply(file string) {
 func (w *world) kubeUntil(what, pattern string) {
 	re, err := regexp.Compile(pattern)
 	w.check("kube until", err)
-	read := map[string]func() []string{"event": w.api.recorded, "condition": func() []string { return w.api.conditions(w.rig.Node) }}[what]
+	read := map[string]func() []string{"event": w.api.Events, "condition": func() []string { return w.api.Conditions(w.rig.Node) }}[what]
 	if read == nil {
 		w.fail("%s", kubeUsage)
 	}

@@ -40,7 +40,7 @@ func cmdSecond(w *world, _ bool, args []string) {
 	})
 	if w.api != nil {
 		_, space := w.place(name)
-		w.serveAPI(space)
+		w.api.Listen(w.tb, space)
 	}
 }
 

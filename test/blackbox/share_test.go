@@ -24,7 +24,7 @@ func cmdShare(w *world, _ bool, args []string) {
 	}
 	publish := func(text string) {
 		const name = "berth-ec2-share"
-		w.api.set("configmaps", name, object{"metadata": object{"name": name}, "data": object{"share": text}})
+		w.api.Set("configmaps", name, object{"metadata": object{"name": name}, "data": object{"share": text}})
 	}
 	switch {
 	case len(args) == 4 && args[0] == "divide":
@@ -34,7 +34,7 @@ func cmdShare(w *world, _ bool, args []string) {
 	case len(args) == 2 && args[0] == "write":
 		publish(args[1])
 	case len(args) == 1 && args[0] == "end":
-		w.api.set("configmaps", "berth-ec2-share", nil)
+		w.api.Set("configmaps", "berth-ec2-share", nil)
 	case len(args) == 2 && args[0] == "holds":
 		most := args[1]
 		var f map[string]string

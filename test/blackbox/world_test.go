@@ -18,6 +18,7 @@ import (
 	"github.com/berth-net/berth/internal/testkit"
 	"github.com/berth-net/berth/internal/testkit/awscni"
 	"github.com/berth-net/berth/internal/testkit/flow"
+	"github.com/berth-net/berth/internal/testkit/kubeapi"
 	"github.com/berth-net/berth/internal/testkit/rig"
 )
 
@@ -37,7 +38,7 @@ type world struct {
 	agent   *rig.Agent
 	first   *rig.Agent       // that still runs beside it
 	sites   map[string]*site // nodes beside the first, by name
-	api     *apiServer
+	api     *kubeapi.Server
 	subnets map[string]string // by the script's name
 	cidrs   map[string]netip.Prefix
 	groups  map[string]string     // security groups by the script's name

@@ -1,14 +1,20 @@
-package blackbox
+// Package kubeapi is as much of an API server as agents need: collections that are listed and watched, conditions of Nodes, and
+// events.
+package kubeapi
 
 import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
+
+	"github.com/berth-net/berth/internal/testkit"
 )
 
 // Collections of an API server, by their last word.
@@ -18,17 +24,17 @@ var collections = map[string]string{
 	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
 }
 
-// apiServer is as much of an API server as agents need: five collections that are listed and watched, conditions of Nodes, and
-// events.
-type apiServer struct {
+// Server is the API server. Its methods may be called side by side.
+type Server struct {
 	mu      sync.Mutex
-	objects map[string]map[string]object // by collection and name
+	objects map[string]map[string]Object // by collection and name
 	log     []change                     // all there were; the version is its length
 	changed chan struct{}                // closed at each change
 	events  []string
 }
 
-type object = map[string]any
+// Object is one, as in JSON.
+type Object = map[string]any
 
 // change is a line of a watch.
 type change struct {
@@ -36,15 +42,17 @@ type change struct {
 	object                 []byte
 }
 
-func newAPIServer() *apiServer {
-	s := &apiServer{objects: map[string]map[string]object{}, changed: make(chan struct{})}
+// New is a server without objects.
+func New() *Server {
+	s := &Server{objects: map[string]map[string]Object{}, changed: make(chan struct{})}
 	for word := range collections {
-		s.objects[word] = map[string]object{}
+		s.objects[word] = map[string]Object{}
 	}
 	return s
 }
 
-func (s *apiServer) handler() http.Handler {
+// Handler serves.
+func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for word, path := range collections {
 		mux.HandleFunc("GET "+path, func(rw http.ResponseWriter, r *http.Request) {
@@ -81,15 +89,15 @@ func (s *apiServer) handler() http.Handler {
 	return mux
 }
 
-// set makes or replaces an object, or removes it when o is nil, and tells those who watch.
-func (s *apiServer) set(word, name string, o object) {
+// Set makes or replaces an Object, or removes it when o is nil, and tells those who watch.
+func (s *Server) Set(word, name string, o Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.put(word, name, o)
 }
 
 // put is called with the lock held.
-func (s *apiServer) put(word, name string, o object) {
+func (s *Server) put(word, name string, o Object) {
 	kind := "MODIFIED"
 	if o == nil {
 		if kind, o = "DELETED", s.objects[word][name]; o == nil {
@@ -99,7 +107,7 @@ func (s *apiServer) put(word, name string, o object) {
 	} else {
 		s.objects[word][name] = o
 	}
-	meta, _ := o["metadata"].(object)
+	meta, _ := o["metadata"].(Object)
 	o["metadata"] = meta
 	meta["resourceVersion"] = strconv.Itoa(len(s.log) + 1)
 	data, err := json.Marshal(o)
@@ -117,19 +125,19 @@ func wanted(r *http.Request, name string) bool {
 	return !named || n == name
 }
 
-func (s *apiServer) list(rw http.ResponseWriter, r *http.Request, word string) {
+func (s *Server) list(rw http.ResponseWriter, r *http.Request, word string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	items := []object{}
+	items := []Object{}
 	for _, name := range slices.Sorted(maps.Keys(s.objects[word])) {
 		if wanted(r, name) {
 			items = append(items, s.objects[word][name])
 		}
 	}
-	_ = json.NewEncoder(rw).Encode(object{"metadata": object{"resourceVersion": strconv.Itoa(len(s.log))}, "items": items})
+	_ = json.NewEncoder(rw).Encode(Object{"metadata": Object{"resourceVersion": strconv.Itoa(len(s.log))}, "items": items})
 }
 
-func (s *apiServer) watch(rw http.ResponseWriter, r *http.Request, word string) {
+func (s *Server) watch(rw http.ResponseWriter, r *http.Request, word string) {
 	at, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	for {
 		s.mu.Lock()
@@ -151,9 +159,9 @@ func (s *apiServer) watch(rw http.ResponseWriter, r *http.Request, word string) 
 }
 
 // condition merges conditions into a Node's, as a strategic merge does.
-func (s *apiServer) condition(rw http.ResponseWriter, r *http.Request) {
+func (s *Server) condition(rw http.ResponseWriter, r *http.Request) {
 	var patch struct {
-		Status struct{ Conditions []object }
+		Status struct{ Conditions []Object }
 	}
 	if err := json.NewDecoder(r.Body).Decode(&patch); err != nil {
 		http.Error(rw, err.Error(), http.StatusBadRequest)
@@ -167,10 +175,10 @@ func (s *apiServer) condition(rw http.ResponseWriter, r *http.Request) {
 		http.NotFound(rw, r)
 		return
 	}
-	status := node["status"].(object)
-	all, _ := status["conditions"].([]object)
+	status := node["status"].(Object)
+	all, _ := status["conditions"].([]Object)
 	for _, c := range patch.Status.Conditions {
-		all = slices.DeleteFunc(slices.Clone(all), func(old object) bool { return old["type"] == c["type"] })
+		all = slices.DeleteFunc(slices.Clone(all), func(old Object) bool { return old["type"] == c["type"] })
 		all = append(all, c)
 	}
 	status["conditions"] = all
@@ -178,7 +186,7 @@ func (s *apiServer) condition(rw http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(rw).Encode(node)
 }
 
-func (s *apiServer) record(rw http.ResponseWriter, r *http.Request) {
+func (s *Server) record(rw http.ResponseWriter, r *http.Request) {
 	var e struct {
 		Reason, Message string
 		InvolvedObject  struct{ Namespace, Name string }
@@ -194,13 +202,13 @@ func (s *apiServer) record(rw http.ResponseWriter, r *http.Request) {
 	_, _ = rw.Write([]byte("{}"))
 }
 
-// conditions are those of a Node, a line each.
-func (s *apiServer) conditions(node string) []string {
+// Conditions are those of a Node, a line each.
+func (s *Server) Conditions(node string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var lines []string
 	if o := s.objects["nodes"][node]; o != nil {
-		all, _ := o["status"].(object)["conditions"].([]object)
+		all, _ := o["status"].(Object)["conditions"].([]Object)
 		for _, c := range all {
 			lines = append(lines, fmt.Sprintf("%v=%v %v: %v", c["type"], c["status"], c["reason"], c["message"]))
 		}
@@ -208,8 +216,49 @@ func (s *apiServer) conditions(node string) []string {
 	return lines
 }
 
-func (s *apiServer) recorded() []string {
+// Events are those that were recorded, a line each.
+func (s *Server) Events() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
 }
+
+// Known tells whether there is a collection of a name, such as pods.
+func Known(word string) bool { return collections[word] != "" }
+
+// SetNode makes or replaces a Node; its conditions stay.
+func (s *Server) SetNode(name string, o Object) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.objects["nodes"][name]; old != nil {
+		o["status"].(Object)["conditions"] = old["status"].(Object)["conditions"] //nolint:forcetypeassert // we made them
+	}
+	s.put("nodes", name, o)
+}
+
+// SetPod makes or replaces a pod of namespace default that has no address yet, as far as the server knows.
+func (s *Server) SetPod(name string, labels Object) {
+	s.Set("pods", name, Object{
+		"metadata": Object{"namespace": "default", "name": name, "uid": "uid-" + name, "labels": labels}, "status": Object{"phase": "Pending"},
+	})
+}
+
+// Address is where Listen listens.
+const Address = "127.0.0.1:6443"
+
+// Listen serves in a network namespace until the test ends.
+func (s *Server) Listen(tb testing.TB, namespace string) {
+	tb.Helper()
+	var l net.Listener
+	testkit.InNetns(tb, namespace, func() (err error) {
+		l, err = net.Listen("tcp4", Address)
+		return err
+	})
+	server := &http.Server{Handler: s.Handler()}
+	go func() { _ = server.Serve(l) }()
+	tb.Cleanup(func() { _ = server.Close() })
+}
+
+// Kubeconfig is the text of a kubeconfig for Address.
+const Kubeconfig = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: \"http://" + Address + "\"}}]\n" +
+	"contexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\ncurrent-context: c\n"
