@@ -16,6 +16,7 @@ enum {
 	PASS_NON_IP = 1 << 1,      /* frames that are neither IP nor ARP pass policed pods */
 	EVENTS_DENIED = 1 << 2,    /* what is denied goes to the ring buffer */
 	EVENTS_ALLOWED = 1 << 3,   /* so do first packets that are allowed */
+	JUDGE_NODE = 1 << 4,       /* what others send by the node's address is judged like any other, not let in as the node's */
 };
 
 /* Times are in units of 2^30 ns. */
@@ -46,6 +47,35 @@ struct {
 	TYPE(key, __u32);
 	TYPE(value, __u32);
 } interfaces SEC(".maps");
+
+/* slots: the interface of each slot and its pod's addresses, for what is judged elsewhere than there. An interface of 0: none. */
+struct slot {
+	__u32 ifindex;
+	struct addr addr[2]; /* of IPv4, of IPv6; zero: none */
+};
+
+struct {
+	NUMBER(type, BPF_MAP_TYPE_ARRAY);
+	NUMBER(max_entries, 1024);
+	TYPE(key, __u32);
+	TYPE(value, struct slot);
+} slots SEC(".maps");
+
+/* services: addresses that this node translates or has itself. What pods send there is judged where it leaves, by the address that it
+ * has by then. */
+enum { OF_SERVICE = 1, OF_NODE = 2 };
+
+struct {
+	NUMBER(type, BPF_MAP_TYPE_HASH);
+	NUMBER(map_flags, BPF_F_NO_PREALLOC);
+	NUMBER(max_entries, 16384);
+	TYPE(key, struct addr);
+	TYPE(value, __u32);
+} services SEC(".maps");
+
+/* The bits of a packet's mark that say, inside the node, whose packet is to be judged where it leaves: 1 + slot. */
+enum { MARK_SHIFT = 20, MARK_SLOT = 0x7ff };
+#define MARK_BITS ((__u32)MARK_SLOT << MARK_SHIFT)
 
 /* pods: by slot, the sets of both directions in one word that userspace stores at once: ingress in the lower half. */
 struct {
@@ -161,6 +191,13 @@ enum {
 	FLOW_RESET = 1 << 3,
 };
 
+enum service {
+	DIRECT,   /* nobody translates it, as far as is known */
+	DEFERRED, /* to a service: unjudged here, so that answers are known */
+	THROUGH,  /* through a service: judged where it left, answers do not come by this address */
+	VEILED,   /* from a pod of this node, by the node's address */
+};
+
 struct flow {
 	__u32 set; /* of the initiator's direction, when the flow was last evaluated */
 	__u32 epoch;
@@ -168,7 +205,7 @@ struct flow {
 	__u8 initiator; /* direction of the first packet */
 	__u8 host;      /* begun by the node itself: no policy keeps it */
 	__u8 state;
-	__u8 unused;
+	__u8 service; /* of enum service */
 };
 
 struct {
@@ -184,7 +221,7 @@ struct frag_key {
 	struct addr remote;
 	__u32 id;
 	__u8 protocol;
-	__u8 direction;
+	__u8 way;
 	__u8 unused[2];
 };
 

@@ -1,4 +1,5 @@
-/* The two programs of a node. Each interface of a pod has both: ingress judges what the node sends into it, egress what comes out.
+/* The programs of a node. Each interface of a pod has two: ingress judges what the node sends into it, egress what comes out. Every
+ * other way out of the node has the third, which judges what went to a service's address when it left its pod.
  * What passes goes on to the next program of the chain; what does not is dropped without an answer. */
 #include "verdict.h"
 #include "parse.h"
@@ -10,7 +11,13 @@ struct view {
 	__u32 epoch;
 	__u32 now;
 	__u32 flags;
+	__u32 slot;
+	__u32 through;      /* a pod of this node has sent it through a service */
+	struct addr sender; /* that pod's address */
+	__u8 way;           /* of enum way */
 };
+
+enum way { TO_POD = INGRESS, FROM_POD = EGRESS, LEAVING }; /* where a packet is judged */
 
 INLINE void count_reason(enum reason reason)
 {
@@ -21,9 +28,9 @@ INLINE void count_reason(enum reason reason)
 		*n += 1;
 }
 
-INLINE void add_count(struct __sk_buff *skb, __u32 direction, __u64 v)
+INLINE void add_count(struct __sk_buff *skb, __u32 ifindex, __u32 direction, __u64 v)
 {
-	struct count_key key = {.ifindex = skb->ifindex, .rule = RULE(v), .direction = direction, .by = BY(v), .allowed = ALLOWED(v)};
+	struct count_key key = {.ifindex = ifindex, .rule = RULE(v), .direction = direction, .by = BY(v), .allowed = ALLOWED(v)};
 	struct count *n = map_lookup(&counts, &key), one = {.packets = 1, .bytes = skb->len};
 
 	if (n) {
@@ -64,7 +71,7 @@ NOINLINE int emit(struct __sk_buff *skb, struct view *view, __u32 asked, __u64 v
 	e->time = ktime_get_ns();
 	pod_address(skb, direction, &e->pod);
 	e->remote = view->packet.key.remote;
-	e->ifindex = skb->ifindex;
+	e->ifindex = view->packet.key.ifindex;
 	e->set = view->set[initiator];
 	e->rule = RULE(v);
 	e->pod_port = view->packet.key.pod_port;
@@ -82,7 +89,7 @@ NOINLINE int emit(struct __sk_buff *skb, struct view *view, __u32 asked, __u64 v
 /* answer counts a verdict and tells the log. */
 INLINE int answer(struct __sk_buff *skb, struct view *view, __u32 direction, __u32 initiator, __u64 v)
 {
-	add_count(skb, initiator, v);
+	add_count(skb, view->packet.key.ifindex, initiator, v);
 	if (view->flags & (ALLOWED(v) ? EVENTS_ALLOWED : EVENTS_DENIED))
 		emit(skb, view, direction << 31 | initiator, v, 0);
 	return ALLOWED(v) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
@@ -94,7 +101,7 @@ INLINE int fault(struct __sk_buff *skb, struct view *view, __u32 direction, enum
 	if (!view->set[direction])
 		return TC_ACT_UNSPEC;
 	count_reason(reason);
-	add_count(skb, direction, verdict(0, BY_FAULT, 0));
+	add_count(skb, view->packet.key.ifindex, direction, verdict(0, BY_FAULT, 0));
 	if (view->flags & EVENTS_DENIED)
 		emit(skb, view, direction << 31 | direction, verdict(0, BY_FAULT, 0), reason);
 	return TC_ACT_SHOT;
@@ -164,20 +171,39 @@ INLINE int remember(struct view *view, const struct flow *f)
 	return view->set[INGRESS] || view->set[EGRESS] ? -1 : 0;
 }
 
-INLINE void keep_fragment(struct __sk_buff *skb, struct view *view, __u32 direction)
+INLINE void keep_fragment(struct __sk_buff *skb, struct view *view)
 {
 	struct packet *p = &view->packet;
 
 	if (p->fragment == FIRST) {
 		struct frag_key key = {
-			.ifindex = skb->ifindex,
+			.ifindex = p->key.ifindex,
 			.remote = p->key.remote,
 			.id = p->id,
 			.protocol = skb->protocol == htons(ETH_P_IP) ? p->key.protocol : 0,
-			.direction = direction,
+			.way = view->way,
 		};
 		map_update(&frags, &key, &view->now, BPF_ANY); /* when it fails, later fragments are dropped */
 	}
+}
+
+INLINE int is_service(const struct addr *a)
+{
+	return map_lookup(&services, a) != 0;
+}
+
+INLINE int is_node(const struct addr *a)
+{
+	__u32 *of = map_lookup(&services, a);
+
+	return of && *of == OF_NODE;
+}
+
+/* defer has a packet judged where it leaves. */
+INLINE int defer(struct __sk_buff *skb, const struct view *view)
+{
+	skb->mark = (skb->mark & ~MARK_BITS) | (view->slot + 1) << MARK_SHIFT;
+	return TC_ACT_UNSPEC;
 }
 
 /* judge_fragment: a later fragment has no ports, and shares the fate of its first. */
@@ -185,17 +211,23 @@ INLINE int judge_fragment(struct __sk_buff *skb, struct view *view, const struct
 {
 	struct packet *p = &view->packet;
 	struct frag_key key = {
-		.ifindex = skb->ifindex,
+		.ifindex = p->key.ifindex,
 		.remote = p->key.remote,
 		.id = p->id,
 		.protocol = skb->protocol == htons(ETH_P_IP) ? p->key.protocol : 0,
-		.direction = direction,
+		.way = view->way,
 	};
 	__u32 *when = map_lookup(&frags, &key);
 
-	if (when && view->now - *when <= s->fragment)
-		return TC_ACT_UNSPEC;
-	return fault(skb, view, direction, ORPHAN_FRAGMENT);
+	if (!when || view->now - *when > s->fragment)
+		return fault(skb, view, direction, ORPHAN_FRAGMENT);
+	return view->way == FROM_POD && is_service(&p->key.remote) ? defer(skb, view) : TC_ACT_UNSPEC;
+}
+
+/* is_current tells whether a flow was judged by what holds now. */
+INLINE int is_current(const struct flow *f, const struct view *view)
+{
+	return f->set == view->set[f->initiator & 1] && f->epoch == view->epoch;
 }
 
 /* is_about_flow tells whether an ICMP error is about a packet of a flow that is allowed. */
@@ -211,14 +243,28 @@ NOINLINE int is_about_flow(struct __sk_buff *skb, struct view *view, __u32 direc
 	s = map_lookup(&settings, &zero);
 	if (!s || parse_any(skb, &p, !direction, view->packet.about) != JUDGED || p.kind != TRACKED || p.fragment == LATER)
 		return 0;
-	p.key.ifindex = skb->ifindex;
+	p.key.ifindex = view->packet.key.ifindex;
 	f = find_flow(s, &p.key, view->now);
 	if (!f)
 		return 0;
 	initiator = f->initiator & 1;
-	if (f->host || s->flags & KEEP_ESTABLISHED || (f->set == view->set[initiator] && f->epoch == view->epoch))
+	if (f->host || f->service == DEFERRED || s->flags & KEEP_ESTABLISHED || is_current(f, view))
 		return 1;
 	return ALLOWED(evaluate(view->set[initiator], &p.key.remote, key_of(&p.key, initiator)));
+}
+
+/* evaluate_remote says what a direction's set says of the other side: by its address or, behind the node's, by that of the pod that
+ * sent it. What others send by the node's address counts as the node's. */
+INLINE __u64 evaluate_remote(struct view *view, __u32 direction, __u32 veiled)
+{
+	struct packet *p = &view->packet;
+	__u64 v = evaluate(view->set[direction], veiled ? &view->sender : &p->key.remote, key_of(&p->key, direction));
+
+	if (BY(v) == BY_FAULT)
+		count_reason(TABLES_BROKEN);
+	else if (!ALLOWED(v) && direction == INGRESS && !veiled && !(view->flags & JUDGE_NODE) && is_node(&p->key.remote))
+		v = verdict(0, BY_HOST, 1);
+	return v;
 }
 
 /* judge_again asks the initiator's direction again after a change. A flow that is denied stays known: else the other side's next packet
@@ -227,16 +273,21 @@ INLINE int judge_again(struct __sk_buff *skb, struct view *view, __u32 direction
 {
 	__u32 initiator = f->initiator & 1;
 	struct flow next = *f;
-	__u64 v;
+	__u64 v = verdict(0, BY_DEFAULT, 1);
 
+	if (f->service == VEILED && !view->through) { /* an answer: the next question is asked again */
+		keep_fragment(skb, view);
+		return TC_ACT_UNSPEC;
+	}
 	full_barrier(); /* the epoch was read before what it stands for */
 	count_reason(REEVALUATED);
-	if (view->flags & KEEP_ESTABLISHED)
-		v = verdict(0, BY_DEFAULT, 1);
-	else
-		v = evaluate(view->set[initiator], &view->packet.key.remote, key_of(&view->packet.key, initiator));
+	if (f->service != THROUGH && f->service != VEILED)
+		next.service = initiator == EGRESS && is_service(&view->packet.key.remote) ? DEFERRED : DIRECT;
+	if (next.service != DEFERRED && !(view->flags & KEEP_ESTABLISHED))
+		v = evaluate_remote(view, initiator, f->service == VEILED);
 	if (!ALLOWED(v)) {
-		count_reason(BY(v) == BY_FAULT ? TABLES_BROKEN : CUT);
+		if (BY(v) != BY_FAULT)
+			count_reason(CUT);
 		return answer(skb, view, direction, initiator, v);
 	}
 	next.set = view->set[initiator];
@@ -244,8 +295,8 @@ INLINE int judge_again(struct __sk_buff *skb, struct view *view, __u32 direction
 	touch(&next, view, direction);
 	if (remember(view, &next))
 		return fault(skb, view, initiator, FLOW_NOT_KEPT);
-	keep_fragment(skb, view, direction);
-	return TC_ACT_UNSPEC;
+	keep_fragment(skb, view);
+	return next.service == DEFERRED && direction == EGRESS ? defer(skb, view) : TC_ACT_UNSPEC;
 }
 
 /* judge_new is for what belongs to no flow. */
@@ -253,14 +304,21 @@ INLINE int judge_new(struct __sk_buff *skb, struct view *view, __u32 direction, 
 {
 	struct packet *p = &view->packet;
 	struct flow f = {.set = view->set[direction], .epoch = view->epoch, .seen = view->now, .initiator = direction, .host = host};
-	__u64 v = verdict(0, BY_HOST, 1);
+	__u64 v = verdict(0, BY_DEFAULT, 1);
 
-	if (!host) {
-		full_barrier(); /* the epoch was read before what it stands for */
-		v = evaluate(view->set[direction], &p->key.remote, key_of(&p->key, direction));
-		if (BY(v) == BY_FAULT)
-			count_reason(TABLES_BROKEN);
+	full_barrier(); /* the epoch was read before what it stands for */
+	if (view->way == LEAVING) {
+		f.service = THROUGH;
+		f.state = FLOW_REPLIED; /* answers pass elsewhere: it lives as long as any */
+	} else if (direction == EGRESS && is_service(&p->key.remote)) {
+		f.service = DEFERRED;
+	} else if (view->through && (host || is_node(&p->key.remote))) {
+		f.service = VEILED;
 	}
+	if (host && f.service != VEILED)
+		v = verdict(0, BY_HOST, 1);
+	else if (f.service != DEFERRED)
+		v = evaluate_remote(view, direction, f.service == VEILED);
 	if (p->key.protocol == IPPROTO_TCP && !begins_connection(p)) {
 		count_reason(MIDSTREAM);
 		f.state = FLOW_REPLIED;
@@ -271,7 +329,9 @@ INLINE int judge_new(struct __sk_buff *skb, struct view *view, __u32 direction, 
 		if (view->set[direction])
 			return fault(skb, view, direction, FLOW_NOT_KEPT);
 	}
-	keep_fragment(skb, view, direction);
+	keep_fragment(skb, view);
+	if (f.service == DEFERRED)
+		return defer(skb, view);
 	return answer(skb, view, direction, direction, v);
 }
 
@@ -281,23 +341,21 @@ INLINE int judge_flow(struct __sk_buff *skb, struct view *view, const struct con
 	/* What no interface brought comes from the node itself; what the pod's own brought is the pod's, through a service. */
 	__u32 host = direction == INGRESS && (!skb->ingress_ifindex || skb->ingress_ifindex == skb->ifindex), write = 1;
 	struct flow *f = p->kind == TRACKED ? find_flow(s, &p->key, view->now) : 0;
-	__u32 initiator;
 
-	if (f) {
-		initiator = f->initiator & 1;
+	if (f && !(f->service == THROUGH && direction == INGRESS)) {
 		if (host) {
 			touch(f, view, direction);
-			keep_fragment(skb, view, direction);
+			keep_fragment(skb, view);
 			return TC_ACT_UNSPEC;
 		}
-		if (begins_connection(p) && initiator != direction) {
+		if (begins_connection(p) && (f->initiator & 1) != direction) {
 			/* no answer, whatever the flow is */
 		} else if (f->host && direction == INGRESS) {
 			write = 0; /* forwarded, with the addresses of a flow of the node: none of it */
-		} else if (f->host || (f->set == view->set[initiator] && f->epoch == view->epoch)) {
+		} else if (f->host || is_current(f, view)) {
 			touch(f, view, direction);
-			keep_fragment(skb, view, direction);
-			return TC_ACT_UNSPEC;
+			keep_fragment(skb, view);
+			return f->service == DEFERRED && direction == EGRESS ? defer(skb, view) : TC_ACT_UNSPEC;
 		} else {
 			return judge_again(skb, view, direction, f);
 		}
@@ -305,53 +363,144 @@ INLINE int judge_flow(struct __sk_buff *skb, struct view *view, const struct con
 	return judge_new(skb, view, direction, host, write);
 }
 
-INLINE int judge(struct __sk_buff *skb, const enum direction direction)
+/* look reads what a packet of a slot is judged with. */
+INLINE int look(struct view *view, const struct config *s, __u32 ifindex)
 {
-	struct view view = {};
-	struct packet *p = &view.packet;
+	__u64 *pod = map_lookup(&pods, &view->slot), sets;
+
+	if (!s || !pod || !ifindex) {
+		count_reason(UNKNOWN_INTERFACE);
+		return -1;
+	}
+	sets = read_once(*pod);
+	view->set[INGRESS] = (__u32)sets;
+	view->set[EGRESS] = sets >> 32;
+	view->epoch = read_once(s->epoch);
+	view->flags = read_once(s->flags);
+	view->now = ktime_get_coarse_ns() >> 30;
+	view->packet.key.ifindex = ifindex;
+	return 0;
+}
+
+enum { GOES_ON = -2 };
+
+/* parse says what a packet is, or GOES_ON with what is judged by its flow. */
+INLINE int parse(struct __sk_buff *skb, struct view *view, const struct config *s, const enum direction direction)
+{
+	struct packet *p = &view->packet;
+	int said;
+
+	if (parse_plain(skb, p, direction))
+		return GOES_ON;
+	said = parse_any(skb, p, direction, ETH_HLEN);
+	if (said == PASSES || (said == unreadable(NON_IP) && view->flags & PASS_NON_IP))
+		return TC_ACT_UNSPEC;
+	if (said != JUDGED)
+		return fault(skb, view, direction, said - 1);
+	if (p->fragment == LATER)
+		return judge_fragment(skb, view, s, direction);
+	if (p->kind == ERROR && is_about_flow(skb, view, direction)) {
+		count_reason(ICMP_OF_FLOW);
+		return TC_ACT_UNSPEC;
+	}
+	return GOES_ON;
+}
+
+/* leave judges what was deferred: the pod of a slot has sent it, and by now it has the address where it goes. */
+NOINLINE int leave(struct __sk_buff *skb, __u32 mark)
+{
+	struct view view = {.slot = mark - 1, .way = LEAVING};
+	struct slot *slot = map_lookup(&slots, &view.slot);
+	__u32 zero = 0;
+	struct config *s = map_lookup(&settings, &zero);
+	struct flow *f = 0;
+	int said;
+
+	if (look(&view, s, slot ? slot->ifindex : 0) || !s)
+		return TC_ACT_SHOT;
+	said = parse(skb, &view, s, EGRESS);
+	if (said != GOES_ON)
+		return said;
+	if (view.packet.kind == TRACKED)
+		f = find_flow(s, &view.packet.key, view.now);
+	if (!f || (f->initiator & 1) == INGRESS || f->service == DEFERRED)
+		return judge_new(skb, &view, EGRESS, 0, !f); /* another's flow stays as it is */
+	if (!is_current(f, &view))
+		return judge_again(skb, &view, EGRESS, f);
+	touch(f, &view, EGRESS);
+	keep_fragment(skb, &view);
+	return TC_ACT_UNSPEC;
+}
+
+/* take_mark takes our bits off a packet. */
+INLINE __u32 take_mark(struct __sk_buff *skb)
+{
+	__u32 mark = skb->mark >> MARK_SHIFT & MARK_SLOT;
+
+	if (mark)
+		skb->mark &= ~MARK_BITS;
+	return mark;
+}
+
+/* unveil finds who has sent a packet that was marked, whatever address it has by now. */
+INLINE void unveil(struct __sk_buff *skb, struct view *view, __u32 sender)
+{
+	struct slot *slot = map_lookup(&slots, &sender);
+
+	if (!slot)
+		return;
+	view->through = 1;
+	view->sender = skb->protocol == htons(ETH_P_IP) ? slot->addr[0] : slot->addr[1];
+}
+
+INLINE int judge(struct __sk_buff *skb, const enum direction direction, __u32 mark)
+{
+	struct view view = {.way = direction};
 	__u32 zero = 0, ifindex = skb->ifindex, *slot;
 	struct config *s = map_lookup(&settings, &zero);
-	__u64 *pod = 0, sets;
 	int said;
 
 	slot = map_lookup(&interfaces, &ifindex);
-	if (slot)
-		pod = map_lookup(&pods, slot);
-	if (!s || !pod) {
+	if (!slot) {
 		count_reason(UNKNOWN_INTERFACE);
 		return TC_ACT_SHOT;
 	}
-	sets = read_once(*pod);
-	view.set[INGRESS] = (__u32)sets;
-	view.set[EGRESS] = sets >> 32;
-	view.epoch = read_once(s->epoch);
-	view.flags = read_once(s->flags);
-	view.now = ktime_get_coarse_ns() >> 30;
-	p->key.ifindex = ifindex;
-	if (!parse_plain(skb, p, direction)) {
-		said = parse_any(skb, p, direction, ETH_HLEN);
-		if (said == PASSES || (said == unreadable(NON_IP) && view.flags & PASS_NON_IP))
-			return TC_ACT_UNSPEC;
-		if (said != JUDGED)
-			return fault(skb, &view, direction, said - 1);
-		if (p->fragment == LATER)
-			return judge_fragment(skb, &view, s, direction);
-		if (p->kind == ERROR && is_about_flow(skb, &view, direction)) {
-			count_reason(ICMP_OF_FLOW);
-			return TC_ACT_UNSPEC;
-		}
-	}
+	view.slot = *slot;
+	if (mark)
+		unveil(skb, &view, mark - 1);
+	if (look(&view, s, ifindex) || !s)
+		return TC_ACT_SHOT;
+	said = parse(skb, &view, s, direction);
+	if (said != GOES_ON)
+		return said;
 	return judge_flow(skb, &view, s, direction);
+}
+
+/* A function of its own: the stack of what calls leave, and of what that calls, is limited to 512 bytes together. */
+NOINLINE int judge_ingress(struct __sk_buff *skb, __u32 mark)
+{
+	return judge(skb, INGRESS, mark);
 }
 
 SEC("tc") int ingress(struct __sk_buff *skb)
 {
-	return judge(skb, INGRESS);
+	__u32 mark = take_mark(skb);
+
+	if (mark && leave(skb, mark) == TC_ACT_SHOT)
+		return TC_ACT_SHOT;
+	return judge_ingress(skb, mark);
 }
 
 SEC("tc") int egress(struct __sk_buff *skb)
 {
-	return judge(skb, EGRESS);
+	return judge(skb, EGRESS, 0);
+}
+
+SEC("tc") int leaving(struct __sk_buff *skb)
+{
+	__u32 mark = take_mark(skb);
+
+	return mark ? leave(skb, mark) : TC_ACT_UNSPEC;
 }
 
 char program_license[] SEC("license") = "Apache-2.0"; /* no helper that is called asks for another one */

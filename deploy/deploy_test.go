@@ -155,6 +155,12 @@ func TestValues(t *testing.T) {
 			nil,
 		},
 		{"extra environment", []string{"--set", "extraEnv[0].name=A,extraEnv[0].value=b"}, []string{"- name: A\n          value: b"}, nil},
+		{
+			"network policy",
+			[]string{"--set", "enableNetworkPolicy=true"},
+			[]string{"- name: ENABLE_NETWORK_POLICY\n          value: \"true\"", `enable-network-policy-controller: "false"`},
+			nil,
+		},
 		{"windows", []string{"--set", "enableWindowsIpam=true"}, []string{`enable-windows-ipam: "true"`}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -189,7 +195,7 @@ func TestRefusedValues(t *testing.T) {
 		{"own CNI configuration", []string{"--set", "cniConfig.enabled=true"}, "the agent writes the CNI configuration itself"},
 		{"more than the account has", []string{"--set", "controller.ec2Share=2"}, "controller/ec2Share"},
 		{"no host network", []string{"--set", "hostNetwork=false"}, "must run in it"},
-		{"network policy", []string{"--set", "enableNetworkPolicy=true"}, "network policy is not enforced yet"},
+		{"network policy without an agent of it", []string{"--set", "enableNetworkPolicy=true,nodeAgent.enabled=false"}, "no policy would be enforced"},
 		{"a feature that does not exist yet", []string{"--set", "env.ENABLE_POD_ENI=true"}, "env.ENABLE_POD_ENI=true: security groups for pods does not exist yet"},
 		{"a feature that does not exist yet, as text", []string{"--set-string", "env.ENABLE_IPv6=True"}, "IPv6 does not exist yet"},
 	} {

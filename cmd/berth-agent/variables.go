@@ -121,7 +121,7 @@ func chainedVariables() []variable {
 
 func policyVariables() []variable {
 	return []variable{
-		{"ENABLE_NETWORK_POLICY", "false", groupPolicy, yesNo, stop, "Enforce network policy: by eBPF programs on pods' interfaces, from the first packet on. Not ready for production: policies of egress see the address of a Service, not of its pods.", boolean(func(c *config) *bool { return &c.policy })},
+		{"ENABLE_NETWORK_POLICY", "false", groupPolicy, yesNo, stop, "Enforce network policy: by eBPF programs on pods' interfaces, from the first packet on.", boolean(func(c *config) *bool { return &c.policy })},
 		{"NETWORK_POLICY_ENFORCING_MODE", "standard", groupPolicy, "standard, strict or none, in any case of letters", stop, "What becomes of traffic that no policy decides: standard allows it, strict denies it. none enforces nothing. Of no effect while ENABLE_NETWORK_POLICY is false.", choice(func(c *config) *string { return &c.policyMode }, "standard", "strict", "none")},
 	}
 }

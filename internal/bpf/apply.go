@@ -86,6 +86,8 @@ func (d *Datapath) step(changes []tables.Change) (int, error) {
 		return 1, d.writeBlock(*c.Blocks)
 	case c.Pod != nil:
 		return 1, d.writePod(*c.Pod)
+	case c.Services != nil:
+		return 1, d.writeServices(*c.Services)
 	case c.Epoch:
 		return 1, d.advanceEpoch()
 	case c.Wait:
@@ -201,6 +203,26 @@ func (d *Datapath) writePod(c tables.PodChange) error {
 		return fmt.Errorf("write policy of slot %d: %w", c.Slot, err)
 	}
 	return nil
+}
+
+// What addresses of the map of services are, as in bpf/maps.h.
+const (
+	ofService = 1
+	ofNode    = 2
+)
+
+func (d *Datapath) writeServices(c tables.ServicesChange) error {
+	keys, values := make([]policyAddr, 0, len(c.Addrs)), make([]uint32, len(c.Addrs))
+	for i, addr := range c.Addrs {
+		keys = append(keys, addrOf(addr))
+		if values[i] = ofService; c.Node {
+			values[i] = ofNode
+		}
+	}
+	if c.Delete {
+		return deleteAll(d.objects.Services, "services", keys)
+	}
+	return updateAll(d.objects.Services, "services", keys, values)
 }
 
 // addrOf is an address as the programs compare it.

@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // Attach puts both programs on an interface of the calling thread's network namespace, or replaces those of an earlier version in one
-// step. Its packets are judged by what the slot says from the first one on.
-func (d *Datapath) Attach(ifindex int, slot uint32) error {
+// step. Its packets are judged by what the slot says from the first one on. The addresses are its pod's, at most one of each family.
+func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 	if slots := d.objects.Pods.MaxEntries(); slot >= slots {
 		return fmt.Errorf("attach policy to interface %d: %w", ifindex, &FullError{Map: "pods", Size: slots})
 	}
@@ -22,13 +23,44 @@ func (d *Datapath) Attach(ifindex int, slot uint32) error {
 	if full(err) {
 		err = &FullError{Map: "interfaces", Size: d.objects.Interfaces.MaxEntries()}
 	}
+	if err == nil {
+		err = d.objects.Slots.Put(slot, slotOf(ifindex, addrs))
+	}
+	for _, direction := range []Direction{Ingress, Egress} {
+		if err == nil {
+			err = d.putOn(ifindex, direction)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("attach policy to interface %d: %w", ifindex, err)
 	}
-	for _, direction := range []Direction{Ingress, Egress} {
-		if err := d.putOn(ifindex, direction); err != nil {
-			return fmt.Errorf("attach policy to interface %d: %w", ifindex, err)
+	return nil
+}
+
+func slotOf(ifindex int, addrs []netip.Addr) policySlot {
+	s := policySlot{Ifindex: uint32(ifindex)}
+	for _, a := range addrs {
+		if a.Unmap().Is4() {
+			s.Addr[0] = addrOf(a)
+		} else {
+			s.Addr[1] = addrOf(a)
 		}
+	}
+	return s
+}
+
+// AttachExit has what leaves by a link judged that pods sent to services. Every link by which the node forwards packets of pods needs
+// it, but those of pods. Detach ends it.
+func (d *Datapath) AttachExit(ifindex int) error {
+	err := d.objects.Interfaces.Put(uint32(ifindex), exitSlot)
+	if full(err) {
+		err = &FullError{Map: "interfaces", Size: d.objects.Interfaces.MaxEntries()}
+	}
+	if err == nil {
+		err = d.putOn(ifindex, leaving)
+	}
+	if err != nil {
+		return fmt.Errorf("attach policy to link %d: %w", ifindex, err)
 	}
 	return nil
 }
@@ -41,8 +73,8 @@ func (d *Datapath) Detach(ifindex int) error {
 	if e := d.objects.Interfaces.Delete(uint32(ifindex)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
 		err = errors.Join(err, e)
 	}
-	if found {
-		err = errors.Join(err, d.writePod(tables.PodChange{Slot: slot, Delete: true}))
+	if found && slot != exitSlot {
+		err = errors.Join(err, d.writePod(tables.PodChange{Slot: slot, Delete: true}), d.objects.Slots.Put(slot, policySlot{}))
 	}
 	if err != nil {
 		return fmt.Errorf("detach policy from interface %d: %w", ifindex, err)
@@ -54,7 +86,7 @@ func (d *Datapath) pin(ifindex int, direction Direction) string {
 	return filepath.Join(d.linkDir(), fmt.Sprintf("%d-%s", ifindex, names[direction]))
 }
 
-var names = map[Direction]string{Ingress: "ingress", Egress: "egress"}
+var names = map[Direction]string{Ingress: "ingress", Egress: "egress", leaving: "leaving"}
 
 // putOn attaches by TCX, or by clsact where the kernel has none.
 func (d *Datapath) putOn(ifindex int, direction Direction) error {
@@ -85,10 +117,10 @@ func (d *Datapath) putOn(ifindex int, direction Direction) error {
 
 // hook is where packets of a direction pass the host's side: what goes to the pod leaves the host there.
 func hook(direction Direction) ebpf.AttachType {
-	if direction == Ingress {
-		return ebpf.AttachTCXEgress
+	if direction == Egress {
+		return ebpf.AttachTCXIngress
 	}
-	return ebpf.AttachTCXIngress
+	return ebpf.AttachTCXEgress
 }
 
 // replace gives a pinned link the program of this process. A link whose interface is gone is dropped.
@@ -117,7 +149,7 @@ func (d *Datapath) replace(pin string, ifindex int, direction Direction) (bool, 
 // takeOff removes what putOn puts, by either way.
 func (d *Datapath) takeOff(ifindex int) error {
 	var errs []error
-	for _, direction := range []Direction{Ingress, Egress} {
+	for direction := range names {
 		pin := d.pin(ifindex, direction)
 		l, err := link.LoadPinnedLink(pin, nil)
 		if err == nil {

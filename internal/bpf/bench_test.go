@@ -168,7 +168,7 @@ func BenchmarkPacket(b *testing.B) {
 		{"established", benchFrame(benchPod, benchPeer, 4000, 443, 16), actUnspec, append(always, lookup{d.objects.Flows, flowKey(443, 4000)})},
 		{"reply", benchFrame(benchPod, benchPeer, 443, 5000, 16), actUnspec, append(always, lookup{d.objects.Flows, flowKey(5000, 443)})},
 		{"new denied", benchFrame(benchPod, benchPeer, 4001, 80, 2), actShot, append(
-			always, lookup{d.objects.Flows, flowKey(80, 4001)}, lookup{d.objects.Peers, addrOf(benchPeer)},
+			always, lookup{d.objects.Flows, flowKey(80, 4001)}, lookup{d.objects.Services, addrOf(benchPeer)}, lookup{d.objects.Peers, addrOf(benchPeer)},
 			lookup{d.objects.Rows, policyRowKey{Set: uint32(benchSet), Id: 1}}, lookup{d.objects.Ranges, uint32(0)},
 			lookup{d.objects.Counts, policyCountKey{Ifindex: loopback, Direction: uint8(Egress), By: uint8(tables.ByIsolation)}},
 		)},

@@ -5,6 +5,9 @@
 //	pod  ─────►  tc ingress: program egress    ─────►  node, VPC
 //	pod  ◄─────  tc egress:  program ingress   ◄─────  node, VPC
 //
+//	every other link of the node, at tc egress: program leaving, for what pods sent to services
+//
+//	services     addresses that are translated; slots: slot -> ifindex
 //	interfaces   ifindex -> slot                               flows    what passed, seen from the pod
 //	pods         slot -> its two sets, one word                frags    datagrams whose first fragment passed
 //	peers        address -> class     blocks  prefix -> block  counts   by interface and rule
@@ -20,19 +23,21 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/berth-net/berth/internal/core/policy/tables"
 )
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -cflags "-O2 -Wall -Wextra -Werror -mcpu=v3" -type config -type row_key -type row -type word -type range -type prefix4 -type prefix6 -type flow_key -type flow -type count_key -type count -type reason policy ../../bpf/policy.c
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -cflags "-O2 -Wall -Wextra -Werror -mcpu=v3" -type config -type row_key -type row -type word -type range -type prefix4 -type prefix6 -type flow_key -type flow -type slot -type count_key -type count -type reason policy ../../bpf/policy.c
 
 // Schema counts changes of the maps' structure. Maps of another schema are left to the programs that use them, until those are
 // replaced.
-const Schema = 1
+const Schema = 2
 
 // Options are of Open.
 type Options struct {
@@ -144,19 +149,32 @@ func (d *Datapath) Close() error {
 
 // Remove takes the programs off every interface, then the maps; no packet is dropped on the way. The datapath is closed.
 func (d *Datapath) Remove() error {
-	interfaces, err := d.Interfaces()
+	all, err := d.attached()
 	if err != nil {
 		return err
 	}
-	for ifindex := range interfaces {
+	for ifindex := range all {
 		err = errors.Join(err, d.takeOff(ifindex))
 	}
 	// Programs that still run find their maps until they are done: the maps are theirs, too.
 	return errors.Join(err, d.Close(), os.RemoveAll(d.dir))
 }
 
-// Interfaces are those that are attached, with their slots.
+// Interfaces are pods' that are attached, with their slots.
 func (d *Datapath) Interfaces() (map[int]uint32, error) {
+	all, err := d.attached()
+	maps.DeleteFunc(all, func(_ int, slot uint32) bool { return slot == exitSlot })
+	return all, err
+}
+
+// Exits are the other links that are attached.
+func (d *Datapath) Exits() ([]int, error) {
+	all, err := d.attached()
+	maps.DeleteFunc(all, func(_ int, slot uint32) bool { return slot != exitSlot })
+	return slices.Sorted(maps.Keys(all)), err
+}
+
+func (d *Datapath) attached() (map[int]uint32, error) {
 	found := make(map[int]uint32)
 	var ifindex, slot uint32
 	entries := d.objects.Interfaces.Iterate()
@@ -169,6 +187,9 @@ func (d *Datapath) Interfaces() (map[int]uint32, error) {
 	return found, nil
 }
 
+// exitSlot stands in the map of interfaces for those that no pod is behind.
+const exitSlot = ^uint32(0)
+
 // Direction is a program: that of packets to the pod, or that of packets from it. Its values are policy.Direction's.
 type Direction uint8
 
@@ -176,14 +197,19 @@ type Direction uint8
 const (
 	Ingress Direction = iota
 	Egress
+	leaving // the third program, of links that are no pod's
 )
 
 // program is what judges a direction.
 func (d *Datapath) program(direction Direction) *ebpf.Program {
-	if direction == Ingress {
+	switch direction {
+	case Ingress:
 		return d.objects.Ingress
+	case Egress:
+		return d.objects.Egress
+	default:
+		return d.objects.Leaving
 	}
-	return d.objects.Egress
 }
 
 // Pod says how packets of a slot are judged.

@@ -24,10 +24,10 @@ const (
 )
 
 func parent(direction Direction) uint32 {
-	if direction == Ingress {
-		return clsactEgress
+	if direction == Egress {
+		return clsactIngress
 	}
-	return clsactIngress
+	return clsactEgress
 }
 
 // tcMessage is a struct tcmsg with attributes.

@@ -37,12 +37,13 @@ type former struct {
 	dirs       []string
 	last       int // number
 	interfaces map[uint32]uint32
+	slots      map[uint32]policySlot
 	epoch      uint32
 }
 
 // former reads what earlier generations say. One that was made by halves says what it can.
 func (d *Datapath) former() (former, error) {
-	found := former{interfaces: make(map[uint32]uint32)}
+	found := former{interfaces: make(map[uint32]uint32), slots: make(map[uint32]policySlot)}
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
 		return found, fmt.Errorf("list generations of eBPF maps: %w", err)
@@ -75,6 +76,9 @@ func (f *former) read(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read interfaces of %s: %w", dir, err)
 	}
+	if err := f.readSlots(dir); err != nil {
+		return err
+	}
 	settings, err := ebpf.LoadPinnedMap(filepath.Join(dir, "settings"), nil)
 	if err == nil {
 		var value []byte
@@ -89,6 +93,29 @@ func (f *former) read(dir string) error {
 	return nil
 }
 
+// readSlots reads whose slots they are. Generations of other releases have none, or others.
+func (f *former) readSlots(dir string) error {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "slots"), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open slots of %s: %w", dir, err)
+	}
+	if int(m.ValueSize()) == binary.Size(policySlot{}) {
+		var (
+			slot  uint32
+			value policySlot
+		)
+		entries := m.Iterate()
+		for entries.Next(&slot, &value) {
+			f.slots[slot] = value
+		}
+		err = entries.Err()
+	}
+	return errors.Join(err, m.Close())
+}
+
 // succeed takes over from earlier generations: which interfaces they judge, and their epoch. Their pins go; what is attached of them
 // stays until Attach or Detach.
 func (d *Datapath) succeed(f former) error {
@@ -97,7 +124,16 @@ func (d *Datapath) succeed(f former) error {
 		return fmt.Errorf("make folder for pins of eBPF: %w", err)
 	}
 	for _, ifindex := range slices.Sorted(maps.Keys(f.interfaces)) {
-		if err := d.objects.Interfaces.Put(ifindex, f.interfaces[ifindex]); err != nil {
+		slot := f.interfaces[ifindex]
+		err := d.objects.Interfaces.Put(ifindex, slot)
+		if err == nil && slot != exitSlot { // the former programs' packets may leave by new ones
+			was, ok := f.slots[slot]
+			if !ok {
+				was.Ifindex = ifindex
+			}
+			err = d.objects.Slots.Put(slot, was)
+		}
+		if err != nil {
 			return fmt.Errorf("take over interface %d: %w", ifindex, err)
 		}
 	}
@@ -122,6 +158,6 @@ func (d *Datapath) maps() map[string]*ebpf.Map {
 	o := &d.objects
 	return map[string]*ebpf.Map{
 		"interfaces": o.Interfaces, "settings": o.Settings, "pods": o.Pods, "peers": o.Peers, "blocks4": o.Blocks4, "blocks6": o.Blocks6,
-		"rows": o.Rows, "ranges": o.Ranges, "counts": o.Counts, "reasons": o.Reasons, "events": o.Events,
+		"slots": o.Slots, "services": o.Services, "rows": o.Rows, "ranges": o.Ranges, "counts": o.Counts, "reasons": o.Reasons, "events": o.Events,
 	}
 }

@@ -56,7 +56,7 @@ type policyFlow struct {
 	Initiator uint8
 	Host      uint8
 	State     uint8
-	Unused    uint8
+	Service   uint8
 }
 
 type policyFlowKey struct {
@@ -70,13 +70,13 @@ type policyFlowKey struct {
 }
 
 type policyFragKey struct {
-	_         structs.HostLayout
-	Ifindex   uint32
-	Remote    policyAddr
-	Id        uint32
-	Protocol  uint8
-	Direction uint8
-	Unused    [2]uint8
+	_        structs.HostLayout
+	Ifindex  uint32
+	Remote   policyAddr
+	Id       uint32
+	Protocol uint8
+	Way      uint8
+	Unused   [2]uint8
 }
 
 type policyPrefix4 struct {
@@ -131,6 +131,12 @@ type policyRowKey struct {
 	Id      uint32
 }
 
+type policySlot struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Addr    [2]policyAddr
+}
+
 type policyWord struct {
 	_    structs.HostLayout
 	Rank uint32
@@ -153,9 +159,12 @@ const (
 	policyMapRanges     = "ranges"
 	policyMapReasons    = "reasons"
 	policyMapRows       = "rows"
+	policyMapServices   = "services"
 	policyMapSettings   = "settings"
+	policyMapSlots      = "slots"
 	policyProgEgress    = "egress"
 	policyProgIngress   = "ingress"
+	policyProgLeaving   = "leaving"
 )
 
 // loadPolicy returns the embedded CollectionSpec for policy.
@@ -202,6 +211,7 @@ type policySpecs struct {
 type policyProgramSpecs struct {
 	Egress  *ebpf.ProgramSpec `ebpf:"egress"`
 	Ingress *ebpf.ProgramSpec `ebpf:"ingress"`
+	Leaving *ebpf.ProgramSpec `ebpf:"leaving"`
 }
 
 // policyMapSpecs contains maps before they are loaded into the kernel.
@@ -220,7 +230,9 @@ type policyMapSpecs struct {
 	Ranges     *ebpf.MapSpec `ebpf:"ranges"`
 	Reasons    *ebpf.MapSpec `ebpf:"reasons"`
 	Rows       *ebpf.MapSpec `ebpf:"rows"`
+	Services   *ebpf.MapSpec `ebpf:"services"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
+	Slots      *ebpf.MapSpec `ebpf:"slots"`
 }
 
 // policyVariableSpecs contains global variables before they are loaded into the kernel.
@@ -261,7 +273,9 @@ type policyMaps struct {
 	Ranges     *ebpf.Map `ebpf:"ranges"`
 	Reasons    *ebpf.Map `ebpf:"reasons"`
 	Rows       *ebpf.Map `ebpf:"rows"`
+	Services   *ebpf.Map `ebpf:"services"`
 	Settings   *ebpf.Map `ebpf:"settings"`
+	Slots      *ebpf.Map `ebpf:"slots"`
 }
 
 func (m *policyMaps) Close() error {
@@ -278,7 +292,9 @@ func (m *policyMaps) Close() error {
 		m.Ranges,
 		m.Reasons,
 		m.Rows,
+		m.Services,
 		m.Settings,
+		m.Slots,
 	)
 }
 
@@ -294,12 +310,14 @@ type policyVariables struct {
 type policyPrograms struct {
 	Egress  *ebpf.Program `ebpf:"egress"`
 	Ingress *ebpf.Program `ebpf:"ingress"`
+	Leaving *ebpf.Program `ebpf:"leaving"`
 }
 
 func (p *policyPrograms) Close() error {
 	return _PolicyClose(
 		p.Egress,
 		p.Ingress,
+		p.Leaving,
 	)
 }
 

@@ -14,7 +14,10 @@ type Settings struct {
 	PassNonIP bool
 	// LogDenied and LogAllowed say which packets make events: those that are denied, and the first of flows that are allowed.
 	LogDenied, LogAllowed bool
-	Timeouts              Timeouts
+	// JudgeNode judges what others send by the node's address, such as what comes by a node port from outside, like any other
+	// address: a policy must name it. Without, it is let in as what the node itself sends.
+	JudgeNode bool
+	Timeouts  Timeouts
 }
 
 // Timeouts are after how long without a packet a flow is forgotten: what comes then is judged as new. They are kept in units of
@@ -63,12 +66,13 @@ const (
 	passNonIP
 	eventsDenied
 	eventsAllowed
+	judgeNode
 )
 
 func (s Settings) flags() uint32 {
 	var flags uint32
 	for flag, on := range map[uint32]bool{
-		keepEstablished: s.KeepEstablished, passNonIP: s.PassNonIP, eventsDenied: s.LogDenied, eventsAllowed: s.LogAllowed,
+		keepEstablished: s.KeepEstablished, passNonIP: s.PassNonIP, eventsDenied: s.LogDenied, eventsAllowed: s.LogAllowed, judgeNode: s.JudgeNode,
 	} {
 		if on {
 			flags |= flag

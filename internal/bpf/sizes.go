@@ -10,6 +10,7 @@ type Sizes struct {
 	Flows      uint32 // the oldest makes place when there are more
 	Fragments  uint32 // datagrams in fragments that are under way
 	Counts     uint32
+	Services   uint32 // addresses of Services and of the node itself
 	Events     uint32 // bytes of the ring buffer: a power of two, at least a page
 }
 
@@ -20,14 +21,14 @@ func SizesFor(memory uint64) Sizes {
 	s := Sizes{
 		Peers: 32768, Blocks: 16384, Rows: 8192, Ranges: 8192, Interfaces: 1024,
 		Flows:     powerBelow(memory/(32<<10), 1<<16, 1<<20),
-		Fragments: 1024, Counts: 2048, Events: 64 << 10,
+		Fragments: 1024, Counts: 2048, Services: 16384, Events: 64 << 10,
 	}
 	if memory >= 4*gib {
 		s.Peers, s.Rows, s.Ranges = 131072, 16384, 16384
 	}
 	if memory >= 64*gib {
 		s.Peers, s.Blocks, s.Rows, s.Ranges = 524288, 65536, 65536, 65536
-		s.Fragments, s.Counts, s.Events = 8192, 16384, 1<<20
+		s.Fragments, s.Counts, s.Services, s.Events = 8192, 16384, 65536, 1<<20
 	}
 	return s
 }
@@ -45,7 +46,7 @@ func powerBelow(n uint64, lowest, highest uint32) uint32 {
 func (s Sizes) byMap() map[string]uint32 {
 	return map[string]uint32{
 		"peers": s.Peers, "blocks4": s.Blocks, "blocks6": s.Blocks, "rows": s.Rows, "ranges": s.Ranges,
-		"interfaces": s.Interfaces, "pods": s.Interfaces,
+		"interfaces": s.Interfaces, "pods": s.Interfaces, "slots": s.Interfaces, "services": s.Services,
 		"flows": s.Flows, "frags": s.Fragments, "counts": s.Counts, "events": s.Events,
 	}
 }

@@ -31,12 +31,16 @@ type Datapath interface {
 	// Apply makes changes, in their order. After an error those from some change on may not have been made; making all of them
 	// again does no harm.
 	Apply(ctx context.Context, changes []tables.Change) error
-	// Attach has packets of an interface judged as its slot says. It is idempotent.
-	Attach(ifindex int, slot uint32) error
-	// Detach ends that. An interface that is gone is success.
+	// Attach has packets of an interface judged as its slot says. The addresses are its pod's. It is idempotent.
+	Attach(ifindex int, slot uint32, addrs ...netip.Addr) error
+	// AttachExit has what leaves by a link judged that pods sent to addresses of Services. It is idempotent.
+	AttachExit(ifindex int) error
+	// Detach ends either. An interface that is gone is success.
 	Detach(ifindex int) error
-	// Interfaces are those that are attached, with their slots.
+	// Interfaces are pods' that are attached, with their slots.
 	Interfaces() (map[int]uint32, error)
+	// Exits are the other links that are attached.
+	Exits() ([]int, error)
 }
 
 // Pods asks the API server for one pod: what is followed may lag behind the kubelet that starts it.
@@ -106,6 +110,8 @@ type Enforcer struct {
 	ctx      context.Context //nolint:containedctx // the loop's own, for the questions that it asks
 	compiler *compile.Compiler
 	known    knowledge
+	services services
+	exits    map[int]bool      // links of the host; true: attached
 	locals   map[string]*local // by ID
 	ofPod    map[compile.Key][]*local
 	slots    []string        // the ID that has each; empty: free
@@ -118,7 +124,7 @@ func New(cfg Config, ports Ports) *Enforcer {
 	return &Enforcer{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 256), done: make(chan struct{}), nodes: make(chan struct{}),
 		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID}),
-		known:    newKnowledge(), locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
+		known:    newKnowledge(), services: newServices(), exits: map[int]bool{}, locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
 	}
 }
 
@@ -162,6 +168,7 @@ func (e *Enforcer) bring() bool {
 		return true // nothing is told by halves
 	}
 	e.admit()
+	e.left = append(e.left, e.services.flush()...)
 	e.left = append(e.left, e.compiler.Flush()...)
 	if len(e.left) > 0 {
 		if err := e.ports.Datapath.Apply(e.ctx, e.left); err != nil {
@@ -176,7 +183,7 @@ func (e *Enforcer) bring() bool {
 		}
 		e.left, e.refused = nil, nil
 	}
-	return e.attach()
+	return e.attachExits() && e.attach()
 }
 
 // ask runs f in the loop's goroutine.

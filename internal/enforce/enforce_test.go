@@ -25,6 +25,7 @@ type kernel struct {
 	mu       sync.Mutex
 	contents tables.Contents
 	attached map[int]uint32
+	exits    []int
 	applied  []tables.Change
 	fail     error
 }
@@ -41,7 +42,7 @@ func (k *kernel) Apply(_ context.Context, changes []tables.Change) error {
 	return nil
 }
 
-func (k *kernel) Attach(ifindex int, slot uint32) error {
+func (k *kernel) Attach(ifindex int, slot uint32, _ ...netip.Addr) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.attached[ifindex] = slot
@@ -52,7 +53,21 @@ func (k *kernel) Detach(ifindex int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.attached, ifindex)
+	k.exits = slices.DeleteFunc(k.exits, func(e int) bool { return e == ifindex })
 	return nil
+}
+
+func (k *kernel) AttachExit(ifindex int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.exits = append(k.exits, ifindex)
+	return nil
+}
+
+func (k *kernel) Exits() ([]int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.exits), nil
 }
 
 func (k *kernel) Interfaces() (map[int]uint32, error) {
@@ -130,6 +145,7 @@ func (n *node) listed(pods []enforce.Pod, policies ...string) {
 	}
 	n.Policies(enforce.NetworkPolicy, all)
 	n.Namespaces(map[string]map[string]string{"shop": {"team": "a"}})
+	n.Services(nil)
 	n.Enforcer.Pods(pods)
 }
 
@@ -177,7 +193,7 @@ func (n *node) expect(ifindex int, from, want string) {
 func TestPodIsJudgedWhenItsADDIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("web-1", "u2", "web", "10.0.0.9")}, denyAll, allowWeb)
 		if err := n.add(attachment("db-1", "u1", "10.0.0.5", 7)); err != nil {
 			t.Fatal(err)
@@ -194,7 +210,7 @@ func TestPodIsJudgedWhenItsADDIsAnswered(t *testing.T) {
 func TestPeerIsKnownByItsADDBeforeTheAPIServerHasItsAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("web-1", "u2", "web")}, denyAll, allowWeb)
 		for _, a := range []enforce.Attachment{attachment("db-1", "u1", "10.0.0.5", 7), attachment("web-1", "u2", "10.0.0.9", 8)} {
 			if err := n.add(a); err != nil {
@@ -210,7 +226,7 @@ func TestPeerIsKnownByItsADDBeforeTheAPIServerHasItsAddress(t *testing.T) {
 func TestADDWaitsUntilPoliciesAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		err := n.add(attachment("db-1", "u1", "10.0.0.5", 7))
 		if err == nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "shop/db-1") || !strings.Contains(err.Error(), "namespaces") {
 			t.Errorf("%v", err)
@@ -231,7 +247,7 @@ func TestADDWaitsUntilPoliciesAreKnown(t *testing.T) {
 func TestPodIsNotJudgedByTheLabelsOfTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-0", "old", "free"), pod("web-1", "u2", "web", "10.0.0.9")}, allowWeb)
 		n.pods["db-0"] = pod("db-0", "new", "db")
 		if err := n.add(attachment("db-0", "new", "10.0.0.5", 7)); err != nil {
@@ -251,7 +267,7 @@ func TestPodIsNotJudgedByTheLabelsOfTheOneBefore(t *testing.T) {
 func TestWhatTheKernelRefusesIsMadeAgainBeforeTheADDIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("web-1", "u2", "web", "10.0.0.9")}, denyAll)
 		n.kernel.set(errors.New("map is full"))
 		err := n.add(attachment("db-1", "u1", "10.0.0.5", 7))
@@ -274,7 +290,7 @@ func TestWhatTheKernelRefusesIsMadeAgainBeforeTheADDIsAnswered(t *testing.T) {
 func TestPodIsJudgedToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db")}, denyAll)
 		if err := n.add(attachment("db-1", "u1", "10.0.0.5", 7)); err != nil {
 			t.Fatal(err)
@@ -291,7 +307,7 @@ func TestPodIsJudgedToItsEnd(t *testing.T) {
 func TestAddressOfAPodThatEndedOpensNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("job", "u2", "web", "10.0.0.9")}, allowWeb)
 		if err := n.add(attachment("db-1", "u1", "10.0.0.5", 7)); err != nil {
 			t.Fatal(err)
@@ -307,7 +323,7 @@ func TestAddressOfAPodThatEndedOpensNothing(t *testing.T) {
 func TestPolicyThatNobodyCanReadChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db")}, denyAll)
 		if err := n.add(attachment("db-1", "u1", "10.0.0.5", 7)); err != nil {
 			t.Fatal(err)
@@ -329,7 +345,7 @@ func TestAgentThatStartsAgainKeepsSlotsAndLetsStrangersGo(t *testing.T) {
 		if len(n.kernel.applied) > 0 {
 			t.Error("policies are programmed before the node's pods are known")
 		}
-		n.Sync([]enforce.Attachment{attachment("db-1", "u1", "10.0.0.5", 7)})
+		n.Sync([]enforce.Attachment{attachment("db-1", "u1", "10.0.0.5", 7)}, enforce.Host{})
 		n.expect(7, "10.0.0.8", "denied")
 		n.expect(9, "10.0.0.8", "unjudged")
 		if slot := n.kernel.attached[7]; slot != 2 {
@@ -345,7 +361,7 @@ func TestAgentThatStartsAgainKeepsSlotsAndLetsStrangersGo(t *testing.T) {
 func TestMorePodsThanRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, nil)
-		n.Sync(nil)
+		n.Sync(nil, enforce.Host{})
 		var pods []enforce.Pod
 		for i := range 5 {
 			pods = append(pods, pod(fmt.Sprint("p", i), fmt.Sprint("u", i), "db"))
@@ -373,7 +389,7 @@ func TestMorePodsThanRoom(t *testing.T) {
 func TestPodsOfANode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, map[int]uint32{5: 1})
-		g := enforce.Guard{Enforcer: n.Enforcer, VethPrefix: "eni", Index: func(link string) (int, error) {
+		g := &enforce.Guard{Enforcer: n.Enforcer, VethPrefix: "eni", Addrs: func() ([]netip.Addr, error) { return nil, nil }, Index: func(link string) (int, error) {
 			if link != "eni-of-web" {
 				return 0, errors.New("no such link")
 			}
@@ -382,12 +398,15 @@ func TestPodsOfANode(t *testing.T) {
 		db := hostnet.Pod{Key: hostnet.PodKey{ContainerID: "c1", IfName: "eth0"}, Namespace: "shop", Name: "db-1", UID: "u1", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.5")}}
 		theirs := hostnet.Pod{Namespace: "shop", Name: "db-2", UID: "u2", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.6")}}
 		web := hostnet.Pod{Key: hostnet.PodKey{ContainerID: "c3", IfName: "eth0"}, Namespace: "shop", Name: "web", UID: "u3", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
-		links := []hostnet.Link{{Index: 7, Name: "eniab", Alias: hostnet.Alias(db.Key)}, {Index: 6, Name: hostnet.VethName("eni", "shop", "db-2")}}
+		links := []hostnet.Link{{Index: 7, Name: "eniab", Alias: hostnet.Alias(db.Key)}, {Index: 6, Name: hostnet.VethName("eni", "shop", "db-2")}, {Index: 1, Name: "lo"}, {Index: 2, Name: "eth0"}}
 		g.Sync([]hostnet.Pod{db, theirs, web}, links)
 		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("db-2", "u2", "db"), pod("web", "u3", "web")}, denyAll, allowWeb)
 		n.expect(7, "10.0.0.9", "denied")
 		n.expect(6, "10.0.0.9", "denied")
 		n.expect(5, "10.0.0.9", "unjudged")
+		if got, _ := n.kernel.Exits(); !slices.Equal(got, []int{2}) {
+			t.Errorf("exits %v, want eth0 alone", got)
+		}
 		if err := g.Admit(t.Context(), web, hostnet.Wired{HostVeth: "eni-of-web"}); err != nil {
 			t.Fatal(err)
 		}

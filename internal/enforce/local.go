@@ -60,13 +60,15 @@ func (e *Enforcer) Admit(ctx context.Context, a Attachment) error {
 	}
 }
 
-// Sync tells of all attachments that are there, at the start and now and then: those that nobody knew are judged like others, and
-// what is told of none of them ends.
-func (e *Enforcer) Sync(all []Attachment) {
+// Sync tells of all attachments that are there, at the start and now and then, and of the host: those that nobody knew are judged like
+// others, and what is told of none of them ends.
+func (e *Enforcer) Sync(all []Attachment, host Host) {
 	e.tell(func() {
 		if !e.known.listed[listedLocals] {
 			e.takeOver(all)
+			e.takeOverExits(host)
 		}
+		e.setHost(host)
 		there := make(map[string]bool, len(all))
 		for _, a := range all {
 			there[a.ID] = true
@@ -95,9 +97,7 @@ func (e *Enforcer) takeOver(all []Attachment) {
 		delete(has, a.Ifindex)
 	}
 	for ifindex := range has {
-		if err := e.ports.Datapath.Detach(ifindex); err != nil {
-			e.log.Warn("take policy off an interface", "ifindex", ifindex, run.KeyErr, err)
-		}
+		e.detach(ifindex)
 	}
 	e.known.listed[listedLocals] = true
 }
@@ -242,7 +242,7 @@ func (e *Enforcer) attach() bool {
 		if l.pod == "" || l.attached {
 			continue
 		}
-		err := e.ports.Datapath.Attach(l.Ifindex, l.slot)
+		err := e.ports.Datapath.Attach(l.Ifindex, l.slot, l.Addrs...)
 		if err != nil {
 			e.log.Error("enforce policy on an interface", run.KeyPod, l.name().String(), run.KeyErr, err)
 			all = false

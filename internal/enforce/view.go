@@ -68,11 +68,12 @@ func newKnowledge() knowledge {
 const (
 	listedNamespaces = "namespaces"
 	listedPods       = "pods"
+	listedServices   = "services"
 	listedLocals     = "the pods of this node" // by the node's own word
 )
 
 // whole tells whether everything was listed that a verdict may depend on.
-func (k *knowledge) whole() bool { return len(k.listed) == len(readers())+3 }
+func (k *knowledge) whole() bool { return len(k.listed) == len(readers())+4 }
 
 // missing names what was not listed yet.
 func (k *knowledge) missing() (names []string) {
@@ -81,7 +82,7 @@ func (k *knowledge) missing() (names []string) {
 			names = append(names, string(kind))
 		}
 	}
-	for _, what := range []string{listedNamespaces, listedPods, listedLocals} {
+	for _, what := range []string{listedNamespaces, listedPods, listedServices, listedLocals} {
 		if !k.listed[what] {
 			names = append(names, what)
 		}

@@ -60,6 +60,8 @@ type PolicyView interface {
 	Namespace(name string, labels map[string]string, gone bool)
 	Pods(all []PolicyPod)
 	Pod(p PolicyPod, gone bool)
+	Services(all []PolicyService)
+	Service(s PolicyService, gone bool)
 	Nodes(all []policy.Node)
 	Node(n policy.Node, gone bool)
 	// NodesMatter is closed once a policy names nodes: Node objects are large and change often, nobody follows them before.
@@ -79,6 +81,7 @@ func (c *Client) FollowPolicies(ctx context.Context, view PolicyView) error {
 	}
 	g.Go("namespaces watch", c.keep(watcher{name: "namespaces", step: namespaceFeed(view)}))
 	g.Go("all pods watch", c.keep(watcher{name: "the cluster's pods", step: podFeed(view)}))
+	g.Go("services watch", c.keep(watcher{name: "services", step: serviceFeed(view)}))
 	g.Go("all nodes watch", func(ctx context.Context) error {
 		select {
 		case <-view.NodesMatter():

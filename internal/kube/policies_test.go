@@ -19,6 +19,9 @@ const (
 	netpolPath     = "/apis/networking.k8s.io/v1/networkpolicies"
 	cnpPath        = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
 	namespacesPath = "/api/v1/namespaces"
+	servicesPath   = "/api/v1/services"
+	appPath        = "/apis/networking.k8s.aws/v1alpha1/applicationnetworkpolicies"
+	amazonPath     = "/apis/networking.k8s.aws/v1alpha1/clusternetworkpolicies"
 	nodesPath      = "/api/v1/nodes"
 )
 
@@ -29,6 +32,7 @@ type world struct {
 	namespaces map[string]map[string]string
 	pods       map[string]kube.PolicyPod // by UID
 	nodes      map[string]policy.Node
+	services   map[string][]netip.Addr
 	lists      map[string]int
 	matter     chan struct{}
 }
@@ -36,7 +40,7 @@ type world struct {
 func newWorld() *world {
 	return &world{
 		policies: map[string]string{}, namespaces: map[string]map[string]string{}, pods: map[string]kube.PolicyPod{}, nodes: map[string]policy.Node{},
-		lists: map[string]int{}, matter: make(chan struct{}),
+		services: map[string][]netip.Addr{}, lists: map[string]int{}, matter: make(chan struct{}),
 	}
 }
 
@@ -86,6 +90,16 @@ func (w *world) Pods(all []kube.PolicyPod) {
 
 func (w *world) Pod(p kube.PolicyPod, gone bool) { set(w, w.pods, p.UID, p, gone) }
 
+func (w *world) Services(all []kube.PolicyService) {
+	for _, s := range all {
+		w.Service(s, false)
+	}
+}
+
+func (w *world) Service(s kube.PolicyService, gone bool) {
+	set(w, w.services, s.Namespace+"/"+s.Name, s.Addrs, gone)
+}
+
 func (w *world) Nodes(all []policy.Node) {
 	for _, n := range all {
 		w.Node(n, false)
@@ -108,7 +122,7 @@ func (w *world) has(ok func() bool) func() bool {
 // followPolicies runs a client that tells a view.
 func followPolicies(t *testing.T, s *apiServer) (*world, *kube.Client) {
 	t.Helper()
-	for _, p := range []string{netpolPath, namespacesPath} {
+	for _, p := range []string{netpolPath, namespacesPath, servicesPath} {
 		s.collections[p] = &collection{}
 	}
 	s.collections[cnpPath] = &collection{absent: true}
@@ -209,4 +223,23 @@ func TestOnePodIsAskedFor(t *testing.T) {
 	if _, err := c.PodOf(t.Context(), "kube-system", "nobody"); err == nil {
 		t.Error("a pod that is not there is found")
 	}
+}
+
+func TestAddressesOfServices(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	w, _ := followPolicies(t, s)
+	s.put(servicesPath, "headless", object{"metadata": object{"namespace": "shop"}, "spec": object{"clusterIP": "None", "clusterIPs": []string{"None"}}})
+	s.put(servicesPath, "web", object{
+		"metadata": object{"namespace": "shop"},
+		"spec":     object{"clusterIP": "172.20.0.1", "clusterIPs": []string{"172.20.0.1", "fd00::1"}, "externalIPs": []string{"192.0.2.1"}},
+		"status":   object{"loadBalancer": object{"ingress": []object{{"ip": "192.0.2.2"}, {"hostname": "lb.example"}}}},
+	})
+	want := []string{"172.20.0.1", "172.20.0.1", "fd00::1", "192.0.2.1", "192.0.2.2"}
+	eventually(t, "its addresses", w.has(func() bool { return fmt.Sprint(w.services["shop/web"]) == fmt.Sprint(want) }))
+	if got := w.services["shop/headless"]; len(got) != 0 {
+		t.Errorf("a headless Service has %v", got)
+	}
+	s.remove(servicesPath, "web")
+	eventually(t, "it is gone", w.has(func() bool { return w.services["shop/web"] == nil }))
 }

@@ -33,6 +33,20 @@ func TestRightsAreThoseThatAreUsed(t *testing.T) {
 	eventually(t, "all watches", func() bool {
 		return s.count("GET "+settingsPath+"?allowWatch")*s.count("GET "+podsPath+"?allowWatch")*s.count("GET "+eniconfigsPath+"?allowWatch") > 0
 	})
+	for _, p := range []string{netpolPath, namespacesPath, servicesPath, cnpPath, amazonPath, appPath, nodesPath} {
+		s.with(func(s *apiServer) {
+			if s.collections[p] == nil {
+				s.collections[p] = &collection{}
+			}
+		})
+	}
+	w := newWorld()
+	close(w.matter)
+	go func() { _ = c.FollowPolicies(t.Context(), w) }()
+	eventually(t, "all watches of policies", func() bool {
+		return s.count("GET "+netpolPath+"?allowWatch")*s.count("GET "+namespacesPath+"?allowWatch")*s.count("GET "+servicesPath+"?allowWatch")*
+			s.count("GET "+cnpPath+"?allowWatch")*s.count("GET "+amazonPath+"?allowWatch")*s.count("GET "+appPath+"?allowWatch") > 0
+	})
 	used := map[string]bool{}
 	s.with(func(s *apiServer) {
 		for _, r := range s.requests {
@@ -64,7 +78,7 @@ func rightOf(t *testing.T, request string) string {
 	default:
 		return ""
 	}
-	if parts[0] == "namespaces" {
+	if parts[0] == "namespaces" && len(parts) > 2 {
 		parts = parts[2:]
 	}
 	resource := parts[0] + group

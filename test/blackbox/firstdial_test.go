@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,6 +68,7 @@ func cmdWindow(w *world, _ bool, args []string) {
 // dialCase is what a pod with a label does first.
 type dialCase struct {
 	label, to string
+	target    netip.AddrPort
 	allowed   bool
 }
 
@@ -76,7 +78,7 @@ func (w *world) dialCase(text string) dialCase {
 	if !ok1 || !ok2 || verdict != "allowed" && verdict != "denied" {
 		w.fail("%q: want LABEL>POD=allowed or =denied", text)
 	}
-	return dialCase{label, to, verdict == "allowed"}
+	return dialCase{label, to, w.target(to), verdict == "allowed"}
 }
 
 type firstDials struct {
@@ -99,7 +101,6 @@ func (x *firstDials) one(i int) {
 	c := x.cases[i%len(x.cases)]
 	name := fmt.Sprint("dialer-", i)
 	x.api.SetPod(name, object{"app": c.label, "run": name})
-	to := x.target(c.to)
 	p := x.newPod(name)
 	last := ""
 	if eventually(time.Minute, func() string {
@@ -118,7 +119,7 @@ func (x *firstDials) one(i int) {
 	if c.allowed {
 		limit = oneSYN
 	}
-	_, err := dial(p.NetNS, to, limit)
+	_, err := dial(p.NetNS, c.target, limit)
 	verdict := ""
 	if (err == nil) != c.allowed {
 		verdict = fmt.Sprintf("%s with app=%s at %s: dial of %s, which is allowed %t: %v", name, c.label, p.Addr, c.to, c.allowed, err)

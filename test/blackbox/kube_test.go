@@ -118,9 +118,9 @@ func (w *world) kubeApply(file string) {
 		w.check("read "+file, yaml.Unmarshal([]byte(text), &o))
 		meta, _ := o["metadata"].(object)
 		name, _ := meta["name"].(string)
-		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings", "Namespace": "namespaces", "NetworkPolicy": "networkpolicies"}[o["kind"]]
+		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings", "Namespace": "namespaces", "NetworkPolicy": "networkpolicies", "Service": "services"}[o["kind"]]
 		if word == "" || name == "" {
-			w.fail("%s: want ENIConfig, NodeSettings, Namespace or NetworkPolicy with a name, have %v %q", file, o["kind"], name)
+			w.fail("%s: want ENIConfig, NodeSettings, Namespace, NetworkPolicy or Service with a name, have %v %q", file, o["kind"], name)
 		}
 		w.api.Set(word, name, o)
 	}

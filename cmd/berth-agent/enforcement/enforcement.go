@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -66,8 +67,8 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 }
 
 // Guard is the node's way to it.
-func (e *Enforcement) Guard() enforce.Guard {
-	return enforce.Guard{Enforcer: e.loop, Index: linkIndex, VethPrefix: e.prefix}
+func (e *Enforcement) Guard() *enforce.Guard {
+	return &enforce.Guard{Enforcer: e.loop, Index: linkIndex, Addrs: ownAddrs, VethPrefix: e.prefix}
 }
 
 // Run enforces until ctx ends. Nothing is taken off interfaces then.
@@ -135,6 +136,21 @@ func memoryOfNode() (uint64, error) {
 		return 0, fmt.Errorf("read the node's memory: %w", err)
 	}
 	return in.Totalram * uint64(in.Unit), nil
+}
+
+// ownAddrs are the addresses of the node's links.
+func ownAddrs() ([]netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
+			addrs = append(addrs, p.Addr().Unmap())
+		}
+	}
+	return addrs, nil
 }
 
 func linkIndex(name string) (int, error) {

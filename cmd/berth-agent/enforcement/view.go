@@ -50,3 +50,15 @@ func (v view) Pod(p kube.PolicyPod, gone bool) { v.Enforcer.Pod(enforce.Pod(p), 
 func object(o kube.PolicyObject) enforce.Object {
 	return enforce.Object{Kind: enforce.Kind(o.Kind.Name()), Namespace: o.Namespace, Name: o.Name, JSON: o.JSON}
 }
+
+// Services implements kube.PolicyView.
+func (v view) Services(all []kube.PolicyService) {
+	list := make([]enforce.Service, 0, len(all))
+	for _, s := range all {
+		list = append(list, enforce.Service(s))
+	}
+	v.Enforcer.Services(list)
+}
+
+// Service implements kube.PolicyView.
+func (v view) Service(s kube.PolicyService, gone bool) { v.Enforcer.Service(enforce.Service(s), gone) }

@@ -20,7 +20,7 @@ import (
 // Collections of an API server, by their last word.
 var collections = map[string]string{
 	"nodes": "/api/v1/nodes", "pods": "/api/v1/pods", "eniconfigs": "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs",
-	"namespaces": "/api/v1/namespaces", "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
+	"namespaces": "/api/v1/namespaces", "services": "/api/v1/services", "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
 	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
 }
 

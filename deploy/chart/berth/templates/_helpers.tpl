@@ -67,8 +67,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if not .Values.hostNetwork -}}
 {{- fail "hostNetwork=false: the agent manages the node's own network and must run in it" -}}
 {{- end -}}
-{{- if eq (toString .Values.enableNetworkPolicy) "true" -}}
-{{- fail "enableNetworkPolicy=true: network policy is not enforced yet, every pod would stay open; run a policy engine beside this chart" -}}
+{{- if and (eq (toString .Values.enableNetworkPolicy) "true") (not .Values.nodeAgent.enabled) -}}
+{{- fail "enableNetworkPolicy=true with nodeAgent.enabled=false: no policy would be enforced, and every pod would be open; set one of them otherwise" -}}
 {{- end -}}
 {{- $later := dict
   "ANNOTATE_POD_IP" "the annotation of pods"
@@ -106,6 +106,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $env := dict "VPC_CNI_VERSION" (default .Chart.AppVersion .Values.image.tag) -}}
 {{- if .Values.controller.enabled -}}
 {{- $_ := set $env "ENABLE_EC2_SHARE" "true" -}}
+{{- end -}}
+{{- if eq (toString .Values.enableNetworkPolicy) "true" -}}
+{{- $_ := set $env "ENABLE_NETWORK_POLICY" "true" -}}
 {{- end -}}
 {{- $env = mergeOverwrite $env (deepCopy (default dict .Values.env)) -}}
 {{- if not .Values.nodeAgent.enabled -}}

@@ -87,6 +87,8 @@ type Change struct {
 	Peer   *PeerChange
 	Blocks *BlockChange
 	Pod    *PodChange
+	// Services changes which addresses the node translates. An Epoch follows it.
+	Services *ServicesChange
 	// Epoch makes every flow ask again: an address has changed its class.
 	Epoch bool
 	// Wait lets packets end that began before it; what they may have read is deleted after it.
@@ -124,5 +126,13 @@ type BlockChange struct {
 type PodChange struct {
 	Slot   uint32
 	Pod    Pod
+	Delete bool
+}
+
+// ServicesChange adds addresses that the node translates or has itself, or takes them away. What a pod sends to one of them is judged by
+// the address that it has where it leaves the node.
+type ServicesChange struct {
+	Addrs  []netip.Addr
+	Node   bool // they are the node's own
 	Delete bool
 }
