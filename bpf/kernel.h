@@ -29,7 +29,15 @@ struct __sk_buff {
 	__u32 tc_classid;
 	__u32 data;
 	__u32 data_end;
+	__u32 unread[15]; /* from napi_id to data_meta */
+	__u64 flow_keys __attribute__((aligned(8)));
+	__u64 tstamp __attribute__((aligned(8)));
+	__u32 wire_len;
+	__u32 gso_segs;
+	void *sk __attribute__((aligned(8)));
 };
+
+_Static_assert(__builtin_offsetof(struct __sk_buff, sk) == 168, "sk is where the kernel has it");
 
 enum {
 	BPF_MAP_TYPE_HASH = 1,

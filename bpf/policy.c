@@ -335,11 +335,19 @@ INLINE int judge_new(struct __sk_buff *skb, struct view *view, __u32 direction, 
 	return answer(skb, view, direction, direction, v);
 }
 
+/* is_own tells whether a packet to a pod comes from the node itself, which no interface has brought, or from the pod, through a
+ * service. A fragment that the node has cut may have forgotten its interface: one of the node's own has a socket. */
+INLINE int is_own(struct __sk_buff *skb, const struct packet *p)
+{
+	if (skb->ingress_ifindex)
+		return skb->ingress_ifindex == skb->ifindex;
+	return p->fragment == WHOLE || skb->sk;
+}
+
 INLINE int judge_flow(struct __sk_buff *skb, struct view *view, const struct config *s, __u32 direction)
 {
 	struct packet *p = &view->packet;
-	/* What no interface brought comes from the node itself; what the pod's own brought is the pod's, through a service. */
-	__u32 host = direction == INGRESS && (!skb->ingress_ifindex || skb->ingress_ifindex == skb->ifindex), write = 1;
+	__u32 host = direction == INGRESS && is_own(skb, p), write = 1;
 	struct flow *f = p->kind == TRACKED ? find_flow(s, &p->key, view->now) : 0;
 
 	if (f && !(f->service == THROUGH && direction == INGRESS)) {
