@@ -79,7 +79,7 @@ func (w *World) decide(pod *Pod, d Direction, p Packet) Decision {
 // isolates names the first policy that isolates a pod.
 func (w *World) isolates(pod *Pod, d Direction) (by Ref, isolated bool) {
 	for _, policy := range w.Policies {
-		if policy.Tier == Network && policy.Isolates[d] && w.selects(policy.Subject, pod) {
+		if policy.Tier == Network && policy.Isolates[d] && w.Selects(policy.Subject, pod) {
 			if !isolated || compareRefs(policy.Ref, by) < 0 {
 				by, isolated = policy.Ref, true
 			}
@@ -92,7 +92,7 @@ func (w *World) isolates(pod *Pod, d Direction) (by Ref, isolated bool) {
 func (w *World) first(t Tier, pod *Pod, d Direction, p Packet) (first Decision, matched bool) {
 	var priority int32
 	for _, policy := range w.Policies {
-		if policy.Tier != t || t == Network && !policy.Isolates[d] || !w.selects(policy.Subject, pod) {
+		if policy.Tier != t || t == Network && !policy.Isolates[d] || !w.Selects(policy.Subject, pod) {
 			continue
 		}
 		if t == Network {
@@ -155,7 +155,7 @@ func (w *World) isPeer(peer Peer, a netip.Addr) bool {
 	switch {
 	case peer.Pods != nil:
 		pod := w.podAt(a)
-		return pod != nil && w.selects(*peer.Pods, pod)
+		return pod != nil && w.Selects(*peer.Pods, pod)
 	case peer.Nodes != nil:
 		return slices.ContainsFunc(w.Nodes, func(n Node) bool { return peer.Nodes.Matches(n.Labels) && slices.Contains(n.Addrs, a) })
 	case peer.Network != nil:
@@ -170,8 +170,8 @@ func (w *World) isPeer(peer Peer, a netip.Addr) bool {
 	return false
 }
 
-// selects tells whether a pod is one of those selected.
-func (w *World) selects(s Pods, pod *Pod) bool {
+// Selects tells whether a pod is one of those selected; one that uses the host's network never is.
+func (w *World) Selects(s Pods, pod *Pod) bool {
 	if pod.HostNetwork || !s.Pods.Matches(pod.Labels) {
 		return false
 	}

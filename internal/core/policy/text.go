@@ -59,7 +59,7 @@ func (p Policy) String() string {
 			if r.Name != "" {
 				fmt.Fprintf(&b, " %q", r.Name)
 			}
-			fmt.Fprintf(&b, ": %s\n", r.text(Direction(d)))
+			fmt.Fprintf(&b, ": %s\n", r.Text(Direction(d)))
 		}
 	}
 	return b.String()
@@ -78,8 +78,8 @@ func isolates(directions [2]bool) string {
 	return strings.Join(texts, " and ")
 }
 
-// text is the rule in one line: "accept tcp 80, udp \"dns\" from 10.0.0.0/8 except 10.1.0.0/16; nodes []".
-func (r Rule) text(d Direction) string {
+// Text is the rule in one line: "accept tcp 80, udp \"dns\" from 10.0.0.0/8 except 10.1.0.0/16; nodes []".
+func (r Rule) Text(d Direction) string {
 	peers, ports := "nobody", "no port"
 	switch {
 	case r.AnyPeer:
