@@ -1,4 +1,5 @@
-// Command berth is the operator's shell: it shows how addressing stands in a cluster, and runs the lab. As
+// Command berth is the operator's shell: it shows how addressing stands in a cluster and what its network
+// policies mean, and runs the lab. As
 // kubectl-berth it is the plugin `kubectl berth`.
 package main
 
@@ -36,17 +37,29 @@ func run(args []string, getenv func(string) string, stdin io.Reader, stdout, std
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(statusCommand(getenv, stdout), labCommand(getenv, stdin, stdout, stderr))
-	err := root.ExecuteContext(ctx)
+	root.AddCommand(statusCommand(getenv, stdout), traceCommand(getenv, stdout), policyCommand(getenv, stdout), labCommand(getenv, stdin, stdout, stderr))
+	cmd, err := root.ExecuteContextC(ctx)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode() // the program has said why
 	}
+	if code, ok := errors.AsType[exit](err); ok {
+		return int(code)
+	}
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		if cmd.Name() == "trace" {
+			return int(exitUnknown)
+		}
 		return 1
 	}
 	return 0
 }
+
+// exit ends the program with a code; what there is to say is printed.
+type exit int
+
+// Error implements error.
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // labCommand runs the lab's own program with the arguments as they are: it is a module of its own, since it brings a
 // whole Kubernetes along.
