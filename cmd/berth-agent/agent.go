@@ -183,7 +183,7 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	if a.cfg.introspection {
 		g.Go("introspection", func(ctx context.Context) error {
-			return telemetry.Serve(ctx, a.cfg.introspectionAddress, introspection(a.report.report, a.settings), a.log)
+			return telemetry.Serve(ctx, a.cfg.introspectionAddress, a.policy.Pages(introspection(a.report.report, a.settings)), a.log)
 		})
 	}
 	err := g.Wait(stopTime)

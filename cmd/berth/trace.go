@@ -41,6 +41,9 @@ type traceAnswer struct {
 	reach.Answer
 	// Problems are of policies that were asked, and cannot be enforced as they are written.
 	Problems []policyProblem `json:"problems,omitempty"`
+	// Maps are what nodes have in force, where agents were asked; Differs tells that it is not what policies say.
+	Maps    []mapsAnswer `json:"maps,omitempty"`
+	Differs bool         `json:"differs,omitempty"`
 }
 
 // policyProblem is what is wrong in a policy.
@@ -54,11 +57,12 @@ type policyProblem struct {
 func traceCommand(getenv func(string) string, out io.Writer) *cobra.Command {
 	var at access
 	var from, to, port, protocol, output string
+	var agents []string
 	cmd := &cobra.Command{
 		Use: "trace --from NAMESPACE/POD|IP --to NAMESPACE/POD|IP --port PORT", Args: cobra.NoArgs,
 		Short: "Whether policies let one pod open a connection to another, and which of them decides",
 		Long: "Whether the policies in the API let a connection be opened, and which policy and rule decides on either side.\n" +
-			"Exit code 0: allowed, 1: denied, 2: there is no answer.",
+			"Exit code 0: allowed, 1: denied, or what is in force differs, 2: there is no answer.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "" && output != "json" {
 				return fmt.Errorf("--output: want json, got %q", output)
@@ -75,10 +79,13 @@ func traceCommand(getenv func(string) string, out io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := answer.askMaps(cmd.Context(), agents); err != nil {
+				return err
+			}
 			if err := answer.write(out, output); err != nil {
 				return err
 			}
-			if !answer.Allowed {
+			if !answer.Allowed || answer.Differs {
 				return exitDenied
 			}
 			return nil
@@ -87,6 +94,7 @@ func traceCommand(getenv func(string) string, out io.Writer) *cobra.Command {
 	at.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "who opens the connection: namespace/pod or an address")
 	cmd.Flags().StringVar(&to, "to", "", "to whom: namespace/pod or an address, never a Service's")
+	cmd.Flags().StringArrayVar(&agents, "maps", nil, "introspection of the agent of a pod's node, as http://127.0.0.1:61679: compare with what is in force there")
 	cmd.Flags().StringVar(&port, "port", "", "port of the destination pod: a number, or what the pod calls it")
 	cmd.Flags().StringVar(&protocol, "proto", "tcp", "tcp, udp or sctp")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json instead of text")
@@ -142,6 +150,9 @@ func (a traceAnswer) String() string {
 		}
 		b.WriteString(sideText("egress of "+a.From, p.Egress))
 		b.WriteString(sideText("ingress of "+a.To, p.Ingress))
+	}
+	for _, m := range a.Maps {
+		b.WriteString("\n" + m.String())
 	}
 	for _, n := range a.Notes {
 		b.WriteString("\nnote: " + n + "\n")
