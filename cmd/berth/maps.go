@@ -33,7 +33,14 @@ type mapsAnswer struct {
 
 // askMaps asks the agents at some addresses about every side on which policies are asked. Only the agent of a pod's node knows it.
 func (a *traceAnswer) askMaps(ctx context.Context, agents []string) error {
+	if len(agents) == 0 {
+		return nil
+	}
 	for _, p := range a.Paths {
+		if reach.IsPlaceholder(p.From) || reach.IsPlaceholder(p.To) {
+			a.Notes = append(a.Notes, fmt.Sprintf("%s or %s has no address yet: the maps were not asked", a.From, a.To))
+			continue
+		}
 		for _, s := range []struct {
 			of     reach.Side
 			d      policy.Direction

@@ -47,3 +47,19 @@ func TestTraceSaysWhereTheMapsDiffer(t *testing.T) {
 		})
 	}
 }
+
+// TestMapsAreNotAskedAboutAnAddressThatNobodyHas: a pod without an address was asked about by a made-up one, and the maps said that they
+// differ.
+func TestMapsAreNotAskedAboutAnAddressThatNobodyHas(t *testing.T) {
+	env := policyServer(t, "")
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked for %s", r.URL)
+		_, _ = fmt.Fprint(w, `{"interface":"eni1","allowed":false,"by":"isolation"}`)
+	}))
+	defer agent.Close()
+	var out strings.Builder
+	code := run([]string{"berth", "trace", "--from", "default/new", "--to", "default/web", "--port", "80", "--maps", agent.URL}, env, nil, &out, &out)
+	if code != 0 || !strings.Contains(out.String(), "note: default/new or default/web has no address yet: the maps were not asked") {
+		t.Errorf("exit code %d\n%s", code, out.String())
+	}
+}

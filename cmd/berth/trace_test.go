@@ -26,6 +26,7 @@ func policyServer(t *testing.T, forbidden string) func(string) string {
 		"/api/v1/nodes":      {`{"metadata":{"name":"n"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.1.1"}]}}`},
 		"/api/v1/pods": {
 			traced("web", "web", "10.0.0.1"), traced("friend", "friend", "10.0.0.2"), traced("other", "other", "10.0.0.3"), traced("bad", "bad", "10.0.0.4"),
+			strings.Replace(traced("new", "friend", "10.0.0.9"), `"podIPs":[{"ip":"10.0.0.9"}]`, `"podIPs":[]`, 1),
 			strings.Replace(traced("ended", "web", "10.0.0.2"), "Running", "Succeeded", 1),
 			`{"metadata":{"name":"aws-node-x","namespace":"kube-system","labels":{"app.kubernetes.io/component":"berth-agent"}},"spec":{"nodeName":"n","hostNetwork":true,
 				"containers":[{"env":[{"name":"ENABLE_NETWORK_POLICY","value":"true"}]}]},"status":{"podIPs":[{"ip":"10.0.1.1"}]}}`,
@@ -127,7 +128,7 @@ func TestPolicyMatrix(t *testing.T) {
 	for line := range strings.Lines(out.String()) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
 	}
-	for _, want := range []string{`FROM \ TO PODS ISOLATED WHO 1 2 3 4`, "1 1 no default/friend - yes yes yes", "2 1 no default/other yes - yes no"} {
+	for _, want := range []string{`FROM \ TO PODS ISOLATED WHO 1 2 3 4`, "1 2 no default/friend, default/new yes yes yes yes", "2 1 no default/other yes - yes no"} {
 		if !strings.Contains(strings.Join(lines, "\n"), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
