@@ -161,6 +161,15 @@ func TestValues(t *testing.T) {
 			[]string{"- name: ENABLE_NETWORK_POLICY\n          value: \"true\"", `enable-network-policy-controller: "false"`},
 			nil,
 		},
+		{
+			"log of network policy",
+			[]string{"--set", "enableNetworkPolicy=true,nodeAgent.enablePolicyEventLogs=true,nodeAgent.logLevel=info"},
+			[]string{
+				"- name: NETWORK_POLICY_EVENT_LOGS\n          value: \"denied\"",
+				"- name: NETWORK_POLICY_EVENT_LOG_FILE\n          value: \"/host/var/log/aws-routed-eni/network-policy-agent.log\"",
+			},
+			nil,
+		},
 		{"windows", []string{"--set", "enableWindowsIpam=true"}, []string{`enable-windows-ipam: "true"`}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -106,10 +106,8 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 		a.kube = kube.New(k)
 		ports.Cluster = cluster{a.kube}
 	}
-	a.policy, err = enforcement.Open(enforcement.Options{
-		On: c.policy, Strict: c.policyMode == "strict", Dir: o.bpf, VethPrefix: c.host.VethPrefix, Log: log,
-	}, a.kube)
-	if err != nil {
+	c.policy.Dir, c.policy.VethPrefix, c.policy.Log = o.bpf, c.host.VethPrefix, log
+	if a.policy, err = enforcement.Open(c.policy, a.kube); err != nil {
 		return nil, err
 	}
 	if a.policy != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/berth-net/berth/cmd/berth-agent/enforcement"
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/pool"
 	"github.com/berth-net/berth/internal/core/profile"
@@ -44,8 +45,7 @@ type config struct {
 	bandwidth     bool
 	disablePodV6  bool
 	noEarlyDemux  bool // init container only
-	policy        bool
-	policyMode    string
+	policy        enforcement.Options
 	podMTUDefault bool
 }
 
@@ -126,7 +126,7 @@ func (c *config) derive() {
 	if c.podMTUDefault {
 		c.host.PodMTU = c.host.ENIMTU
 	}
-	c.policy = c.policy && c.policyMode != "none"
+	c.policy.On = c.policy.On && c.policy.Mode != "none"
 	if !c.ipam.ReadEC2 {
 		c.ipam.Provision = false
 	}

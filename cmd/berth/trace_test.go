@@ -15,10 +15,12 @@ import (
 func policyServer(t *testing.T, forbidden string) func(string) string {
 	t.Helper()
 	lists := map[string][]string{
-		"/apis/networking.k8s.io/v1/networkpolicies": {`{"metadata":{"name":"web","namespace":"default"},"spec":{"podSelector":{"matchLabels":{"app":"web"}},
+		"/apis/networking.k8s.io/v1/networkpolicies": {
+			`{"metadata":{"name":"web","namespace":"default"},"spec":{"podSelector":{"matchLabels":{"app":"web"}},
 			"policyTypes":["Ingress"],"ingress":[{"from":[{"podSelector":{"matchLabels":{"app":"friend"}}}],"ports":[{"port":"http"}]}]}}`,
 			`{"metadata":{"name":"bad","namespace":"default"},"spec":{"podSelector":{"matchLabels":{"app":"web"}},"policyTypes":["Ingress"],
-			"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/99"}}]}]}}`},
+			"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/99"}}]}]}}`,
+		},
 		"/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies": {`{"metadata":{"name":"quarantine"},"spec":{"tier":"Admin","priority":7,
 			"subject":{"pods":{"namespaceSelector":{},"podSelector":{"matchLabels":{"app":"bad"}}}},
 			"egress":[{"name":"nothing","action":"Deny","to":[{"namespaces":{}}]}]}}`},

@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,11 @@ type rotating struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
+}
+
+// OpenRotating opens a file of lines that is set aside when it has 100 MB, five times; older ones go.
+func OpenRotating(path string) (io.WriteCloser, error) {
+	return openRotating(path, maxLogSize, maxLogFiles)
 }
 
 func openRotating(path string, limit int64, keep int) (*rotating, error) {

@@ -2,6 +2,8 @@ package blackbox
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 
 	"github.com/berth-net/berth/internal/testkit"
 )
@@ -22,4 +24,22 @@ func cmdTranslate(w *world, _ bool, args []string) {
 	out, err := testkit.NetnsOutput(w.nodeSpace(), testkit.RequireProgram(w.tb, "nft"), rules)
 	w.printf("%s", out)
 	w.check("translate "+args[0], err)
+}
+
+// until-file FILE REGEXP waits until a line of a file matches.
+func cmdUntilFile(w *world, _ bool, args []string) {
+	if len(args) != 2 {
+		w.fail("until-file FILE REGEXP")
+	}
+	re, err := regexp.Compile(args[1])
+	w.check("until-file", err)
+	if missing := eventually(patience, func() string {
+		data, err := os.ReadFile(args[0])
+		if err == nil && re.Match(data) {
+			return ""
+		}
+		return fmt.Sprintf("%v\n%s", err, data)
+	}); missing != "" {
+		w.fail("no line of %s matches %s: %s", args[0], args[1], missing)
+	}
 }

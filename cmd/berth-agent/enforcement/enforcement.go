@@ -27,12 +27,16 @@ type Options struct {
 	On         bool
 	Dir        string // for pins, in a mounted bpffs
 	VethPrefix string
-	Strict     bool // what no policy decides is denied
+	Mode       string // strict denies what no policy decides, standard allows it
 	Log        *slog.Logger
+	// EventLogs says which packets are written to EventLogFile: LogNothing, LogDenied or LogAll, which has the first packets of flows
+	// that are allowed, too.
+	EventLogs, EventLogFile string
 }
 
 // Enforcement is network policy on this node; nil where it is off.
 type Enforcement struct {
+	options  Options
 	datapath *bpf.Datapath
 	loop     *enforce.Enforcer
 	kube     *kube.Client
@@ -56,14 +60,16 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 		return nil, err
 	}
 	sizes := bpf.SizesFor(memory)
-	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir, Sizes: sizes, Settings: bpf.Settings{Timeouts: bpf.DefaultTimeouts()}})
+	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir, Sizes: sizes, Settings: bpf.Settings{
+		Timeouts: bpf.DefaultTimeouts(), LogDenied: o.EventLogs == LogDenied || o.EventLogs == LogAll, LogAllowed: o.EventLogs == LogAll,
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("open the datapath of network policy: %w", err)
 	}
-	loop := enforce.New(enforce.Config{Strict: o.Strict, Slots: int(sizes.Interfaces)}, enforce.Ports{
+	loop := enforce.New(enforce.Config{Strict: o.Mode == "strict", Slots: int(sizes.Interfaces)}, enforce.Ports{
 		Datapath: datapath, Pods: pods{k}, Log: o.Log,
 	})
-	return &Enforcement{datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
+	return &Enforcement{options: o, datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
 }
 
 // Guard is the node's way to it.
@@ -79,6 +85,9 @@ func (e *Enforcement) Run(ctx context.Context) error {
 	g, _ := run.NewGroup(ctx)
 	g.Go("policies", e.loop.Run)
 	g.Go("policy watches", func(ctx context.Context) error { return e.kube.FollowPolicies(ctx, view{e.loop}) })
+	if e.options.EventLogs == LogDenied || e.options.EventLogs == LogAll {
+		g.Go("policy log", e.logFlows)
+	}
 	return g.Wait(time.Second)
 }
 

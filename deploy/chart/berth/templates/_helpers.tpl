@@ -109,6 +109,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- if eq (toString .Values.enableNetworkPolicy) "true" -}}
 {{- $_ := set $env "ENABLE_NETWORK_POLICY" "true" -}}
+{{- if eq (toString .Values.nodeAgent.enablePolicyEventLogs) "true" -}}
+{{- $_ := set $env "NETWORK_POLICY_EVENT_LOGS" (ternary "all" "denied" (eq (lower .Values.nodeAgent.logLevel) "debug")) -}}
+{{- $_ := set $env "NETWORK_POLICY_EVENT_LOG_FILE" (printf "/host%s" .Values.nodeAgent.networkPolicyAgentLogFileLocation) -}}
+{{- end -}}
 {{- end -}}
 {{- $env = mergeOverwrite $env (deepCopy (default dict .Values.env)) -}}
 {{- if not .Values.nodeAgent.enabled -}}
