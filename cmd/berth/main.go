@@ -48,7 +48,7 @@ func run(args []string, getenv func(string) string, stdin io.Reader, stdout, std
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		if cmd.Name() == "trace" {
-			return int(exitUnknown)
+			return int(errUnknown)
 		}
 		return 1
 	}

@@ -14,8 +14,8 @@ import (
 
 // Exit codes of trace, whose caller asks for a verdict: an error must not look like one.
 const (
-	exitDenied  exit = 1
-	exitUnknown exit = 2
+	errDenied  exit = 1
+	errUnknown exit = 2
 )
 
 // access is how a command finds the cluster.
@@ -86,7 +86,7 @@ func traceCommand(getenv func(string) string, out io.Writer) *cobra.Command {
 				return err
 			}
 			if !answer.Allowed || answer.Differs {
-				return exitDenied
+				return errDenied
 			}
 			return nil
 		},

@@ -52,7 +52,7 @@ func (d *Datapath) readRow(c *tables.Contents, key tables.RowKey) error {
 	if row.Count > tables.MaxRanges {
 		return fmt.Errorf("row of set %d has %d ranges: the map of rows is damaged", key.Set, row.Count)
 	}
-	first := uint32(len(c.Ranges)) //nolint:gosec // three rows at most
+	first := uint32(len(c.Ranges))
 	for i := range row.Count {
 		var r policyRange
 		found, err := readEntry(d.objects.Ranges, "ranges", row.First+i, &r)

@@ -142,19 +142,11 @@ func (e *Enforcer) decided(f Flow, line *FlowLine) {
 }
 
 func protocol(number uint8) string {
-	switch p := policy.Protocol(number); p {
-	case policy.TCP:
-		return "TCP"
-	case policy.UDP:
-		return "UDP"
-	case policy.SCTP:
-		return "SCTP"
+	names := map[policy.Protocol]string{
+		policy.TCP: "TCP", policy.UDP: "UDP", policy.SCTP: "SCTP", policy.ICMP: "ICMP", policy.ICMPv6: "ICMPv6",
 	}
-	switch number {
-	case 1:
-		return "ICMP"
-	case 58:
-		return "ICMPv6"
+	if text, ok := names[policy.Protocol(number)]; ok {
+		return text
 	}
 	return strconv.Itoa(int(number))
 }

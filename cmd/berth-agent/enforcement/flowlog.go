@@ -41,11 +41,11 @@ func (e *Enforcement) logFlows(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = events.Close() })
 	defer stop()
 	go e.readFlows(events, flows)
-	err = e.writeFlows(ctx, flows, out)
+	e.writeFlows(ctx, flows, out)
 	_ = events.Close() // ends readFlows; what it waits to send is drained
-	for range flows {  //nolint:revive // drained
+	for range flows {
 	}
-	return errors.Join(err, out.Close())
+	return out.Close()
 }
 
 // readFlows reads until the events are closed.
@@ -64,17 +64,17 @@ func (e *Enforcement) readFlows(events *bpf.Events, flows chan<- enforce.Flow) {
 	}
 }
 
-func (e *Enforcement) writeFlows(ctx context.Context, flows <-chan enforce.Flow, out io.Writer) error {
+func (e *Enforcement) writeFlows(ctx context.Context, flows <-chan enforce.Flow, out io.Writer) {
 	for {
 		var batch []enforce.Flow
 		select {
 		case f, ok := <-flows:
 			if !ok {
-				return nil
+				return
 			}
 			batch = append(batch, f)
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		for more := true; more && len(batch) < flowsAtOnce; {
 			select {
@@ -88,7 +88,7 @@ func (e *Enforcement) writeFlows(ctx context.Context, flows <-chan enforce.Flow,
 		}
 		lines, err := e.loop.Describe(ctx, batch)
 		if err != nil {
-			return nil //nolint:nilerr // the loop has ended, and so does the agent
+			return // the loop has ended, and so does the agent
 		}
 		if err := writeLines(out, lines); err != nil {
 			e.options.Log.Warn("write the log of network policy", "file", e.options.EventLogFile, run.KeyErr, err)

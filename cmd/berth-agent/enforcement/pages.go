@@ -101,6 +101,7 @@ func by(b tables.By) string {
 		return "isolation"
 	case tables.ByBaseline:
 		return "the Baseline tier"
+	case tables.ByDefault:
 	}
 	return "default"
 }

@@ -107,7 +107,7 @@ func (m *matrix) between(cells [][]uint32, from, to []int) uint32 {
 func (m *matrix) id(text string) uint32 {
 	id, ok := m.ids[text]
 	if !ok {
-		id = uint32(len(m.texts)) //nolint:gosec // as many as there are different lists of ports
+		id = uint32(len(m.texts))
 		m.ids[text], m.texts = id, append(m.texts, text)
 	}
 	return id

@@ -174,7 +174,7 @@ func PortNumber(text string) (number uint16, ok bool) {
 		}
 		n = n*10 + uint32(c-'0')
 	}
-	return uint16(n), n >= 1 && n <= 65535 //nolint:gosec // bounded by the same line
+	return uint16(n), n >= 1 && n <= 65535
 }
 
 // ProtocolOf reads tcp, udp or sctp, in any case of letters.
