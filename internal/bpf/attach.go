@@ -15,6 +15,9 @@ import (
 
 // Attach puts both programs on an interface of the calling thread's network namespace, or replaces those of an earlier version in one
 // step. Its packets are judged by what the slot says from the first one on. The addresses are its pod's, at most one of each family.
+//
+// What has no programs gets them by clsact, a hundred times faster than by TCX, for which the kernel waits for a grace period for each
+// program, with everybody's netlink waiting too. Settle moves them to TCX, later.
 func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 	if slots := d.objects.Pods.MaxEntries(); slot >= slots {
 		return fmt.Errorf("attach policy to interface %d: %w", ifindex, &FullError{Map: "pods", Size: slots})
@@ -28,11 +31,35 @@ func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 	}
 	for _, direction := range []Direction{Ingress, Egress} {
 		if err == nil {
-			err = d.putOn(ifindex, direction)
+			err = d.putFast(ifindex, direction)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("attach policy to interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// Settle moves the programs of an interface to TCX, where no other user of tc removes them by mistake. Both are asked meanwhile, which
+// say the same. Without TCX, and for an interface that is not attached, it does nothing.
+func (d *Datapath) Settle(ifindex int) error {
+	d.settling.Lock()
+	defer d.settling.Unlock()
+	var slot uint32
+	if d.clsact || d.objects.Interfaces.Lookup(uint32(ifindex), &slot) != nil {
+		return nil
+	}
+	for _, direction := range []Direction{Ingress, Egress} {
+		err := d.putLink(ifindex, direction)
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
+		}
+	}
+	if err := removeFilters(ifindex); err != nil {
+		return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
 	}
 	return nil
 }
@@ -67,6 +94,8 @@ func (d *Datapath) AttachExit(ifindex int) error {
 
 // Detach takes the programs off an interface, which may be gone, and forgets its slot.
 func (d *Datapath) Detach(ifindex int) error {
+	d.settling.Lock()
+	defer d.settling.Unlock()
 	var slot uint32
 	found := d.objects.Interfaces.Lookup(uint32(ifindex), &slot) == nil
 	err := d.takeOff(ifindex)
@@ -90,22 +119,33 @@ var names = map[Direction]string{Ingress: "ingress", Egress: "egress", leaving: 
 
 // putOn attaches by TCX, or by clsact where the kernel has none.
 func (d *Datapath) putOn(ifindex int, direction Direction) error {
-	if d.clsact {
-		return putFilter(ifindex, direction, d.program(direction).FD())
+	if !d.clsact {
+		if err := d.putLink(ifindex, direction); !errors.Is(err, ebpf.ErrNotSupported) {
+			return err
+		}
 	}
+	return putFilter(ifindex, direction, d.program(direction).FD())
+}
+
+// putFast replaces what is attached by TCX, and attaches by clsact where nothing is.
+func (d *Datapath) putFast(ifindex int, direction Direction) error {
+	if !d.clsact {
+		if replaced, err := d.replace(d.pin(ifindex, direction), ifindex, direction); err != nil || replaced {
+			return err
+		}
+	}
+	return putFilter(ifindex, direction, d.program(direction).FD())
+}
+
+// putLink attaches by TCX, or replaces what is attached so. It fails with ErrNotSupported before Linux 6.6.
+func (d *Datapath) putLink(ifindex int, direction Direction) error {
 	pin := d.pin(ifindex, direction)
-	switch replaced, err := d.replace(pin, ifindex, direction); {
-	case err != nil:
+	if replaced, err := d.replace(pin, ifindex, direction); err != nil || replaced {
 		return err
-	case replaced:
-		return nil
 	}
 	l, err := link.AttachTCX(link.TCXOptions{
 		Interface: ifindex, Program: d.program(direction), Attach: hook(direction), Anchor: link.Head(),
 	})
-	if errors.Is(err, ebpf.ErrNotSupported) {
-		return putFilter(ifindex, direction, d.program(direction).FD())
-	}
 	if err != nil {
 		return fmt.Errorf("attach %s by tcx: %w", names[direction], err)
 	}

@@ -23,10 +23,10 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -57,6 +57,8 @@ type Datapath struct {
 	clsact  bool
 	objects policyObjects
 	barrier *barrier
+	// settling keeps Settle and Detach apart.
+	settling sync.Mutex
 	// Memory of maps that the programs read in place: a word is stored at once.
 	settings, pods, ranges *ebpf.Memory
 }
@@ -160,18 +162,23 @@ func (d *Datapath) Remove() error {
 	return errors.Join(err, d.Close(), os.RemoveAll(d.dir))
 }
 
-// Interfaces are pods' that are attached, with their slots.
-func (d *Datapath) Interfaces() (map[int]uint32, error) {
-	all, err := d.attached()
-	maps.DeleteFunc(all, func(_ int, slot uint32) bool { return slot == exitSlot })
-	return all, err
+// Attached are the interfaces of pods that are attached, with their slots, and the other links.
+func (d *Datapath) Attached() (pods map[int]uint32, exits []int, err error) {
+	pods, err = d.attached()
+	for ifindex, slot := range pods {
+		if slot == exitSlot {
+			exits = append(exits, ifindex)
+			delete(pods, ifindex)
+		}
+	}
+	slices.Sort(exits)
+	return pods, exits, err
 }
 
-// Exits are the other links that are attached.
-func (d *Datapath) Exits() ([]int, error) {
-	all, err := d.attached()
-	maps.DeleteFunc(all, func(_ int, slot uint32) bool { return slot != exitSlot })
-	return slices.Sorted(maps.Keys(all)), err
+// Interfaces are pods' that are attached, with their slots.
+func (d *Datapath) Interfaces() (map[int]uint32, error) {
+	pods, _, err := d.Attached()
+	return pods, err
 }
 
 func (d *Datapath) attached() (map[int]uint32, error) {

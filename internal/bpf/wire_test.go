@@ -82,6 +82,7 @@ func (w *wire) move(tb testing.TB, link, ns string) {
 func (w *wire) attach(tb testing.TB, d *bpf.Datapath) {
 	tb.Helper()
 	testkit.InNetns(tb, w.node, func() error { return d.Attach(w.ifindex, slot, addr("10.0.0.1"), addr("fd00::1")) })
+	testkit.InNetns(tb, w.node, func() error { return d.Settle(w.ifindex) })
 }
 
 // patience is how long a dial waits.

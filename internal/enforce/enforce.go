@@ -33,14 +33,14 @@ type Datapath interface {
 	Apply(ctx context.Context, changes []tables.Change) error
 	// Attach has packets of an interface judged as its slot says. The addresses are its pod's. It is idempotent.
 	Attach(ifindex int, slot uint32, addrs ...netip.Addr) error
+	// Settle does what Attach has put off because it is slow. An interface that is not attached is success.
+	Settle(ifindex int) error
 	// AttachExit has what leaves by a link judged that pods sent to addresses of Services. It is idempotent.
 	AttachExit(ifindex int) error
 	// Detach ends either. An interface that is gone is success.
 	Detach(ifindex int) error
-	// Interfaces are pods' that are attached, with their slots.
-	Interfaces() (map[int]uint32, error)
-	// Exits are the other links that are attached.
-	Exits() ([]int, error)
+	// Attached are the interfaces of pods, with their slots, and the other links.
+	Attached() (pods map[int]uint32, exits []int, err error)
 }
 
 // Pods asks the API server for one pod: what is followed may lag behind the kubelet that starts it.
@@ -95,6 +95,8 @@ const (
 	askTimeout = 2 * time.Second
 	// retryAfter is the pause before what the datapath refused is tried again.
 	retryAfter = 200 * time.Millisecond
+	// settleAfter is how long no pod came before interfaces are settled, one after the other: others wait for the kernel meanwhile.
+	settleAfter = 10 * time.Second
 )
 
 // Enforcer is the loop. Run owns its state; every other method asks it.
@@ -111,7 +113,8 @@ type Enforcer struct {
 	compiler *compile.Compiler
 	known    knowledge
 	services services
-	exits    map[int]bool      // links of the host; true: attached
+	exits    map[int]bool // links of the host; true: attached
+	settle   settling
 	locals   map[string]*local // by ID
 	ofPod    map[compile.Key][]*local
 	slots    []string        // the ID that has each; empty: free
@@ -143,6 +146,8 @@ func (e *Enforcer) Run(ctx context.Context) error {
 			e.failWaiting()
 			return nil
 		case <-retry.C:
+		case <-e.settle.due():
+			e.settleNext()
 		case f := <-e.calls:
 			f()
 		}

@@ -26,6 +26,7 @@ type kernel struct {
 	contents tables.Contents
 	attached map[int]uint32
 	exits    []int
+	settled  []int
 	applied  []tables.Change
 	fail     error
 }
@@ -57,6 +58,13 @@ func (k *kernel) Detach(ifindex int) error {
 	return nil
 }
 
+func (k *kernel) Settle(ifindex int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settled = append(k.settled, ifindex)
+	return nil
+}
+
 func (k *kernel) AttachExit(ifindex int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -64,16 +72,10 @@ func (k *kernel) AttachExit(ifindex int) error {
 	return nil
 }
 
-func (k *kernel) Exits() ([]int, error) {
+func (k *kernel) Attached() (map[int]uint32, []int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.exits), nil
-}
-
-func (k *kernel) Interfaces() (map[int]uint32, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return maps.Clone(k.attached), nil
+	return maps.Clone(k.attached), slices.Clone(k.exits), nil
 }
 
 // verdict is what happens to a packet to port 80 of an interface's pod; "unjudged" where nothing is attached.
@@ -404,7 +406,7 @@ func TestPodsOfANode(t *testing.T) {
 		n.expect(7, "10.0.0.9", "denied")
 		n.expect(6, "10.0.0.9", "denied")
 		n.expect(5, "10.0.0.9", "unjudged")
-		if got, _ := n.kernel.Exits(); !slices.Equal(got, []int{2}) {
+		if _, got, _ := n.kernel.Attached(); !slices.Equal(got, []int{2}) {
 			t.Errorf("exits %v, want eth0 alone", got)
 		}
 		if err := g.Admit(t.Context(), web, hostnet.Wired{HostVeth: "eni-of-web"}); err != nil {

@@ -65,8 +65,7 @@ func (e *Enforcer) Admit(ctx context.Context, a Attachment) error {
 func (e *Enforcer) Sync(all []Attachment, host Host) {
 	e.tell(func() {
 		if !e.known.listed[listedLocals] {
-			e.takeOver(all)
-			e.takeOverExits(host)
+			e.takeOver(all, host)
 		}
 		e.setHost(host)
 		there := make(map[string]bool, len(all))
@@ -85,8 +84,8 @@ func (e *Enforcer) Sync(all []Attachment, host Host) {
 }
 
 // takeOver keeps the slots that attachments have, and takes policy off interfaces whose pods are gone.
-func (e *Enforcer) takeOver(all []Attachment) {
-	has, err := e.ports.Datapath.Interfaces()
+func (e *Enforcer) takeOver(all []Attachment, host Host) {
+	has, exits, err := e.ports.Datapath.Attached()
 	if err != nil {
 		e.log.Error("list interfaces with policy", run.KeyErr, err)
 	}
@@ -98,6 +97,11 @@ func (e *Enforcer) takeOver(all []Attachment) {
 	}
 	for ifindex := range has {
 		e.detach(ifindex)
+	}
+	for _, ifindex := range exits {
+		if !slices.Contains(host.Exits, ifindex) {
+			e.detach(ifindex)
+		}
 	}
 	e.known.listed[listedLocals] = true
 }
@@ -247,7 +251,9 @@ func (e *Enforcer) attach() bool {
 			e.log.Error("enforce policy on an interface", run.KeyPod, l.name().String(), run.KeyErr, err)
 			all = false
 		}
-		l.attached = err == nil
+		if l.attached = err == nil; l.attached {
+			e.settle.add(l.Ifindex)
+		}
 		l.answer(err)
 	}
 	return all

@@ -170,16 +170,3 @@ func (e *Enforcer) attachExits() bool {
 	}
 	return all
 }
-
-// takeOverExits takes policy off links that are none of the node's any more.
-func (e *Enforcer) takeOverExits(h Host) {
-	has, err := e.ports.Datapath.Exits()
-	if err != nil {
-		e.log.Error("list links with policy", run.KeyErr, err)
-	}
-	for _, ifindex := range has {
-		if !slices.Contains(h.Exits, ifindex) {
-			e.detach(ifindex)
-		}
-	}
-}

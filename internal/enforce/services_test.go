@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/berth-net/berth/internal/core/policy/tables"
 	"github.com/berth-net/berth/internal/enforce"
@@ -62,13 +63,40 @@ func TestServicesAreFollowed(t *testing.T) {
 				t.Errorf("%s: %v, want %v", step.name, got, want)
 			}
 		}
-		if exits, _ := n.kernel.Exits(); len(exits) != 0 {
+		if _, exits, _ := n.kernel.Attached(); len(exits) != 0 {
 			t.Errorf("exits %v of a host that has none", exits)
 		}
 		n.kernel.mu.Lock()
 		defer n.kernel.mu.Unlock()
 		if last := n.kernel.applied[len(n.kernel.applied)-1]; last != (tables.Change{Epoch: true}) {
 			t.Errorf("the last change is %+v: flows to the addresses would not ask again", last)
+		}
+	})
+}
+
+func TestInterfacesAreSettledOnceNoPodComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, nil)
+		n.Sync(nil, enforce.Host{})
+		n.listed([]enforce.Pod{pod("db-1", "u1", "db"), pod("web-1", "u2", "web")})
+		settled := func() int {
+			synctest.Wait()
+			n.kernel.mu.Lock()
+			defer n.kernel.mu.Unlock()
+			return len(n.kernel.settled)
+		}
+		for _, a := range []enforce.Attachment{attachment("db-1", "u1", "10.0.0.5", 7), attachment("web-1", "u2", "10.0.0.9", 8)} {
+			if err := n.add(a); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(9 * time.Second)
+			if settled() != 0 {
+				t.Error("settled while pods come")
+			}
+		}
+		<-time.After(2 * time.Second)
+		if settled() != 2 {
+			t.Errorf("settled %v, want both", n.kernel.settled)
 		}
 	})
 }
