@@ -123,7 +123,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	a.node = node.New(node.Config{IPAM: c.ipam, Settings: c.host, BootedAt: linux.BootedAt("/proc/stat"), Nonce: strconv.FormatInt(a.started.UnixNano(), 36)}, ports)
 	q := queue.New(o.queue)
 	a.report = reporter{version: version, name: c.nodeName, started: a.started, loop: a.node, kube: a.kube, queue: q, policy: a.policy}
-	a.pages.registry.MustRegister(gauges{report: a.report.report, budgets: ec2.budgets})
+	a.pages.registry.MustRegister(gauges{report: a.report.report, budgets: ec2.budgets}, a.policy.Collector())
 	a.handler = handler{node: a.node, host: c.host, queue: q, report: a.report.report, applied: a.meter.queuedDels.Inc, log: log}
 	return a, nil
 }

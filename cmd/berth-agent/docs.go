@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/berth-net/berth/cmd/berth-agent/enforcement"
 	"github.com/berth-net/berth/internal/agentapi"
 )
 
@@ -101,7 +102,7 @@ berth_ are additions. The collectors of the Go runtime and of the process come w
 `)
 	list := &descList{}
 	newMetrics("", list)
-	list.MustRegister(gauges{})
+	list.MustRegister(gauges{}, (*enforcement.Enforcement)(nil).Collector())
 	for _, d := range list.descs {
 		name, labels, help := parseDesc(d.String())
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, labels, cell(help))

@@ -150,3 +150,31 @@ func protocol(number uint8) string {
 	}
 	return strconv.Itoa(int(number))
 }
+
+// Refs names the policies of rules, as far as they are still there, and says which policies there are.
+func (e *Enforcer) Refs(ctx context.Context, rules []uint32) (of map[uint32]policy.Ref, known map[policy.Ref]bool, err error) {
+	of, known = make(map[uint32]policy.Ref), make(map[policy.Ref]bool)
+	done := make(chan struct{})
+	err = e.ask(ctx, func() {
+		defer close(done)
+		for _, id := range rules {
+			if r, ok := e.compiler.Rule(id); ok {
+				of[id] = r.Policy
+			}
+		}
+		for _, d := range e.known.policies {
+			known[d.ref] = true
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case <-done:
+		return of, known, nil
+	case <-e.done:
+		return nil, nil, errStopped
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("ask for the names of rules: %w", ctx.Err())
+	}
+}

@@ -67,7 +67,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 func words() map[string]command {
 	return map[string]command{
 		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
-		"outside": cmdOutside, "translate": cmdTranslate, "until-file": cmdUntilFile, "ec2": cmdEC2, "kube": cmdKube, "share": cmdShare, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
+		"outside": cmdOutside, "translate": cmdTranslate, "until-file": cmdUntilFile, "metrics": cmdMetrics, "ec2": cmdEC2, "kube": cmdKube, "share": cmdShare, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
 		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
 		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,

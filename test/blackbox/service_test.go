@@ -1,8 +1,13 @@
 package blackbox
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"github.com/berth-net/berth/internal/testkit"
@@ -42,4 +47,41 @@ func cmdUntilFile(w *world, _ bool, args []string) {
 	}); missing != "" {
 		w.fail("no line of %s matches %s: %s", args[0], args[1], missing)
 	}
+}
+
+// metrics REGEXP waits until a line of the agent's metrics matches.
+func cmdMetrics(w *world, _ bool, args []string) {
+	if len(args) != 1 {
+		w.fail("metrics REGEXP")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	w.check("metrics", err)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(w.rig.Dir, "m"))
+	}}}
+	defer client.CloseIdleConnections()
+	if missing := eventually(patience, func() string {
+		text, err := w.scrape(&client)
+		if err == nil && re.Match(text) {
+			return ""
+		}
+		return fmt.Sprintf("%v\n%s", err, regexp.MustCompile("(?m)^.*policy.*$").FindAll(text, -1))
+	}); missing != "" {
+		w.fail("no metric matches %s: %s", args[0], missing)
+	}
+}
+
+func (w *world) scrape(client *http.Client) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(w.tb.Context(), patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	return io.ReadAll(answer.Body)
 }
