@@ -47,7 +47,7 @@ test-root: tools ## run the tests of the kernel: links, rules, nftables, the fab
 
 e2e: export BERTH_REQUIRE_ROOT := 1
 e2e: lab smoke ## run the tests that bring up clusters (root)
-	cd lab && go test -p 1 -count=1 -timeout 60m -run '$(CLUSTER)' ./...
+	cd lab && go test -p 1 -count=1 -timeout 90m -run '$(CLUSTER)' ./...
 
 smoke: lab ## bring up two nodes, run pods on both, take it all down again (root)
 	hack/smoke
