@@ -110,9 +110,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 	if a.policy, err = enforcement.Open(c.policy, a.kube); err != nil {
 		return nil, err
 	}
-	if a.policy != nil {
-		ports.Guard = a.policy.Guard()
-	}
+	ports.Guard = a.policy.Guard()
 	ports.Cloud = ec2
 	ports.Metadata = metadata{Metadata: aws.NewMetadata(a.meter.metadataReads.Inc), cloud: ec2, config: aws.Config{
 		Endpoint: c.ec2Endpoint, Version: c.version, HTTPTimeout: c.httpTimeout, Observe: a.observe,

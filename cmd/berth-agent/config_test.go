@@ -106,6 +106,7 @@ func TestValues(t *testing.T) {
 		{"DISABLE_POD_V6=true", func(c *config) { c.disablePodV6 = true }},
 		{"NETWORK_POLICY_ENFORCING_MODE=NONE", func(c *config) { c.policy.Mode = "none" }},
 		{"NETWORK_POLICY_ENFORCING_MODE=strict", func(c *config) { c.policy.Mode = "strict" }},
+		{"NETWORK_POLICY_MASQUERADED=judge", func(c *config) { c.policy.Masqueraded = "judge" }},
 		{"NETWORK_POLICY_EVENT_LOGS=all", func(c *config) { c.policy.EventLogs = "all" }},
 		{"NETWORK_POLICY_EVENT_LOG_FILE=/tmp/x", func(c *config) { c.policy.EventLogFile = "/tmp/x" }},
 		{"ENABLE_NETWORK_POLICY=true", func(c *config) { c.policy.On = true }},

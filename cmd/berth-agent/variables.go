@@ -123,6 +123,7 @@ func policyVariables() []variable {
 	return []variable{
 		{"ENABLE_NETWORK_POLICY", "false", groupPolicy, yesNo, stop, "Enforce network policy: by eBPF programs on pods' interfaces, from the first packet on.", boolean(func(c *config) *bool { return &c.policy.On })},
 		{"NETWORK_POLICY_ENFORCING_MODE", "standard", groupPolicy, "standard, strict or none, in any case of letters", stop, "What becomes of traffic that no policy decides: standard allows it, strict denies it. none enforces nothing. Of no effect while ENABLE_NETWORK_POLICY is false.", choice(func(c *config) *string { return &c.policy.Mode }, "standard", "strict", "none")},
+		{"NETWORK_POLICY_MASQUERADED", "allow", groupPolicy, "allow or judge", stop, "What becomes of packets from outside that the node forwards under its own address, such as by a node port: allow takes them for the node's, judge asks policies, which must name the node's address.", choice(func(c *config) *string { return &c.policy.Masqueraded }, "allow", "judge")},
 		{"NETWORK_POLICY_EVENT_LOGS", "none", groupPolicy, "none, denied or all", warn, "Which packets have a line in the log of network policy: denied ones, or the first packets of allowed flows, too.", choice(func(c *config) *string { return &c.policy.EventLogs }, "none", "denied", "all")},
 		{"NETWORK_POLICY_EVENT_LOG_FILE", "/host/var/log/aws-routed-eni/network-policy-agent.log", groupPolicy, "a path", stop, "The log of network policy: JSON lines, five files of 100 MB.", text(func(c *config) *string { return &c.policy.EventLogFile })},
 	}

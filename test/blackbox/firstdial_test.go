@@ -2,22 +2,27 @@ package blackbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/berth-net/berth/internal/testkit"
 )
 
 // dialers add pods and dial at once, side by side.
 const dialers = 4
 
-// A dial that is allowed must not need a second SYN, which the kernel sends after a second; one that is denied is given up after the
-// time that an allowed one takes many times over.
+// A dial that is allowed must not need a second SYN, which the kernel sends after a second and counts; how long it takes says more about
+// the machine. One that is denied is given up after the time that an allowed one takes many times over.
 const (
-	oneSYN   = 900 * time.Millisecond
+	longDial = 15 * time.Second
 	noAnswer = 80 * time.Millisecond
 )
 
@@ -117,9 +122,12 @@ func (x *firstDials) one(i int) {
 	}
 	limit := noAnswer
 	if c.allowed {
-		limit = oneSYN
+		limit = longDial
 	}
 	_, err := dial(p.NetNS, c.target, limit)
+	if err == nil && c.allowed {
+		err = onlyOneSYN(p.NetNS)
+	}
 	verdict := ""
 	if (err == nil) != c.allowed {
 		verdict = fmt.Sprintf("%s with app=%s at %s: dial of %s, which is allowed %t: %v", name, c.label, p.Addr, c.to, c.allowed, err)
@@ -127,6 +135,28 @@ func (x *firstDials) one(i int) {
 	x.note(c, verdict)
 	(&churn{world: x.world}).drop(p)
 	x.api.Set("pods", name, nil)
+}
+
+// onlyOneSYN fails when a namespace has sent a SYN again: the first was dropped.
+func onlyOneSYN(space string) error {
+	var text []byte
+	if err := testkit.TryInNetns(space, func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/netstat")
+		return err
+	}); err != nil {
+		return err
+	}
+	lines := strings.Split(string(text), "\n")
+	for i := 0; i+1 < len(lines); i++ {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		if at := slices.Index(names, "TCPSynRetrans"); at > 0 && at < len(values) {
+			if values[at] != "0" {
+				return fmt.Errorf("%s SYN were sent again", values[at])
+			}
+			return nil
+		}
+	}
+	return errors.New("the kernel does not count SYN that are sent again")
 }
 
 func (x *firstDials) note(c dialCase, wrong string) {

@@ -19,6 +19,7 @@ import (
 	"github.com/berth-net/berth/internal/bpf"
 	"github.com/berth-net/berth/internal/enforce"
 	"github.com/berth-net/berth/internal/kube"
+	"github.com/berth-net/berth/internal/node"
 	"github.com/berth-net/berth/internal/run"
 )
 
@@ -29,6 +30,8 @@ type Options struct {
 	VethPrefix string
 	Mode       string // strict denies what no policy decides, standard allows it
 	Log        *slog.Logger
+	// Masqueraded is "judge" when what others send by the node's address counts like any other address, not as the node's.
+	Masqueraded string
 	// EventLogs says which packets are written to EventLogFile: LogNothing, LogDenied or LogAll, which has the first packets of flows
 	// that are allowed, too.
 	EventLogs, EventLogFile string
@@ -62,6 +65,7 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 	sizes := bpf.SizesFor(memory)
 	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir, Sizes: sizes, Settings: bpf.Settings{
 		Timeouts: bpf.DefaultTimeouts(), LogDenied: o.EventLogs == LogDenied || o.EventLogs == LogAll, LogAllowed: o.EventLogs == LogAll,
+		JudgeNode: o.Masqueraded == "judge",
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("open the datapath of network policy: %w", err)
@@ -72,8 +76,11 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 	return &Enforcement{options: o, datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
 }
 
-// Guard is the node's way to it.
-func (e *Enforcement) Guard() *enforce.Guard {
+// Guard is the node's way to it; nil where it is off.
+func (e *Enforcement) Guard() node.Guard {
+	if e == nil {
+		return nil
+	}
 	return &enforce.Guard{Enforcer: e.loop, Index: linkIndex, Addrs: ownAddrs, VethPrefix: e.prefix}
 }
 
