@@ -37,7 +37,7 @@ func readGoMod(t *testing.T, name string) goMod {
 }
 
 // modules are the go.mod files whose direct requirements are ours to choose. lab/kube repeats a release of Kubernetes.
-var modules = []string{"go.mod", "lab/go.mod", "lab/helm/go.mod", "lab/coredns/go.mod"}
+var modules = []string{"go.mod", "lab/go.mod", "lab/helm/go.mod", "lab/coredns/go.mod", "lab/conformance/go.mod"}
 
 // notUsed are modules that the standard library or another dependency makes needless, and what to use.
 var notUsed = map[string]string{
