@@ -21,7 +21,7 @@ FUZZTIME ?= 30s
 
 include $(wildcard lab/*.mk)
 
-.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds mutants nightly fuzz docs image clean help
+.PHONY: quick build tools test test-root e2e smoke lint fmt generate verify demo demo-throttle lab bench sim sim-seeds mutants stories nightly fuzz docs image clean help
 
 quick: build ## build, and run the tests that need no root: a minute or two
 	go test $$(go list ./... | grep -vE '/(internal/(linux|bpf|vpcsim/fabric|testkit)|test)(/|$$)')
@@ -95,11 +95,15 @@ sim-seeds: ## simulate many nodes' lives under virtual time: FIRST=1 SEEDS=1000 
 mutants: ## take away each safety rule in turn: the simulation must notice
 	go test ./test/mutants -count=1 -v -timeout 2h -mutants.run
 
+stories: export BERTH_REQUIRE_ROOT := 1
+stories: build tools ## network policy under a minute of changes, and for thousands of pods that dial at once (root)
+	go test ./test/blackbox -count=1 -v -timeout 1h -run 'TestScripts/network-policy-(under-changes|from-the-first-packet)' -long
+
 nightly: test e2e bench ## long simulations, the race detector, fuzzing, clusters: hours
 	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./internal/... ./cmd/... | grep -v /internal/node$$)
 	CGO_ENABLED=1 go test -race -timeout 30m ./internal/node -sim.seeds 40 # one goroutine a seed: more seeds find no race
 	@# other seeds every night: what has passed once passes again
-	@$(MAKE) --no-print-directory sim sim-seeds FIRST=$$(date +%Y%m%d)0000 SEEDS=10000 EVENTS=5000
+	@$(MAKE) --no-print-directory stories sim sim-seeds FIRST=$$(date +%Y%m%d)0000 SEEDS=10000 EVENTS=5000
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1m
 
 fuzz: ## fuzz each parser for FUZZTIME (30s)

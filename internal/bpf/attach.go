@@ -41,7 +41,7 @@ func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 }
 
 // Settle moves the programs of an interface to TCX, where no other user of tc removes them by mistake. Both are asked meanwhile, which
-// say the same. Without TCX, and for an interface that is not attached, it does nothing.
+// say the same. The empty qdisc stays: to remove it would lose packets. Without TCX, and for an interface that is not attached, it does nothing.
 func (d *Datapath) Settle(ifindex int) error {
 	d.settling.Lock()
 	defer d.settling.Unlock()
@@ -58,7 +58,7 @@ func (d *Datapath) Settle(ifindex int) error {
 			return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
 		}
 	}
-	if err := removeFilters(ifindex); err != nil {
+	if _, err := removeFilters(ifindex); err != nil {
 		return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
 	}
 	return nil
@@ -186,17 +186,23 @@ func (d *Datapath) replace(pin string, ifindex int, direction Direction) (bool, 
 	return true, nil
 }
 
-// takeOff removes what putOn puts, by either way.
+// takeOff removes what putOn puts, by either way, and the qdisc that an interface of a pod has had before it was settled.
 func (d *Datapath) takeOff(ifindex int) error {
 	var errs []error
+	settled := false
 	for direction := range names {
 		pin := d.pin(ifindex, direction)
 		l, err := link.LoadPinnedLink(pin, nil)
 		if err == nil {
-			errs = append(errs, l.Unpin(), l.Close())
+			errs, settled = append(errs, l.Unpin(), l.Close()), settled || direction != leaving
 		} else if !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("open pinned link %s: %w", pin, err))
 		}
 	}
-	return errors.Join(append(errs, removeFilters(ifindex))...)
+	removed, err := removeFilters(ifindex)
+	errs = append(errs, err)
+	if removed || settled {
+		errs = append(errs, removeQdisc(ifindex))
+	}
+	return errors.Join(errs...)
 }

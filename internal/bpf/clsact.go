@@ -84,26 +84,32 @@ func putFilter(ifindex int, direction Direction, program int) error {
 	return nil
 }
 
-// removeFilters removes our filters, and the qdisc when nobody else has one in it. An interface without any, or that is gone, is as
-// it should be.
-func removeFilters(ifindex int) error {
+// removeFilters removes our filters, and tells whether there were any. An interface without any, or that is gone, is as it should be.
+func removeFilters(ifindex int) (removed bool, err error) {
 	s, err := dialRoute()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.close()
-	removed := false
 	for _, direction := range []Direction{Ingress, Egress} {
 		err := s.ask(unix.RTM_DELTFILTER, 0, tcMessage(ifindex, filterHandle, parent(direction), filterInfo(), attrString(attrKind, "bpf")))
 		if err == nil {
 			removed = true
 		} else if !isAbsent(err) {
-			return fmt.Errorf("remove filter of %s: %w", names[direction], err)
+			return removed, fmt.Errorf("remove filter of %s: %w", names[direction], err)
 		}
 	}
-	if !removed {
-		return nil
+	return removed, nil
+}
+
+// removeQdisc removes the qdisc, unless somebody has a filter in it. The kernel stops the interface meanwhile (dev_deactivate in
+// qdisc_graft of net/sched/sch_api.c, as of Linux 6.18) and drops what is sent to it: this is for the end of an interface's policy.
+func removeQdisc(ifindex int) error {
+	s, err := dialRoute()
+	if err != nil {
+		return err
 	}
+	defer s.close()
 	for _, direction := range []Direction{Ingress, Egress} {
 		others, err := s.has(unix.RTM_GETTFILTER, tcMessage(ifindex, 0, parent(direction), 0))
 		if err != nil || others {

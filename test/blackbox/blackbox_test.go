@@ -17,6 +17,9 @@ import (
 // atOnce is how many scripts run side by side: they wait for most of their time.
 const atOnce = "6"
 
+// long has the stories that say so last a minute, or repeat a thousand times.
+var long = flag.Bool("long", false, "run stories about network policy under load at full length, as make nightly does")
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	set := false
@@ -38,6 +41,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			tb := env.T().(testing.TB)
 			env.Values[worldKey{}] = newWorld(tb)
+			for name, lengths := range map[string][2]string{"storm": {"8s", "1m"}, "dials": {"100", "1000"}} {
+				env.Setenv(name, map[bool]string{false: lengths[0], true: lengths[1]}[*long])
+			}
 			return nil
 		},
 		Condition:          conditions,
@@ -71,7 +77,7 @@ func words() map[string]command {
 		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
 		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
-		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "chain": cmdChain,
+		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "storm": cmdStorm, "chain": cmdChain,
 		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
 		"second": cmdSecond, "on": cmdOn, "group": cmdGroup, "scatter": cmdScatter, "foreign": cmdForeign,
 	}
