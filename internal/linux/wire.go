@@ -262,7 +262,7 @@ func (w *wiring) podSide() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("set up interface %s in the pod: %w", w.eth.name, err)
 	}
-	return nil
+	return w.pod.openQueue(w.eth.name)
 }
 
 // deleteRules deletes all rules that have the given parts.

@@ -100,29 +100,34 @@ func (f *flip) change(s *storm, allowed bool) {
 	}
 }
 
-// inForce waits until the maps say so, and then until the agent's loop is done with what made them say it.
+// inForce waits until a change is in force.
 func (f *flip) inForce(s *storm, allowed bool) string {
 	subject, other, direction := f.server, f.caller, "ingress"
 	if f.how == "egress" {
 		subject, other, direction = f.caller, f.server, "egress"
 	}
+	return s.mapsSay(subject.Name, direction, other.Addr.String(), "udp", flow.SwarmPort, allowed)
+}
+
+// mapsSay waits until the maps say of a pod's direction and another address that it is allowed, or that it is not, and then until the
+// agent's loop is done with what made them say it.
+func (w *world) mapsSay(pod, direction, address, protocol string, port int, allowed bool) string {
 	query := url.Values{
-		"namespace": {"default"}, "pod": {subject.Name}, "direction": {direction}, "address": {other.Addr.String()}, "protocol": {"udp"},
-		"port": {strconv.Itoa(flow.SwarmPort)},
+		"namespace": {"default"}, "pod": {pod}, "direction": {direction}, "address": {address}, "protocol": {protocol}, "port": {strconv.Itoa(port)},
 	}
 	return eventually(patience, func() string {
 		var said struct {
 			By      string
 			Allowed bool
 		}
-		if err := s.agent.Fetch("/v1/policy?"+query.Encode(), &said); err != nil {
+		if err := w.agent.Fetch("/v1/policy?"+query.Encode(), &said); err != nil {
 			return err.Error()
 		}
 		if said.Allowed != allowed {
 			return "the maps say otherwise, by " + said.By
 		}
 		var done any
-		if err := s.agent.Fetch("/v1/berth", &done); err != nil {
+		if err := w.agent.Fetch("/v1/berth", &done); err != nil {
 			return err.Error()
 		}
 		return ""

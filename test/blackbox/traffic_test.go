@@ -108,6 +108,7 @@ func (w *world) listen(space string, port int) {
 type seen struct {
 	addr    netip.Addr
 	ownPort bool // the port that the connection was made from
+	from    int  // that port
 }
 
 func (s seen) port() string {
@@ -133,7 +134,7 @@ func dial(space string, to netip.AddrPort, limit time.Duration) (seen, error) {
 	}
 	saw, err := netip.ParseAddrPort(strings.TrimSpace(string(data[:n])))
 	own, _ := netip.ParseAddrPort(conn.LocalAddr().String())
-	return seen{saw.Addr(), saw.Port() == own.Port()}, err
+	return seen{saw.Addr(), saw.Port() == own.Port(), int(own.Port())}, err
 }
 
 // transfer FROM TO BYTES sends so much, and waits until the other end has it all; took says how long that was.
