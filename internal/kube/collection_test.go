@@ -13,9 +13,10 @@ import (
 
 // Paths of the collections that the server has.
 const (
-	podsPath       = "/api/v1/pods"
-	settingsPath   = "/apis/berth-net.github.io/v1alpha1/nodesettings"
-	eniconfigsPath = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs"
+	podsPath        = "/api/v1/pods"
+	settingsPath    = "/apis/berth-net.github.io/v1alpha1/nodesettings"
+	definitionsPath = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+	eniconfigsPath  = "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs"
 )
 
 // collection is objects of one kind, with all that ever happened to them.

@@ -75,7 +75,10 @@ func (c *Client) FollowPolicies(ctx context.Context, view PolicyView) error {
 	for _, k := range PolicyKinds() {
 		w := watcher{name: k.Plural + "." + k.Group, step: policyFeed(k, view)}
 		if k.Group != "networking.k8s.io" {
-			w.absent, w.absentFor = func() { view.Policies(k, nil) }, pauseGreatest
+			appeared := make(chan struct{}, 1)
+			w.absent, w.absentFor, w.wake = func() { view.Policies(k, nil) }, pauseGreatest, appeared
+			d := watcher{name: "the definition of " + w.name, step: definitionFeed(w.name, appeared), absent: func() {}, absentFor: pauseGreatest}
+			g.Go(d.name+" watch", c.keep(d))
 		}
 		g.Go(w.name+" watch", c.keep(w))
 	}

@@ -126,6 +126,7 @@ func followPolicies(t *testing.T, s *apiServer) (*world, *kube.Client) {
 		s.collections[p] = &collection{}
 	}
 	s.collections[cnpPath] = &collection{absent: true}
+	s.collections[definitionsPath] = &collection{}
 	w := newWorld()
 	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, serve(t, s).URL)})
 	done := make(chan error, 1)
@@ -242,4 +243,18 @@ func TestAddressesOfServices(t *testing.T) {
 	}
 	s.remove(servicesPath, "web")
 	eventually(t, "it is gone", w.has(func() bool { return w.services["shop/web"] == nil }))
+}
+
+// An agent asked for a kind that the cluster lacked every half minute: policies that came right after their kind were not in force for as long.
+func TestAKindOfPolicyThatIsInstalledUnderTheAgentIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	w, _ := followPolicies(t, s)
+	s.put(definitionsPath, "clusternetworkpolicies.networking.k8s.aws", object{}) // of another group
+	s.put(definitionsPath, "clusternetworkpolicies.policy.networking.k8s.io", object{})
+	s.with(func(s *apiServer) { s.collections[cnpPath].absent = false })
+	s.put(cnpPath, "deny", object{"spec": object{"tier": "Admin"}})
+	eventually(t, "its first policy", w.has(func() bool {
+		return strings.Contains(w.policies["ClusterNetworkPolicy.policy.networking.k8s.io /deny"], "Admin")
+	}))
 }

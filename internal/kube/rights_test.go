@@ -33,7 +33,7 @@ func TestRightsAreThoseThatAreUsed(t *testing.T) {
 	eventually(t, "all watches", func() bool {
 		return s.count("GET "+settingsPath+"?allowWatch")*s.count("GET "+podsPath+"?allowWatch")*s.count("GET "+eniconfigsPath+"?allowWatch") > 0
 	})
-	for _, p := range []string{netpolPath, namespacesPath, servicesPath, cnpPath, amazonPath, appPath, nodesPath} {
+	for _, p := range []string{netpolPath, namespacesPath, servicesPath, cnpPath, amazonPath, appPath, nodesPath, definitionsPath} {
 		s.with(func(s *apiServer) {
 			if s.collections[p] == nil {
 				s.collections[p] = &collection{}

@@ -29,7 +29,7 @@ type target struct {
 
 func targets() []target {
 	return []target{
-		{name: "node programs", dir: "lab", packages: []string{"./cmd/berth-machine", "./cmd/pause"}, out: "./"},
+		{name: "node programs", dir: "lab", packages: []string{"./cmd/berth-machine", "./cmd/lab-sctp", "./cmd/pause"}, out: "./"},
 		{name: "CNI plugins", dir: "lab", packages: plugins(), out: "cni/"},
 		{
 			name: "Kubernetes " + kubernetesVersion, dir: "lab/kube", out: "./", closed: true, ldflags: versionFlags(),

@@ -25,8 +25,11 @@ func Pause(cache layout.Cache) Spec {
 func Agnhost(cache layout.Cache) Spec {
 	root := cache.NodeRoot()
 	spec := Spec{
-		Names:  []string{AgnhostName},
-		Files:  []File{{Path: "/agnhost", From: cache.Bin("agnhost")}, {Path: "/etc/passwd", Content: "root:x:0:0:root:/:/bin/sh\n"}},
+		Names: []string{AgnhostName},
+		Files: []File{
+			{Path: "/agnhost", From: cache.Bin("lab-sctp")}, {Path: "/agnhost.upstream", From: cache.Bin("agnhost")}, // the first starts the second
+			{Path: "/etc/passwd", Content: "root:x:0:0:root:/:/bin/sh\n"},
+		},
 		Dirs:   []string{"/tmp", "/usr/sbin"},
 		Links:  map[string]string{"/usr/bin/nc": "nc.openbsd", "/usr/bin/sh": "dash"},
 		Config: Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin:/"}},
