@@ -1,10 +1,13 @@
 package enforce
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/berth-net/berth/internal/core/policy"
 )
 
 // Report is how far policies are in force on the node.
@@ -16,6 +19,15 @@ type Report struct {
 	// Problems are of policies that cannot be enforced as they are written, a line each: the policy, what of it, why, and what is done
 	// in its place.
 	Problems []string `json:"problems,omitempty"`
+	// Troubles are the same, for events on the policies.
+	Troubles []Trouble `json:"-"`
+}
+
+// Trouble is what keeps a policy from being enforced as it is written.
+type Trouble struct {
+	Kind                 Kind
+	Namespace, Name, UID string
+	Why                  string // what of it, why, and what is done in its place
 }
 
 // Report asks the loop.
@@ -46,21 +58,38 @@ func (e *Enforcer) report() Report {
 	if e.refused != nil {
 		r.Refused = e.refused.Error()
 	}
+	r.Troubles = e.troubles()
+	for _, t := range r.Troubles {
+		r.Problems = append(r.Problems, objectKey{t.Kind, t.Namespace, t.Name}.String()+": "+t.Why)
+	}
+	slices.Sort(r.Missing)
+	return r
+}
+
+// troubles are those of all policies, in order.
+func (e *Enforcer) troubles() (all []Trouble) {
+	add := func(key objectKey, why string) {
+		all = append(all, Trouble{key.kind, key.namespace, key.name, e.known.policies[key].uid, why})
+	}
+	of := make(map[policy.Ref]objectKey, len(e.known.policies))
 	for key, d := range e.known.policies {
+		of[d.ref] = key
 		for _, p := range d.problems {
-			r.Problems = append(r.Problems, key.String()+": "+p.String())
+			add(key, p.String())
+		}
+		if d.unread != "" {
+			add(key, "it cannot be read, and what it said before stays in force: "+d.unread)
 		}
 	}
 	for _, p := range e.compiler.Problems() {
-		var of []string
 		for _, ref := range p.Policies {
-			of = append(of, ref.String())
+			add(of[ref], p.Why)
 		}
-		r.Problems = append(r.Problems, strings.Join(of, ", ")+": "+p.Why)
 	}
-	slices.Sort(r.Missing)
-	slices.Sort(r.Problems)
-	return r
+	slices.SortFunc(all, func(a, b Trouble) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Why, b.Why))
+	})
+	return slices.Compact(all)
 }
 
 // Degraded says what is not as it should be, a line each.

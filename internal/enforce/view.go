@@ -30,9 +30,9 @@ func readers() map[Kind]func([]byte) (policy.Policy, []dialect.Problem, error) {
 
 // Object is a policy as the API server has it.
 type Object struct {
-	Kind            Kind
-	Namespace, Name string
-	JSON            []byte
+	Kind                 Kind
+	Namespace, Name, UID string
+	JSON                 []byte
 }
 
 // objectKey names an object.
@@ -55,7 +55,9 @@ type knowledge struct {
 // document is a policy that was read.
 type document struct {
 	ref      policy.Ref
+	uid      string
 	problems []dialect.Problem
+	unread   string // why the last text could not be read; what was said before is in force
 }
 
 func newKnowledge() knowledge {
@@ -133,6 +135,9 @@ func (e *Enforcer) setPolicy(o Object) {
 	p, problems, err := read(o.JSON)
 	if err != nil { // what it said before stays: nothing is opened or closed by a text that nobody can read
 		e.log.Error("policy cannot be read", "kind", o.Kind, "policy", o.Name, run.KeyNamespace, o.Namespace, run.KeyErr, err)
+		was := e.known.policies[o.key()]
+		was.uid, was.unread = o.UID, err.Error()
+		e.known.policies[o.key()] = was
 		return
 	}
 	for _, problem := range problems {
@@ -141,7 +146,7 @@ func (e *Enforcer) setPolicy(o Object) {
 	if was, ok := e.known.policies[o.key()]; ok && was.ref != p.Ref {
 		e.compiler.DeletePolicy(was.ref)
 	}
-	e.known.policies[o.key()] = document{ref: p.Ref, problems: problems}
+	e.known.policies[o.key()] = document{ref: p.Ref, uid: o.UID, problems: problems}
 	e.compiler.SetPolicy(p)
 	if namesNodes(p) {
 		e.openNodes()

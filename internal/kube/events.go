@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,6 +30,8 @@ const (
 	mergeFor = time.Hour
 	// maxMessage is the API's limit, in bytes.
 	maxMessage = 1024
+	// maxName leaves room for what makes an event's name its own: 253 bytes are the API's limit.
+	maxName = 220
 	// nodeNamespace is where events of objects without a namespace are kept.
 	nodeNamespace = "default"
 )
@@ -51,6 +54,9 @@ type Event struct {
 
 type pendingEvent struct {
 	Event
+	// about is a policy. Each node sees what is wrong with it and none knows of the others: the event's name is made of what it says,
+	// and the first node makes it for all.
+	about *corev1.ObjectReference
 	count int
 	at    time.Time
 }
@@ -72,15 +78,29 @@ func (c *Client) Event(e Event) {
 		return
 	}
 	key := eventKey{e.Namespace, e.Pod, e.UID, e.Reason, e.Action}
+	c.record(key, pendingEvent{Event: e, count: 1, at: time.Now()})
+}
+
+// PolicyEvent records a warning on a policy, once for all nodes that say the same of it. It never blocks.
+func (c *Client) PolicyEvent(o PolicyObject, reason, message string) {
+	about := &corev1.ObjectReference{
+		APIVersion: o.Kind.Group + "/" + o.Kind.Version, Kind: o.Kind.Kind, Namespace: o.Namespace, Name: o.Name, UID: types.UID(o.UID),
+	}
+	e := Event{Namespace: cmp.Or(o.Namespace, nodeNamespace), UID: o.UID, Warning: true, Reason: reason, Message: message, Action: "NetworkPolicy"}
+	key := eventKey{e.Namespace, o.Kind.Name() + " " + o.Name, e.UID, reason, message}
+	c.record(key, pendingEvent{Event: e, about: about, count: 1, at: time.Now()})
+}
+
+func (c *Client) record(key eventKey, e pendingEvent) {
 	c.mu.Lock()
 	p := c.pending[key]
 	switch {
 	case p != nil:
-		p.Event, p.count, p.at = e, p.count+1, time.Now()
+		p.Event, p.count, p.at = e.Event, p.count+1, e.at
 	case len(c.pending) >= maxPending:
 		c.dropped++
 	default:
-		c.pending[key] = &pendingEvent{Event: e, count: 1, at: time.Now()}
+		c.pending[key] = &e
 	}
 	c.mu.Unlock()
 	c.events.Wake()
@@ -153,7 +173,7 @@ func (c *Client) sendEvent(ctx context.Context, a *apiserver.API, key eventKey, 
 			return err
 		}
 	}
-	if p.UID == "" && !p.Node {
+	if p.UID == "" && !p.Node && p.about == nil {
 		uid, err := podUID(ctx, a, key.namespace, key.pod)
 		if err != nil && !apiserver.IsStatus(err, http.StatusNotFound, http.StatusForbidden) {
 			return err
@@ -161,7 +181,8 @@ func (c *Client) sendEvent(ctx context.Context, a *apiserver.API, key eventKey, 
 		p.UID = uid
 	}
 	e := c.object(p)
-	if err := a.Do(ctx, apiserver.Request{Method: http.MethodPost, Path: path, ContentType: apiserver.JSON, Body: e}, nil); err != nil {
+	err := a.Do(ctx, apiserver.Request{Method: http.MethodPost, Path: path, ContentType: apiserver.JSON, Body: e}, nil)
+	if err != nil && (p.about == nil || !apiserver.IsStatus(err, http.StatusConflict)) { // else another node has said it
 		return err
 	}
 	c.remember(key, sentEvent{e.Name, p.count, p.at})
@@ -194,11 +215,14 @@ func (c *Client) object(p pendingEvent) corev1.Event {
 	if p.Node { // kubectl describe shows those that have the UID, and those that have the name in its place, as the kubelet's do
 		about = corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: c.cfg.Node, UID: types.UID(cmp.Or(c.nodeUID(), c.cfg.Node))}
 	}
+	suffix := strconv.FormatInt(p.at.UnixNano(), 16)
+	if p.about != nil {
+		about = *p.about
+		suffix = fmt.Sprintf("%.8x", sha256.Sum256([]byte(about.Kind+about.APIVersion+p.UID+p.Reason+p.Message)))
+	}
 	return corev1.Event{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: about.Name + "." + strconv.FormatInt(p.at.UnixNano(), 16), Namespace: p.Namespace,
-		},
+		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
+		ObjectMeta:     metav1.ObjectMeta{Name: about.Name[:min(len(about.Name), maxName)] + "." + suffix, Namespace: p.Namespace},
 		InvolvedObject: about,
 		Reason:         p.Reason, Message: shorten(p.Message), Type: kind, Action: p.Action, Count: int32(p.count), //nolint:gosec // counts what waited
 		FirstTimestamp: at, LastTimestamp: at,

@@ -38,9 +38,9 @@ func PolicyKinds() []PolicyKind {
 
 // PolicyObject is a policy as the API server has it.
 type PolicyObject struct {
-	Kind            PolicyKind
-	Namespace, Name string
-	JSON            []byte
+	Kind                 PolicyKind
+	Namespace, Name, UID string
+	JSON                 []byte
 }
 
 // PolicyPod is a pod as policies see it.
@@ -101,6 +101,7 @@ type wholeObject struct {
 	Metadata struct {
 		Namespace       string `json:"namespace"`
 		Name            string `json:"name"`
+		UID             string `json:"uid"`
 		ResourceVersion string `json:"resourceVersion"`
 	} `json:"metadata"`
 	Message string `json:"message"`
@@ -121,7 +122,7 @@ func (o wholeObject) Version() string { return o.Metadata.ResourceVersion }
 func (o wholeObject) Failure() string { return o.Message }
 
 func (o wholeObject) policy(k PolicyKind) PolicyObject {
-	return PolicyObject{Kind: k, Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, JSON: o.json}
+	return PolicyObject{Kind: k, Namespace: o.Metadata.Namespace, Name: o.Metadata.Name, UID: o.Metadata.UID, JSON: o.json}
 }
 
 func policyFeed(k PolicyKind, view PolicyView) func(context.Context, *apiserver.API) error {

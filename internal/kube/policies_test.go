@@ -258,3 +258,33 @@ func TestAKindOfPolicyThatIsInstalledUnderTheAgentIsNoticedAtOnce(t *testing.T) 
 		return strings.Contains(w.policies["ClusterNetworkPolicy.policy.networking.k8s.io /deny"], "Admin")
 	}))
 }
+
+func TestWhatIsWrongWithAPolicyIsOneEventForAllNodes(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer()
+	url := serve(t, s).URL
+	bad := kube.PolicyObject{Kind: kube.PolicyKinds()[0], Namespace: "shop", Name: strings.Repeat("long.", 50), UID: "u1"}
+	for range 2 {
+		start(t, kube.Config{Kubeconfig: kubeconfig(t, url)}).PolicyEvent(bad, "PolicyNotAsWritten", "spec.ingress[0]: no CIDR")
+	}
+	c := start(t, kube.Config{Kubeconfig: kubeconfig(t, url)})
+	c.PolicyEvent(kube.PolicyObject{Kind: kube.PolicyKinds()[1], Name: "all", UID: "u2"}, "PolicyNotAsWritten", "spec.tier")
+	eventually(t, "each node has tried", func() bool {
+		return s.count("POST /api/v1/namespaces/shop/events") == 2 && s.count("POST /api/v1/namespaces/default/events") == 1
+	})
+	c.Event(kube.Event{Reason: "last", Message: "m"})
+	eventually(t, "all events", func() bool { return len(s.seen()) == 3 })
+	about := map[string]string{}
+	for _, e := range s.seen() {
+		o := e["involvedObject"].(map[string]any)
+		about[fmt.Sprint(o["kind"])] = fmt.Sprint(o["apiVersion"], o["uid"], e["type"], e["message"])
+	}
+	delete(about, "Pod")
+	want := map[string]string{
+		"NetworkPolicy":        "networking.k8s.io/v1" + "u1" + "Warning" + "spec.ingress[0]: no CIDR",
+		"ClusterNetworkPolicy": "policy.networking.k8s.io/v1alpha2" + "u2" + "Warning" + "spec.tier",
+	}
+	if diff := cmp.Diff(want, about); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

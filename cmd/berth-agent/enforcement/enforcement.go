@@ -92,6 +92,7 @@ func (e *Enforcement) Run(ctx context.Context) error {
 	g, _ := run.NewGroup(ctx)
 	g.Go("policies", e.loop.Run)
 	g.Go("policy watches", func(ctx context.Context) error { return e.kube.FollowPolicies(ctx, view{e.loop}) })
+	g.Go("policy conditions", e.tellCluster)
 	if e.options.EventLogs == LogDenied || e.options.EventLogs == LogAll {
 		g.Go("policy log", e.logFlows)
 	}

@@ -48,7 +48,7 @@ func (v view) Pods(all []kube.PolicyPod) {
 func (v view) Pod(p kube.PolicyPod, gone bool) { v.Enforcer.Pod(enforce.Pod(p), gone) }
 
 func object(o kube.PolicyObject) enforce.Object {
-	return enforce.Object{Kind: enforce.Kind(o.Kind.Name()), Namespace: o.Namespace, Name: o.Name, JSON: o.JSON}
+	return enforce.Object{Kind: enforce.Kind(o.Kind.Name()), Namespace: o.Namespace, Name: o.Name, UID: o.UID, JSON: o.JSON}
 }
 
 // Services implements kube.PolicyView.
