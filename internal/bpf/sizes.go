@@ -24,7 +24,7 @@ func SizesFor(memory uint64) Sizes {
 		Fragments: 1024, Counts: 2048, Services: 16384, Events: 64 << 10,
 	}
 	if memory >= 4*gib {
-		s.Peers, s.Rows, s.Ranges = 131072, 16384, 16384
+		s.Peers = 131072
 	}
 	if memory >= 64*gib {
 		s.Peers, s.Blocks, s.Rows, s.Ranges = 524288, 65536, 65536, 65536

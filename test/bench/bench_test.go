@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,9 @@ import (
 	"github.com/berth-net/berth/internal/vpcsim"
 	"github.com/berth-net/berth/internal/vpcsim/pacing"
 )
+
+// only leaves out the measures whose names do not match.
+var only = flag.String("bench.only", "", "a regular expression of the measures that run, such as policy")
 
 var outPath = flag.String("bench.out", "", "write the rows to this file as JSON; without it nothing is measured")
 
@@ -61,8 +65,14 @@ func TestTable(t *testing.T) {
 		t.Skip("run by `make bench`")
 	}
 	var rows []row
-	for _, measure := range []func(*testing.T) []row{warmAdds, atOnce, freshBurst, churn, calls, throttledRestart, prefixRestart, adoption, policyAdds} {
-		rows = append(rows, measure(t)...)
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range measures() {
+		if wanted.MatchString(m.name) {
+			rows = append(rows, m.run(t)...)
+		}
 	}
 	table(t, rows)
 	data, err := json.MarshalIndent(rows, "", "  ")
@@ -74,6 +84,28 @@ func TestTable(t *testing.T) {
 	}
 	if err := os.WriteFile(*outPath, append(data, '\n'), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// measure makes some rows.
+type measure struct {
+	name string
+	run  func(*testing.T) []row
+}
+
+func measures() []measure {
+	return []measure{
+		{"warm", warmAdds},
+		{"at-once", atOnce},
+		{"burst", freshBurst},
+		{"churn", churn},
+		{"calls", calls},
+		{"throttled", throttledRestart},
+		{"prefix", prefixRestart},
+		{"adoption", adoption},
+		{"policy-add", policyAdds},
+		{"policy-peers", policyPeers},
+		{"policy-traffic", policyTraffic},
 	}
 }
 

@@ -33,13 +33,21 @@ func policyAdds(t *testing.T) []row {
 	}
 }
 
+type object = kubeapi.Object
+
 // policedRig is a rig with a filled pool whose API server has the policies, and a pod for each.
 func policedRig(t *testing.T) *rig.Rig {
 	t.Helper()
 	r := rig.New(t, rig.Options{})
+	api := manyPolicies(r)
+	enforce(t, r, api, 27)
+	return r
+}
+
+// manyPolicies is an API server that has them.
+func manyPolicies(r *rig.Rig) *kubeapi.Server {
 	api := kubeapi.New()
-	type object = kubeapi.Object
-	api.SetNode(r.Node, object{"metadata": object{"name": r.Node}, "status": object{"capacity": object{"pods": "29"}}})
+	api.SetNode(r.Node, object{"metadata": object{"name": r.Node}, "status": object{"capacity": object{"pods": "58"}}})
 	api.Set("namespaces", "default", object{"metadata": object{"name": "default"}})
 	for i := range policies {
 		name := fmt.Sprint("first-", i)
@@ -53,15 +61,21 @@ func policedRig(t *testing.T) *rig.Rig {
 			},
 		})
 	}
+	return api
+}
+
+// enforce starts an agent that enforces what an API server has, and waits until it has so many free addresses.
+func enforce(t *testing.T, r *rig.Rig, api *kubeapi.Server, addresses int) *rig.Agent {
+	t.Helper()
 	api.Listen(t, r.Fabric.Namespace(r.Instance))
 	kubeconfig := filepath.Join(r.Dir, "kubeconfig")
 	if err := os.WriteFile(kubeconfig, []byte(kubeapi.Kubeconfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := r.StartAgent("MINIMUM_IP_TARGET=27", "WARM_IP_TARGET=1", "IP_COOLDOWN_PERIOD=0", "KUBECONFIG="+kubeconfig, "ENABLE_NETWORK_POLICY=true")
+	a := r.StartAgent(fmt.Sprint("MINIMUM_IP_TARGET=", addresses), "WARM_IP_TARGET=1", "IP_COOLDOWN_PERIOD=0", "KUBECONFIG="+kubeconfig, "ENABLE_NETWORK_POLICY=true")
 	a.Ready()
-	testkit.Eventually(t, "27 free addresses", func() bool { return tally(a).Free >= 27 })
-	return r
+	testkit.Eventually(t, "free addresses", func() bool { return tally(a).Free >= addresses })
+	return a
 }
 
 func addAndDelete(t *testing.T, r *rig.Rig, p rig.Pod) time.Duration {

@@ -189,3 +189,42 @@ func (a *Agent) Fetch(path string, v any) error {
 	}
 	return json.NewDecoder(bytes.NewReader(data)).Decode(v)
 }
+
+// KernelMemory is what the kernel has for the eBPF programs and maps that the agent holds open, in bytes, as it says itself (memlock of
+// fdinfo): of the table of flows, and of all else.
+func (a *Agent) KernelMemory() (flows, others int) {
+	a.rig.TB.Helper()
+	dir := fmt.Sprintf("/proc/%d/fdinfo", a.cmd.Process.Pid)
+	files, err := os.ReadDir(dir)
+	a.rig.must("list descriptors", err)
+	const lruHash, flowKey, flow = "9", "28", "16" // BPF_MAP_TYPE_LRU_HASH; bytes of struct flow_key and struct flow in bpf/maps.h
+	seen, tables := map[string]bool{}, 0
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		a.rig.must("read descriptor", err)
+		info := map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			key, value, _ := strings.Cut(line, ":")
+			info[key] = strings.TrimSpace(value)
+		}
+		id := "map " + info["map_id"] + ", program " + info["prog_id"]
+		if info["memlock"] == "" || seen[id] {
+			continue
+		}
+		seen[id] = true
+		n, err := strconv.Atoi(info["memlock"])
+		a.rig.must("parse memlock", err)
+		if info["map_type"] == lruHash && info["key_size"] == flowKey && info["value_size"] == flow {
+			flows, tables = flows+n, tables+1
+		} else {
+			others += n
+		}
+	}
+	if tables != 1 {
+		a.rig.TB.Fatalf("the agent holds %d maps that look like the table of flows", tables)
+	}
+	return flows, others
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -69,16 +70,46 @@ func bareUnwire(host, n int) error {
 	return nil
 }
 
+// BarePod is a pod with an address of nobody's, wired in the instance's namespace like any other, but by hand: nothing of ours is on
+// its link.
+func (r *Rig) BarePod(i int, addr netip.Addr) Pod {
+	r.TB.Helper()
+	p := r.NewPod()
+	p.Addr = addr
+	host, err := netns.GetFromPath(r.Fabric.Namespace(r.Instance))
+	r.must("open instance namespace", err)
+	defer func() { _ = host.Close() }()
+	name := fmt.Sprintf("bare%d", i)
+	r.must("wire a bare pod", bareLink(p.NetNS, int(host), name, addr.AsSlice()))
+	h, err := netlink.NewHandleAt(host)
+	r.must("open netlink", err)
+	defer h.Close()
+	outer, err := h.LinkByName(name) //nolint:forbidigo // one name, no dump
+	r.must("find link "+name, err)
+	r.must("tell the pod of its gateway", testkit.TryInNetns(p.NetNS, func() error {
+		inner, err := netlink.LinkByName("eth0") //nolint:forbidigo // one name, no dump
+		if err != nil {
+			return err
+		}
+		return netlink.NeighAdd(&netlink.Neigh{
+			LinkIndex: inner.Attrs().Index, IP: net.IPv4(169, 254, 1, 1), HardwareAddr: outer.Attrs().HardwareAddr, State: netlink.NUD_PERMANENT,
+		})
+	}))
+	return p
+}
+
 func bareWire(space string, host, i int) error {
-	name := fmt.Sprintf("floor%d", i)
-	addr := net.IPv4(192, 0, 2, byte(i+1))
+	return bareLink(space, host, fmt.Sprintf("floor%d", i), net.IPv4(192, 0, 2, byte(i+1)))
+}
+
+func bareLink(space string, host int, name string, addr net.IP) error {
 	h, err := netlink.NewHandleAt(netns.NsHandle(host))
 	if err != nil {
 		return err
 	}
 	defer h.Close()
 	return testkit.TryInNetns(space, func() error {
-		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: name, PeerNamespace: netlink.NsFd(host)}
+		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", MTU: 9001}, PeerMTU: 9001, PeerName: name, PeerNamespace: netlink.NsFd(host)}
 		if err := netlink.LinkAdd(veth); err != nil {
 			return err
 		}
