@@ -96,8 +96,9 @@ mutants: ## take away each safety rule in turn: the simulation must notice
 	go test ./test/mutants -count=1 -v -timeout 2h -mutants.run
 
 stories: export BERTH_REQUIRE_ROOT := 1
-stories: build tools ## network policy under a minute of changes, and for thousands of pods that dial at once (root)
+stories: build tools ## network policy under a minute of changes, for thousands of pods that dial at once, and on 100,000 clusters (root)
 	go test ./test/blackbox -count=1 -v -timeout 1h -run 'TestScripts/network-policy-(under-changes|from-the-first-packet)' -long
+	go test ./internal/bpf -count=1 -v -timeout 1h -run TestReferenceTablesAndProgramAgree -agree.clusters 100000
 
 nightly: test e2e bench ## long simulations, the race detector, fuzzing, clusters: hours
 	CGO_ENABLED=1 go test -race -timeout 30m $$(go list ./internal/... ./cmd/... | grep -v /internal/node$$)
