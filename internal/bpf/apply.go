@@ -240,6 +240,9 @@ func tagOf(a policyAddr) uint32 {
 	return a.Word[0]*3 ^ a.Word[1]*5 ^ a.Word[2]*7 ^ a.Word[3]
 }
 
+// Full tells that another start with less to say may do: the maps of each start are empty.
+func (e *FullError) Full() bool { return true }
+
 // full tells whether an error means that a map has no room.
 func full(err error) bool { return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) }
 

@@ -19,16 +19,16 @@ type Sizes struct {
 func SizesFor(memory uint64) Sizes {
 	const gib = 1 << 30
 	s := Sizes{
-		Peers: 32768, Blocks: 16384, Rows: 8192, Ranges: 8192, Interfaces: 1024,
+		Peers: 32768, Blocks: 16384, Rows: 8192, Ranges: 8192, Interfaces: 512,
 		Flows:     powerBelow(memory/(32<<10), 1<<16, 1<<20),
 		Fragments: 1024, Counts: 2048, Services: 16384, Events: 64 << 10,
 	}
 	if memory >= 4*gib {
-		s.Peers = 131072
+		s.Peers, s.Rows = 131072, 16384
 	}
 	if memory >= 64*gib {
 		s.Peers, s.Blocks, s.Rows, s.Ranges = 524288, 65536, 65536, 65536
-		s.Fragments, s.Counts, s.Services, s.Events = 8192, 16384, 65536, 1<<20
+		s.Interfaces, s.Fragments, s.Counts, s.Services, s.Events = 1024, 8192, 16384, 65536, 1<<20
 	}
 	return s
 }

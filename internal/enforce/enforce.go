@@ -15,6 +15,7 @@ package enforce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -80,6 +81,8 @@ type Config struct {
 	FirstID uint32
 	// Slots are how many pods there may be.
 	Slots int
+	// Room is what the datapath holds.
+	Room compile.Size
 }
 
 // Ports are the adapters that the loop works with.
@@ -120,6 +123,7 @@ type Enforcer struct {
 	slots    []string        // the ID that has each; empty: free
 	left     []tables.Change // not applied yet
 	refused  error           // why
+	toobig   compile.Size    // what was to be said when it was refused first
 }
 
 // New returns an enforcer that Run starts.
@@ -139,6 +143,10 @@ func (e *Enforcer) Run(ctx context.Context) error {
 	defer retry.Stop()
 	for {
 		if !e.bring() { //nolint:contextcheck // questions end with the loop: e.ctx is ctx
+			if e.fitsAgain() {
+				e.failWaiting()
+				return fmt.Errorf("%w: %w", errStartOver, e.refused)
+			}
 			retry.Reset(retryAfter)
 		}
 		select {
@@ -179,6 +187,7 @@ func (e *Enforcer) bring() bool {
 		if err := e.ports.Datapath.Apply(e.ctx, e.left); err != nil {
 			if e.refused == nil {
 				e.log.Error("program policies", run.KeyErr, err, "changes", len(e.left))
+				e.toobig = e.compiler.Size()
 			}
 			e.refused = err
 			return false
@@ -189,6 +198,24 @@ func (e *Enforcer) bring() bool {
 		e.left, e.refused = nil, nil
 	}
 	return e.attachExits() && e.attach()
+}
+
+// errStartOver ends the loop, and the agent with it.
+var errStartOver = errors.New("policies fit into the datapath again: the next start fills its maps anew, what is in force stays until then")
+
+// fitsAgain tells whether what was too much for the datapath has become less, and has room. The changes that it refused come first and
+// will never fit, what takes them back comes after them, and neither can be left out without a packet seeing half of a policy. The maps of
+// each start are its own.
+func (e *Enforcer) fitsAgain() bool {
+	full, ok := errors.AsType[interface {
+		error
+		Full() bool
+	}](e.refused)
+	if !ok || !full.Full() {
+		return false
+	}
+	now, room := e.compiler.Size(), e.cfg.Room
+	return now != e.toobig && now.Rows <= room.Rows && now.Peers <= room.Peers && now.Prefixes <= room.Prefixes && now.Ranges <= room.Ranges
 }
 
 // ask runs f in the loop's goroutine.

@@ -77,7 +77,7 @@ func words() map[string]command {
 		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
 		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
-		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "storm": cmdStorm, "chain": cmdChain,
+		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "storm": cmdStorm, "flood": cmdFlood, "chain": cmdChain,
 		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
 		"second": cmdSecond, "on": cmdOn, "group": cmdGroup, "scatter": cmdScatter, "foreign": cmdForeign,
 	}

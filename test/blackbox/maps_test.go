@@ -4,18 +4,23 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// maps FROM TO [allowed|denied] asks the agent what its maps say of the first packet from FROM to the service of pod TO, until that is
-// the word.
+// maps FROM TO[:PORT] allowed|denied asks the agent what its maps say of the first packet from FROM to the service of pod TO, or to
+// another port of it, until that is the word.
 func cmdMaps(w *world, neg bool, args []string) {
 	if len(args) != 3 {
-		w.fail("maps FROM TO allowed|denied")
+		w.fail("maps FROM TO[:PORT] allowed|denied")
 	}
 	from, _ := w.place(args[0])
+	to, port, explicit := strings.Cut(args[1], ":")
+	if !explicit {
+		port = strconv.Itoa(servicePort)
+	}
 	query := url.Values{
-		"namespace": {"default"}, "pod": {args[1]}, "direction": {"ingress"}, "address": {from.String()}, "protocol": {"tcp"}, "port": {strconv.Itoa(servicePort)},
+		"namespace": {"default"}, "pod": {to}, "direction": {"ingress"}, "address": {from.String()}, "protocol": {"tcp"}, "port": {port},
 	}
 	var said struct {
 		Interface, By string

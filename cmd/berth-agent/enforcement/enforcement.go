@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berth-net/berth/internal/bpf"
+	"github.com/berth-net/berth/internal/core/policy/compile"
 	"github.com/berth-net/berth/internal/enforce"
 	"github.com/berth-net/berth/internal/kube"
 	"github.com/berth-net/berth/internal/node"
@@ -63,6 +64,9 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 		return nil, err
 	}
 	sizes := bpf.SizesFor(memory)
+	if o.EventLogs != LogDenied && o.EventLogs != LogAll {
+		sizes.Events = uint32(os.Getpagesize()) //nolint:gosec // a page, since nobody writes there
+	}
 	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir, Sizes: sizes, Settings: bpf.Settings{
 		Timeouts: bpf.DefaultTimeouts(), LogDenied: o.EventLogs == LogDenied || o.EventLogs == LogAll, LogAllowed: o.EventLogs == LogAll,
 		JudgeNode: o.Masqueraded == "judge",
@@ -70,7 +74,9 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the datapath of network policy: %w", err)
 	}
-	loop := enforce.New(enforce.Config{Strict: o.Mode == "strict", Slots: int(sizes.Interfaces)}, enforce.Ports{
+	loop := enforce.New(enforce.Config{Strict: o.Mode == "strict", Slots: int(sizes.Interfaces), Room: compile.Size{
+		Rows: int(sizes.Rows), Peers: int(sizes.Peers), Prefixes: int(sizes.Blocks), Ranges: int(sizes.Ranges),
+	}}, enforce.Ports{
 		Datapath: datapath, Pods: pods{k}, Log: o.Log,
 	})
 	return &Enforcement{options: o, datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
