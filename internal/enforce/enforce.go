@@ -96,8 +96,9 @@ type Ports struct {
 const (
 	// askTimeout bounds a question about one pod.
 	askTimeout = 2 * time.Second
-	// retryAfter is the pause before what the datapath refused is tried again.
+	// retryAfter is the pause before what the datapath refused is tried again; it doubles up to retryMost.
 	retryAfter = 200 * time.Millisecond
+	retryMost  = 5 * time.Second
 	// settleAfter is how long no pod came before interfaces are settled, one after the other: others wait for the kernel meanwhile.
 	settleAfter = 10 * time.Second
 )
@@ -124,6 +125,8 @@ type Enforcer struct {
 	left     []tables.Change // not applied yet
 	refused  error           // why
 	toobig   compile.Size    // what was to be said when it was refused first
+	pause    time.Duration   // before it is tried again
+	again    time.Time       // when that is over
 }
 
 // New returns an enforcer that Run starts.
@@ -147,7 +150,7 @@ func (e *Enforcer) Run(ctx context.Context) error {
 				e.failWaiting()
 				return fmt.Errorf("%w: %w", errStartOver, e.refused)
 			}
-			retry.Reset(retryAfter)
+			retry.Reset(max(retryAfter, time.Until(e.again)))
 		}
 		select {
 		case <-ctx.Done():
@@ -184,18 +187,22 @@ func (e *Enforcer) bring() bool {
 	e.left = append(e.left, e.services.flush()...)
 	e.left = append(e.left, e.compiler.Flush()...)
 	if len(e.left) > 0 {
+		if e.refused != nil && time.Now().Before(e.again) {
+			return false // there may be many changes, and whoever tells of something brings us here
+		}
 		if err := e.ports.Datapath.Apply(e.ctx, e.left); err != nil {
 			if e.refused == nil {
 				e.log.Error("program policies", run.KeyErr, err, "changes", len(e.left))
 				e.toobig = e.compiler.Size()
 			}
-			e.refused = err
+			e.refused, e.pause = err, min(max(2*e.pause, retryAfter), retryMost)
+			e.again = time.Now().Add(e.pause)
 			return false
 		}
 		if e.refused != nil {
 			e.log.Info("policies are programmed after all", "changes", len(e.left))
 		}
-		e.left, e.refused = nil, nil
+		e.left, e.refused, e.pause = nil, nil, 0
 	}
 	return e.attachExits() && e.attach()
 }

@@ -29,11 +29,13 @@ type kernel struct {
 	settled  []int
 	applied  []tables.Change
 	fail     error
+	tries    int
 }
 
 func (k *kernel) Apply(_ context.Context, changes []tables.Change) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.tries++
 	if k.fail != nil {
 		k.contents.Apply(changes[:len(changes)/2]) // as far as it came
 		return k.fail
@@ -286,6 +288,25 @@ func TestWhatTheKernelRefusesIsMadeAgainBeforeTheADDIsAnswered(t *testing.T) {
 		}
 		n.expect(7, "10.0.0.8", "denied")
 		n.expect(7, "10.0.0.9", "allowed")
+	})
+}
+
+func TestWhatTheKernelRefusesKeepsTheAgentBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, nil)
+		n.Sync(nil, enforce.Host{})
+		n.kernel.set(errors.New("no room"))
+		n.listed(nil)
+		for i := range 600 { // a minute in which the API server tells of something all the time
+			n.Namespace("other", map[string]string{"n": fmt.Sprint(i)}, false)
+			n.Service(enforce.Service{Namespace: "default", Name: fmt.Sprint("s", i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{172, 20, byte(i >> 8), byte(i)})}}, false)
+			<-time.After(100 * time.Millisecond)
+		}
+		n.kernel.mu.Lock()
+		defer n.kernel.mu.Unlock()
+		if n.kernel.tries < 5 || n.kernel.tries > 20 {
+			t.Errorf("the kernel was asked %d times in a minute", n.kernel.tries)
+		}
 	})
 }
 
