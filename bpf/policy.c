@@ -267,6 +267,15 @@ INLINE __u64 evaluate_remote(struct view *view, __u32 direction, __u32 veiled)
 	return v;
 }
 
+/* own_node says whether a pod may send to its own node. NetworkPolicies never keep it from that, those of the cluster's administrator
+ * may. It is judged at once: what is not translated leaves by no link. */
+INLINE __u64 own_node(struct view *view)
+{
+	__u64 v = evaluate_remote(view, EGRESS, 0);
+
+	return BY(v) == BY_ISOLATION || BY(v) == BY_DEFAULT ? verdict(0, BY_DEFAULT, 1) : v;
+}
+
 /* judge_again asks the initiator's direction again after a change. A flow that is denied stays known: else the other side's next packet
  * would begin a flow of its own. */
 INLINE int judge_again(struct __sk_buff *skb, struct view *view, __u32 direction, const struct flow *f)
@@ -283,8 +292,13 @@ INLINE int judge_again(struct __sk_buff *skb, struct view *view, __u32 direction
 	count_reason(REEVALUATED);
 	if (f->service != THROUGH && f->service != VEILED)
 		next.service = initiator == EGRESS && is_service(&view->packet.key.remote) ? DEFERRED : DIRECT;
-	if (next.service != DEFERRED && !(view->flags & KEEP_ESTABLISHED))
+	if (view->flags & KEEP_ESTABLISHED) {
+		/* it was allowed */
+	} else if (next.service != DEFERRED) {
 		v = evaluate_remote(view, initiator, f->service == VEILED);
+	} else if (is_node(&view->packet.key.remote)) {
+		v = own_node(view);
+	}
 	if (!ALLOWED(v)) {
 		if (BY(v) != BY_FAULT)
 			count_reason(CUT);
@@ -319,6 +333,8 @@ INLINE int judge_new(struct __sk_buff *skb, struct view *view, __u32 direction, 
 		v = verdict(0, BY_HOST, 1);
 	else if (f.service != DEFERRED)
 		v = evaluate_remote(view, direction, f.service == VEILED);
+	else if (is_node(&p->key.remote))
+		v = own_node(view);
 	if (p->key.protocol == IPPROTO_TCP && !begins_connection(p)) {
 		count_reason(MIDSTREAM);
 		f.state = FLOW_REPLIED;

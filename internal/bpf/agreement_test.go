@@ -54,13 +54,15 @@ type agreeing struct {
 	seed   uint64
 	world  *policy.World
 	slots  map[netip.Addr]uint32 // by the address of a pod
-	number uint16                // of the last packet: no two are of one flow
+	number uint16                // of the last packet
+	flows  map[string]bool       // that packets had: no two are of one
 	asked  map[string]bool       // of packets without ports, which have no numbers
 }
 
 func newNode(t *testing.T, strict bool, met tally) *agreeing {
 	t.Helper()
 	o := options(mountBPF(t))
+	o.Sizes.Rows, o.Sizes.Ranges = 1<<16, 1<<16 // these clusters are all policy
 	d := open(t, o)
 	t.Cleanup(func() { _ = d.Remove() })
 	n := &agreeing{t: t, d: d, c: compile.New(compile.Options{Strict: strict}), strict: strict, met: met, world: &policy.World{}}
@@ -88,7 +90,7 @@ func (n *agreeing) cluster(seed uint64) {
 	}
 	w := policyworld.New(seed, size)
 	w.Strict = n.strict
-	n.Rand, n.seed, n.number, n.asked = rand.New(rand.NewPCG(seed, 2)), seed, 0, make(map[string]bool)
+	n.Rand, n.seed, n.number, n.asked, n.flows = rand.New(rand.NewPCG(seed, 2)), seed, 0, make(map[string]bool), make(map[string]bool)
 	n.become(w)
 	changes := n.c.Flush()
 	n.contents.Apply(changes)
@@ -217,7 +219,15 @@ func (q question) verdict() bool {
 
 // frame is the question as a packet of a flow of its own.
 func (q question) frame() frame {
-	q.n.number++
+	for again := true; again; { // a number may be the port that another packet was sent to: then it looks like an answer
+		q.n.number++
+		from, to := q.n.number, q.port
+		if q.direction == policy.Egress {
+			from, to = to, from
+		}
+		key := fmt.Sprint(q.other, q.protocol, from, to)
+		again, q.n.flows[key] = q.n.flows[key], true
+	}
 	f := frame{protocol: q.protocol, sport: q.n.number, dport: q.port, flags: syn, id: q.n.number}
 	return f.toward(bpf.Direction(q.direction), q.own, q.other)
 }

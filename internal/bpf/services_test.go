@@ -264,6 +264,51 @@ func TestOwnNodeIsReachedButNotWhatItTranslates(t *testing.T) {
 	})
 }
 
+// TestAdministratorsPolicyIsHeldForTheOwnNode: a ClusterNetworkPolicy that denied nodes did not keep a pod from its own, whose packets
+// leave by no link. What isolates a pod does not keep it from its node, and hides the Baseline tier as for any peer.
+func TestAdministratorsPolicyIsHeldForTheOwnNode(t *testing.T) {
+	inBothAttachments(t, func(t *testing.T, o bpf.Options, w *wire) {
+		d := open(t, o)
+		t.Cleanup(func() { _ = d.Close() })
+		w.exits(t, d)
+		w.attach(t, d)
+		listen(t, w.node, port)
+		listen(t, w.node, otherPort)
+		apply(t, d, nodeAt(nodeAddrs...)...)
+		deny := func(r tables.Range) tables.Range {
+			r.First = tables.Key(uint8(policy.TCP), port)
+			r.Last = r.First
+			return r
+		}
+		for number, tt := range []struct {
+			name  string
+			flags tables.Set
+			row   tables.Range
+			want  bool
+		}{
+			{"denied by Admin", 0, tables.Range{Admin: word(policy.Deny, 1, 1)}, false},
+			{"denied by Admin, isolated", tables.Isolates, tables.Range{Admin: word(policy.Deny, 1, 1)}, false},
+			{"passed by Admin, isolated", tables.Isolates, tables.Range{Admin: word(policy.Pass, 1, 1)}, true},
+			{"denied by Baseline", 0, tables.Range{Baseline: word(policy.Deny, 1, 1)}, false},
+			{"denied by Baseline, isolated", tables.Isolates, tables.Range{Baseline: word(policy.Deny, 1, 1)}, true},
+			{"denied by nobody, strict", tables.Strict, tables.Range{}, true},
+		} {
+			set := tables.Set(number+1) | tt.flags
+			apply(t, d, tables.Change{Ranges: &tables.RangesChange{First: uint32(number), Ranges: []tables.Range{deny(tt.row)}}},
+				tables.Change{Row: &tables.RowChange{Key: tables.RowKey{Set: set, ID: uint32(classNode)}, Row: tables.Row{First: uint32(number), Count: 1}}},
+				peer("10.0.1.100", classNode), peer("fd01::100", classNode), pod(0, set))
+			for _, node := range []string{"10.0.1.100", "fd01::100"} {
+				if got := dial(t, w.pod, at(node, port)); got != tt.want {
+					t.Errorf("%s, %s: reached %v, want %v", node, tt.name, got, tt.want)
+				}
+				if !dial(t, w.pod, at(node, otherPort)) {
+					t.Errorf("%s, %s: another port is not reached", node, tt.name)
+				}
+			}
+		}
+	})
+}
+
 // TestServiceUnknownUntilLater: a connection to an address that becomes a Service's goes on, and one to a former one is judged by the
 // address.
 func TestServiceUnknownUntilLater(t *testing.T) {
