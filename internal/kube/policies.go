@@ -245,19 +245,38 @@ func appendPorts(to []policy.NamedPort, c peerContainer) []policy.NamedPort {
 	return to
 }
 
+// listedPod is a pod of which only what policies see is kept: a list has all pods of the cluster.
+type listedPod struct {
+	PolicyPod
+	version, message string
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *listedPod) UnmarshalJSON(data []byte) error {
+	var p peerPod
+	if err := json.Unmarshal(data, &p); err != nil {
+		return err
+	}
+	*l = listedPod{p.pod(), p.Metadata.ResourceVersion, p.Message}
+	return nil
+}
+
+func (l listedPod) Version() string { return l.version }
+func (l listedPod) Failure() string { return l.message }
+
 func podFeed(view PolicyView) func(context.Context, *apiserver.API) error {
 	seen := new(string)
 	return func(ctx context.Context, a *apiserver.API) error {
-		return apiserver.Feed[peerPod]{
+		return apiserver.Feed[listedPod]{
 			Path: "/api/v1/pods", Seen: seen,
-			List: func(all []peerPod) {
+			List: func(all []listedPod) {
 				out := make([]PolicyPod, 0, len(all))
 				for _, p := range all {
-					out = append(out, p.pod())
+					out = append(out, p.PolicyPod)
 				}
 				view.Pods(out)
 			},
-			Change: func(p peerPod, gone bool) { view.Pod(p.pod(), gone) },
+			Change: func(p listedPod, gone bool) { view.Pod(p.PolicyPod, gone) },
 		}.Follow(ctx, a)
 	}
 }

@@ -47,7 +47,10 @@ func TestClusterSuiteOfNetworkPolicyAPI(t *testing.T) {
 	l.enforce("true")
 	// After the agents: they must notice a kind that comes under them.
 	l.kubectl("apply", "-f", filepath.Join(strings.TrimSpace(string(dir)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml"))
-	l.kubectl("wait", "--for=condition=Established", "crd/clusternetworkpolicies.policy.networking.k8s.io", "--timeout=30s")
+	l.until(30*time.Second, "ClusterNetworkPolicies served", func() error {
+		_, err := l.try(l.Context(), "kubectl", "get", "clusternetworkpolicies.policy.networking.k8s.io")
+		return err
+	})
 	l.conformance(program)
 }
 

@@ -52,7 +52,8 @@ func TestClusterSuiteOfKubernetes(t *testing.T) {
 		t.Fatalf("build the suite: %v\n%s", err, out)
 	}
 	l.enforce("true")
-	args := []string{"-provider=skeleton", "-ginkgo.v", "-ginkgo.no-color", "-delete-namespace-on-failure=true"}
+	// Without a focus the framework leaves out all that has a feature, which all of these have.
+	args := []string{"-provider=skeleton", "-ginkgo.v", "-ginkgo.no-color", "-ginkgo.focus=Netpol", "-delete-namespace-on-failure=true"}
 	l.suite("netpol", program, args...)
 }
 

@@ -106,6 +106,7 @@ func measures() []measure {
 		{"policy-add", policyAdds},
 		{"policy-peers", policyPeers},
 		{"policy-traffic", policyTraffic},
+		{"policy-memory", policyMemory},
 	}
 }
 

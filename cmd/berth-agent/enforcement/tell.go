@@ -25,7 +25,7 @@ const (
 func (e *Enforcement) tellCluster(ctx context.Context) error {
 	var told []enforce.Trouble
 	began, refused := time.Now(), ""
-	for wait := time.Second + rand.N(tellEvery); ; wait = tellEvery {
+	for wait := time.Second + rand.N(tellEvery); ; wait = tellEvery { //nolint:gosec // nodes are spread by it
 		select {
 		case <-ctx.Done():
 			return nil

@@ -25,7 +25,7 @@ const maxBody = 4 << 20
 // requestTimeout bounds a request that is no watch.
 const requestTimeout = 10 * time.Second
 
-// listTimeout bounds a list, which may be some megabytes.
+// listTimeout is how long nothing may come of a list.
 const listTimeout = 30 * time.Second
 
 // Media types.

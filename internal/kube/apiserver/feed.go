@@ -24,8 +24,9 @@ const (
 // watchTime is how long one watch lasts at least; half as much again by chance, so that nodes do not come back together.
 const watchTime = 5 * time.Minute
 
-// maxList bounds a list of objects as it comes over the wire, in bytes: 250 pods have a hundredth of it. Only one object is in memory at a time.
-const maxList = 256 << 20
+// maxList bounds a list of objects as it comes over the wire, in bytes: 100,000 pods of 10 kB have a quarter of it. Only one object is in
+// memory at a time.
+const maxList = 4 << 30
 
 // Object is the part of an object that every kind has.
 type Object interface {
@@ -122,14 +123,21 @@ type ListMeta struct {
 
 // List reads a list and gives its items, one at a time, to each.
 func List[T any](ctx context.Context, a *API, r Request, items string, each func(T)) (meta ListMeta, err error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(listTimeout, func() { cancel(errStalled) })
+	defer timer.Stop()
+	defer func() {
+		if err != nil && context.Cause(ctx) == errStalled { //nolint:errorlint // it is this very error
+			err = errStalled
+		}
+	}()
 	resp, err := a.Send(ctx, r)
 	if err != nil {
 		return meta, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	dec := json.NewDecoder(io.LimitReader(resp.Body, maxList))
+	dec := json.NewDecoder(io.LimitReader(progress{resp.Body, timer}, maxList))
 	if _, err = dec.Token(); err != nil {
 		return meta, fmt.Errorf("decode list: %w", err)
 	}
@@ -153,6 +161,22 @@ func List[T any](ctx context.Context, a *API, r Request, items string, each func
 	}
 	_, err = dec.Token() // a list that was cut off is none
 	return meta, err
+}
+
+var errStalled = fmt.Errorf("nothing of the list has come for %s", listTimeout)
+
+// progress puts a timer off whenever something comes: how long a list takes follows from its length.
+type progress struct {
+	io.Reader
+	timer *time.Timer
+}
+
+func (p progress) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if n > 0 {
+		p.timer.Reset(listTimeout)
+	}
+	return n, err
 }
 
 // elements reads an array, or null, item by item.
