@@ -23,12 +23,15 @@ func policyMemory(t *testing.T) []row {
 		api.Set("pods", fmt.Sprint("pod-", i), largePod(fmt.Sprint("pod-", i), fmt.Sprint("first-", i%policies), addr))
 	}
 	a := enforce(t, r, api, local)
-	started := a.RSS()
 	began := time.Now()
 	for i := range local {
 		p := r.NewPod()
 		p.Name = fmt.Sprint("first-", i)
-		if c := r.Add(&p); c.Err != nil {
+		c := r.Add(&p)
+		for again := 0; c.Err != nil && again < 6; again++ { // as the kubelet does: the first waits for the list of all pods
+			c = r.Add(&p)
+		}
+		if c.Err != nil {
 			t.Fatalf("ADD: %v", c.Err)
 		}
 	}
@@ -42,13 +45,8 @@ func policyMemory(t *testing.T) []row {
 		a.Get("/v1/berth", &report)
 		return report.Policy.Pods == local && report.Policy.Waiting == 0
 	})
-	most := a.RSS()
-	for range 60 { // what garbage there is comes and goes
-		time.Sleep(250 * time.Millisecond)
-		most = max(most, a.RSS())
-	}
-	t.Logf("agent: %d MB once it had listed the cluster, at most %d MB later; %d ADDs in %s", started>>20, most>>20, local, adds)
-	return []row{{"agent memory (RSS): 110 local pods, 30,000 pods and 1,000 policies in the cluster", float64(max(started, most)) / 1e6, "MB", none, 120, false}}
+	t.Logf("agent: %d MB at the end, %d MB at most; %d ADDs in %s", a.RSS()>>20, a.PeakRSS()>>20, local, adds)
+	return []row{{"agent memory (RSS at most): 110 local pods, 30,000 pods and 1,000 policies in the cluster", float64(a.PeakRSS()) / 1e6, "MB", none, 120, false}}
 }
 
 // largePod is a pod of another node with about what an API server sends of one: 6 kB.

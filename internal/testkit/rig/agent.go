@@ -142,18 +142,23 @@ func (a *Agent) Stop() time.Duration {
 }
 
 // RSS is the agent's resident memory in bytes.
-func (a *Agent) RSS() int64 {
+func (a *Agent) RSS() int64 { return a.memory("VmRSS:") }
+
+// PeakRSS is the most that it ever was.
+func (a *Agent) PeakRSS() int64 { return a.memory("VmHWM:") }
+
+func (a *Agent) memory(field string) int64 {
 	a.rig.TB.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
 	a.rig.must("read status", err)
 	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field); ok {
 			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			a.rig.must("parse VmRSS", err)
+			a.rig.must("parse "+field, err)
 			return kb << 10
 		}
 	}
-	a.rig.TB.Fatal("no VmRSS")
+	a.rig.TB.Fatal("no " + field)
 	return 0
 }
 
