@@ -128,6 +128,7 @@ var coreEdges = map[string][]string{
 	"internal/core/policy/dialect": {"internal/core/policy"},
 	"internal/core/policy/peers":   {"internal/core/policy"},
 	"internal/core/policy/reach":   {"internal/core/policy"},
+	"internal/core/policy/names":   {"internal/core/policy"},
 	"internal/core/policy/compile": {"internal/core/policy", "internal/core/policy/tables", "internal/core/policy/peers"},
 	"internal/core/proof":          {"internal/core/vpc", "internal/core/policy"},
 }
