@@ -67,6 +67,7 @@ func (s *apiServer) happen(path, kind, name string, object map[string]any) {
 	if c.objects == nil {
 		c.objects = map[string]map[string]any{}
 	}
+	was := c.objects[name]
 	if kind == "DELETED" {
 		delete(c.objects, name)
 	} else {
@@ -75,8 +76,11 @@ func (s *apiServer) happen(path, kind, name string, object map[string]any) {
 	h := happened{s.version, kind, object}
 	c.history = append(c.history, h)
 	for _, w := range c.watches {
-		if selects(w.selector, object) {
+		switch {
+		case selects(w.selector, object):
 			w.lines <- h.line()
+		case was != nil && selects(w.selector, was): // it is none of them any more
+			w.lines <- happened{h.version, "DELETED", was}.line()
 		}
 	}
 }

@@ -264,11 +264,14 @@ func (l *listedPod) UnmarshalJSON(data []byte) error {
 func (l listedPod) Version() string { return l.version }
 func (l listedPod) Failure() string { return l.message }
 
+// livePods leaves out pods that ended: their addresses may be others'. Of one that ends the server says that it is gone.
+const livePods = "status.phase!=Succeeded,status.phase!=Failed"
+
 func podFeed(view PolicyView) func(context.Context, *apiserver.API) error {
-	seen := new(string)
+	seen, labels := new(string), sharedLabels{}
 	return func(ctx context.Context, a *apiserver.API) error {
 		return apiserver.Feed[listedPod]{
-			Path: "/api/v1/pods", Seen: seen,
+			Path: "/api/v1/pods", Selector: livePods, Seen: seen, Trim: func(p *listedPod) { p.Labels = labels.share(p.Labels) },
 			List: func(all []listedPod) {
 				out := make([]PolicyPod, 0, len(all))
 				for _, p := range all {

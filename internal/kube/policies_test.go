@@ -189,10 +189,15 @@ func TestPodsAsPoliciesSeeThem(t *testing.T) {
 	if diff := cmp.Diff(want, w.pods["u1"], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	s.put(podsPath, "job", object{"metadata": object{"uid": "u2"}, "spec": object{"hostNetwork": true}, "status": object{"phase": "Succeeded", "podIP": "10.0.0.10"}})
-	eventually(t, "an ended one", w.has(func() bool { p := w.pods["u2"]; return p.Ended && p.HostNetwork && len(p.Addrs) == 1 }))
+	ended := func(phase string) object {
+		return object{"metadata": object{"uid": "u2"}, "spec": object{"hostNetwork": true}, "status": object{"phase": phase, "podIP": "10.0.0.10"}}
+	}
+	s.put(podsPath, "job", ended("Running"))
+	eventually(t, "a job", w.has(func() bool { p := w.pods["u2"]; return !p.Ended && p.HostNetwork && len(p.Addrs) == 1 }))
+	s.put(podsPath, "job", ended("Succeeded"))
+	eventually(t, "one that ended is gone", w.has(func() bool { return len(w.pods) == 1 }))
 	s.remove(podsPath, "web")
-	eventually(t, "it is gone", w.has(func() bool { return len(w.pods) == 1 }))
+	eventually(t, "it is gone", w.has(func() bool { return len(w.pods) == 0 }))
 }
 
 func TestNodesAreFollowedOnceTheyMatter(t *testing.T) {

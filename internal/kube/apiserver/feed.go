@@ -60,6 +60,8 @@ type Feed[T Object] struct {
 	List func([]T)
 	// Change is told of one object, as it is or as it was before it went.
 	Change func(item T, gone bool)
+	// Trim, unless it is nil, is given each object as it comes, before anybody else sees it.
+	Trim func(*T)
 	// Keep says of a listed object whether list wants it; nil keeps all.
 	Keep func(T) bool
 	// Seen is the last version that was seen, over all watches.
@@ -77,6 +79,7 @@ func (f Feed[T]) Follow(ctx context.Context, a *API) error {
 		r.Accept = metadataListType
 	}
 	meta, err := List(ctx, a, r, "items", func(item T) {
+		f.trim(&item)
 		if f.Keep == nil || f.Keep(item) {
 			items = append(items, item)
 		}
@@ -99,11 +102,17 @@ func (f Feed[T]) Watch(ctx context.Context, a *API) error {
 		if f.Metadata {
 			r.Accept = metadataType
 		}
-		if err := watch(ctx, a, r, f.Seen, f.Change); err != nil {
+		if err := watch(ctx, a, r, f.Seen, func(item T, gone bool) { f.trim(&item); f.Change(item, gone) }); err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
 	return nil
+}
+
+func (f Feed[T]) trim(item *T) {
+	if f.Trim != nil {
+		f.Trim(item)
+	}
 }
 
 func (f Feed[T]) query() url.Values {
