@@ -24,7 +24,8 @@ type collection struct {
 	objects map[string]map[string]any
 	history []happened
 	watches []*watching
-	absent  bool // the cluster does not know the kind
+	absent  bool   // the cluster does not know the kind
+	refuse  string // the only line of each watch, when set
 }
 
 type happened struct {
@@ -176,6 +177,13 @@ func ahead(asked string, has int) bool {
 }
 
 func (s *apiServer) watchCollection(w http.ResponseWriter, r *http.Request, c *collection) {
+	s.mu.Lock()
+	refuse := c.refuse
+	s.mu.Unlock()
+	if refuse != "" {
+		fmt.Fprintln(w, refuse)
+		return
+	}
 	me := &watching{selector: r.URL.Query().Get("fieldSelector"), lines: make(chan string, 1024)}
 	since, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	s.mu.Lock()

@@ -271,7 +271,7 @@ func podFeed(view PolicyView) func(context.Context, *apiserver.API) error {
 	seen, labels := new(string), sharedLabels{}
 	return func(ctx context.Context, a *apiserver.API) error {
 		return apiserver.Feed[listedPod]{
-			Path: "/api/v1/pods", Selector: livePods, Seen: seen, Trim: func(p *listedPod) { p.Labels = labels.share(p.Labels) },
+			Path: "/api/v1/pods", Selector: livePods, Seen: seen, Resume: true, Trim: func(p *listedPod) { p.Labels = labels.share(p.Labels) },
 			List: func(all []listedPod) {
 				out := make([]PolicyPod, 0, len(all))
 				for _, p := range all {

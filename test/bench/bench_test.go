@@ -107,6 +107,8 @@ func measures() []measure {
 		{"policy-peers", policyPeers},
 		{"policy-traffic", policyTraffic},
 		{"policy-memory", policyMemory},
+		{"policy-load", policyLoad},
+		{"policy-resolver", policyResolver},
 	}
 }
 

@@ -24,6 +24,14 @@ const (
 // watchTime is how long one watch lasts at least; half as much again by chance, so that nodes do not come back together.
 const watchTime = 5 * time.Minute
 
+// refusal is why a watch cannot go on from its version.
+type refusal struct{ error }
+
+func isRefusal(err error) bool {
+	_, is := errors.AsType[refusal](err)
+	return is
+}
+
 // maxList bounds a list of objects as it comes over the wire, in bytes: 100,000 pods of 10 kB have a quarter of it. Only one object is in
 // memory at a time.
 const maxList = 4 << 30
@@ -66,11 +74,40 @@ type Feed[T Object] struct {
 	Keep func(T) bool
 	// Seen is the last version that was seen, over all watches.
 	Seen *string
+	// Resume has a watch that broke off go on where it was, without a list: of a large collection the lists of all nodes, when an API
+	// server restarts, are more than it can serve. What Change was told must still be known.
+	Resume bool
 }
 
 // Follow lists and watches until the watch breaks. The list is from the server's cache: what it lacks comes with the watch. It
 // is not older than what was seen before, since of several servers one may lag behind.
 func (f Feed[T]) Follow(ctx context.Context, a *API) error {
+	if f.Resume && *f.Seen != "" {
+		if err := f.resume(ctx, a); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return f.list(ctx, a)
+}
+
+// resume goes on with the watch. It returns nil when there must be a list: the version is too old, or what comes makes no sense. A server
+// whose store was set back is noticed by asking for one object that is not older: a watch would wait in silence for the version.
+func (f Feed[T]) resume(ctx context.Context, a *API) error {
+	query := f.query()
+	query.Set("resourceVersion", *f.Seen)
+	query.Set("limit", "1")
+	err := a.Do(ctx, Request{Method: http.MethodGet, Path: f.Path, Query: query, Accept: metadataListType}, nil) // old servers know no limit
+	if err == nil {
+		err = f.Watch(ctx, a)
+	}
+	if IsStatus(err, http.StatusGone, http.StatusGatewayTimeout) || isRefusal(err) {
+		return nil
+	}
+	return err
+}
+
+// list lists and watches.
+func (f Feed[T]) list(ctx context.Context, a *API) error {
 	var items []T
 	query := f.query()
 	query.Set("resourceVersion", cmp.Or(*f.Seen, "0"))
@@ -230,7 +267,9 @@ func watch[T Object](ctx context.Context, a *API, r Request, version *string, ch
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil && ctx.Err() == nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return refusal{err}
+	} else if err != nil && ctx.Err() == nil {
 		return err
 	}
 	if time.Since(began) < time.Second && ctx.Err() == nil {
@@ -246,7 +285,7 @@ func watched[T Object](line []byte, version *string, change func(item T, gone bo
 		Object T      `json:"object"`
 	}
 	if err := json.Unmarshal(line, &w); err != nil {
-		return fmt.Errorf("decode event: %w", err)
+		return refusal{fmt.Errorf("decode event: %w", err)}
 	}
 	switch w.Type {
 	case "ADDED", "MODIFIED":
@@ -255,9 +294,9 @@ func watched[T Object](line []byte, version *string, change func(item T, gone bo
 		change(w.Object, true)
 	case "BOOKMARK":
 	case "ERROR":
-		return fmt.Errorf("the server ended it: %s", w.Object.Failure())
+		return refusal{fmt.Errorf("the server ended it: %s", w.Object.Failure())}
 	default:
-		return fmt.Errorf("event of unknown type %q", w.Type)
+		return refusal{fmt.Errorf("event of unknown type %q", w.Type)}
 	}
 	if v := w.Object.Version(); v != "" {
 		*version = v
