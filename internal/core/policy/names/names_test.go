@@ -23,7 +23,7 @@ func text(addrs []netip.Addr) string { return fmt.Sprint(addrs) }
 func TestAnswersOfOneNameAddUp(t *testing.T) {
 	b := names.New(names.Limits{Floor: time.Minute, PerName: 10, Total: 100})
 	b.Want([]string{"example.com", "*.example.org"})
-	learn := func(at time.Duration, ttl time.Duration, name, a string) []string {
+	learn := func(at, ttl time.Duration, name, a string) []string {
 		return b.Learn(names.Answer{Names: []string{name}, Addrs: []netip.Addr{addr(a)}, TTL: ttl}, began.Add(at))
 	}
 	if got := learn(0, 5*time.Second, "example.com", "192.0.2.1"); !slices.Equal(got, []string{"example.com"}) {
