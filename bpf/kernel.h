@@ -146,6 +146,7 @@ static __u64 (*const ktime_get_ns)(void) = (void *)5;
 static long (*const skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)26;
 static void *(*const ringbuf_reserve)(void *ringbuf, __u64 size, __u64 flags) = (void *)131;
 static void (*const ringbuf_submit)(void *data, __u64 flags) = (void *)132;
+static void (*const ringbuf_discard)(void *data, __u64 flags) = (void *)133;
 static __u64 (*const ktime_get_coarse_ns)(void) = (void *)160;
 
 /* full_barrier orders loads before it with loads after it: an atomic operation with a result is the only one that eBPF has on

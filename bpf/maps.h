@@ -27,7 +27,8 @@ struct config {
 	__u32 udp_first, udp_replied;
 	__u32 sctp;
 	__u32 fragment;
-	__u32 unused[7];
+	__u32 listening; /* until when answers of DNS are held; 0: nobody wants to know them */
+	__u32 unused[6];
 };
 
 struct {
@@ -274,6 +275,8 @@ enum reason {
 	ICMP_OF_FLOW,      /* passed: an ICMP error about a known flow */
 	EVENT_LOST,        /* the ring buffer was full */
 	COUNT_LOST,        /* the map of counts was full */
+	ANSWER_HELD,       /* an answer of DNS waits for the agent, which sends it on */
+	ANSWER_UNREAD,     /* passed: an answer of DNS that could not be read: too long, in fragments, or the ring buffer was full */
 	REASONS
 };
 
@@ -309,3 +312,23 @@ struct {
 	NUMBER(type, BPF_MAP_TYPE_RINGBUF);
 	NUMBER(max_entries, 131072);
 } events SEC(".maps");
+
+/* answers: what DNS has answered pods whose egress is judged. The frame follows, from its Ethernet header on. Its reader in internal/bpf
+ * knows where each member is. */
+struct answer {
+	__u64 time; /* of the monotonic clock, in ns */
+	__u32 ifindex;
+	__u16 length; /* of the frame */
+	__u8 held;    /* dropped here: the reader sends it on */
+	__u8 unused;
+};
+
+_Static_assert(sizeof(struct answer) == 16, "internal/bpf/answers.go reads frames behind 16 bytes");
+
+/* Nearly all answers are short; without that the buffer would hold a few only. */
+enum { ANSWER_SHORT = 496, ANSWER_LONG = 1520, DNS_PORT = 53 };
+
+struct {
+	NUMBER(type, BPF_MAP_TYPE_RINGBUF);
+	NUMBER(max_entries, 32768);
+} answers SEC(".maps");

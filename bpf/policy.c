@@ -15,6 +15,8 @@ struct view {
 	__u32 through;      /* a pod of this node has sent it through a service */
 	struct addr sender; /* that pod's address */
 	__u8 way;           /* of enum way */
+	__u8 plain;         /* the headers are those of nearly all packets */
+	__u8 answers;       /* the packet is of a flow that the pod began */
 };
 
 enum way { TO_POD = INGRESS, FROM_POD = EGRESS, LEAVING }; /* where a packet is judged */
@@ -366,6 +368,7 @@ INLINE int judge_flow(struct __sk_buff *skb, struct view *view, const struct con
 	__u32 host = direction == INGRESS && is_own(skb, p), write = 1;
 	struct flow *f = p->kind == TRACKED ? find_flow(s, &p->key, view->now) : 0;
 
+	view->answers = f && (f->initiator & 1) == EGRESS;
 	if (f && !(f->service == THROUGH && direction == INGRESS)) {
 		if (host) {
 			touch(f, view, direction);
@@ -414,7 +417,8 @@ INLINE int parse(struct __sk_buff *skb, struct view *view, const struct config *
 	struct packet *p = &view->packet;
 	int said;
 
-	if (parse_plain(skb, p, direction))
+	view->plain = parse_plain(skb, p, direction);
+	if (view->plain)
 		return GOES_ON;
 	said = parse_any(skb, p, direction, ETH_HLEN);
 	if (said == PASSES || (said == unreadable(NON_IP) && view->flags & PASS_NON_IP))
@@ -477,6 +481,53 @@ INLINE void unveil(struct __sk_buff *skb, struct view *view, __u32 sender)
 	view->sender = skb->protocol == htons(ETH_P_IP) ? slot->addr[0] : slot->addr[1];
 }
 
+/* copy_answer gives the agent a copy of a packet that has room in a record. */
+INLINE int copy_answer(struct __sk_buff *skb, __u32 held, const __u32 room)
+{
+	struct answer *a = ringbuf_reserve(&answers, sizeof(*a) + room, 0);
+	__u32 length = skb->len;
+
+	if (!a)
+		return -1;
+	a->time = ktime_get_ns();
+	a->ifindex = skb->ifindex;
+	a->length = length;
+	a->held = held;
+	a->unused = 0;
+	asm volatile("" : "+r"(length)); /* the bounds are of the register that the kernel is told of */
+	if (length < ETH_HLEN || length > room || skb_load_bytes(skb, 0, a + 1, length)) {
+		ringbuf_discard(a, 0);
+		return -1;
+	}
+	ringbuf_submit(a, 0);
+	return 0;
+}
+
+/* take_answer gives the agent what DNS has answered a pod, before the pod sees it: the pod may dial at once what it is told. Unless the
+ * agent listens the answer passes. */
+NOINLINE int take_answer(struct __sk_buff *skb, __u32 readable, __u32 held)
+{
+	int failed = -1;
+
+	if (readable && skb->len <= ANSWER_SHORT)
+		failed = copy_answer(skb, held, ANSWER_SHORT);
+	else if (readable && skb->len <= ANSWER_LONG)
+		failed = copy_answer(skb, held, ANSWER_LONG);
+	if (failed)
+		count_reason(ANSWER_UNREAD);
+	else if (held)
+		count_reason(ANSWER_HELD);
+	return !failed && held ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* is_answer: of a pod whose egress is not judged nobody wants to know. */
+INLINE int is_answer(const struct view *view, const struct config *s)
+{
+	const struct flow_key *k = &view->packet.key;
+
+	return s->listening && k->protocol == IPPROTO_UDP && k->remote_port == htons(DNS_PORT) && view->answers && view->set[EGRESS];
+}
+
 INLINE int judge(struct __sk_buff *skb, const enum direction direction, __u32 mark)
 {
 	struct view view = {.way = direction};
@@ -497,7 +548,10 @@ INLINE int judge(struct __sk_buff *skb, const enum direction direction, __u32 ma
 	said = parse(skb, &view, s, direction);
 	if (said != GOES_ON)
 		return said;
-	return judge_flow(skb, &view, s, direction);
+	said = judge_flow(skb, &view, s, direction);
+	if (direction == INGRESS && said == TC_ACT_UNSPEC && is_answer(&view, s))
+		return take_answer(skb, view.plain, view.now <= s->listening);
+	return said;
 }
 
 /* A function of its own: the stack of what calls leave, and of what that calls, is limited to 512 bytes together. */

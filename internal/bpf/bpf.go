@@ -13,6 +13,7 @@
 //	peers        address -> class     blocks  prefix -> block  counts   by interface and rule
 //	rows         set and class or block -> ranges              reasons  what was remarkable
 //	ranges       the tiers' words by protocol and port         events   the flow log, a ring buffer
+//	                                                           answers  of DNS to pods, another
 //
 // It guarantees: no packet is judged by half a change; programs are replaced in one step; what was opened stays in force when the
 // process ends, until Remove; a map that is full denies and is told, never truncated. It must never decide what a policy means.

@@ -18,14 +18,14 @@ import (
 // A generation is the maps that one Open has made, with the programs that read them. A new one is filled from nothing while the
 // interfaces go on with the one before, and each interface changes over in one step, by Attach: its packets are judged by all of the
 // old or by all of the new. What flows have passed is shared, so that connections live on; epochs go on counting, so that the new
-// programs judge them again.
+// programs judge them again. So are answers of DNS that nobody has read yet.
 //
-//	DIR/flows-vSCHEMA/   flows, frags
+//	DIR/flows-vSCHEMA/   flows, frags, answers
 //	DIR/gen-N/           the other maps, pinned so that others can look
 //	DIR/links/           what is attached by TCX
 
 // shared are the maps that outlive a generation.
-var shared = []string{"flows", "frags"}
+var shared = []string{"flows", "frags", "answers"}
 
 const generationPrefix = "gen-"
 

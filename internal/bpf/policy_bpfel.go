@@ -29,7 +29,8 @@ type policyConfig struct {
 	UdpReplied     uint32
 	Sctp           uint32
 	Fragment       uint32
-	Unused         [7]uint32
+	Listening      uint32
+	Unused         [6]uint32
 }
 
 type policyCount struct {
@@ -115,7 +116,9 @@ const (
 	policyReasonICMP_OF_FLOW      policyReason = 11
 	policyReasonEVENT_LOST        policyReason = 12
 	policyReasonCOUNT_LOST        policyReason = 13
-	policyReasonREASONS           policyReason = 14
+	policyReasonANSWER_HELD       policyReason = 14
+	policyReasonANSWER_UNREAD     policyReason = 15
+	policyReasonREASONS           policyReason = 16
 )
 
 type policyRow struct {
@@ -147,6 +150,7 @@ type policyWord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	policyMapAnswers    = "answers"
 	policyMapBlocks4    = "blocks4"
 	policyMapBlocks6    = "blocks6"
 	policyMapCounts     = "counts"
@@ -218,6 +222,7 @@ type policyProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type policyMapSpecs struct {
+	Answers    *ebpf.MapSpec `ebpf:"answers"`
 	Blocks4    *ebpf.MapSpec `ebpf:"blocks4"`
 	Blocks6    *ebpf.MapSpec `ebpf:"blocks6"`
 	Counts     *ebpf.MapSpec `ebpf:"counts"`
@@ -261,6 +266,7 @@ func (o *policyObjects) Close() error {
 //
 // It can be passed to loadPolicyObjects or ebpf.CollectionSpec.LoadAndAssign.
 type policyMaps struct {
+	Answers    *ebpf.Map `ebpf:"answers"`
 	Blocks4    *ebpf.Map `ebpf:"blocks4"`
 	Blocks6    *ebpf.Map `ebpf:"blocks6"`
 	Counts     *ebpf.Map `ebpf:"counts"`
@@ -280,6 +286,7 @@ type policyMaps struct {
 
 func (m *policyMaps) Close() error {
 	return _PolicyClose(
+		m.Answers,
 		m.Blocks4,
 		m.Blocks6,
 		m.Counts,

@@ -60,6 +60,9 @@ func (d *Datapath) Set(s Settings) error {
 // epochSize is the size of the epoch, which the settings begin with.
 const epochSize = 4
 
+// listeningAt is where struct config in bpf/maps.h has until when answers are held: behind what Set writes.
+const listeningAt = epochSize + 8*4
+
 // Flags of the settings, as in bpf/maps.h.
 const (
 	keepEstablished = 1 << iota

@@ -28,6 +28,8 @@ const (
 	ICMPOfFlow       Reason = "icmp_of_flow"      // passed: an ICMP error about a known flow
 	EventLost        Reason = "event_lost"        // the ring buffer was full
 	CountLost        Reason = "count_lost"        // the map of counts was full
+	AnswerHeld       Reason = "answer_held"       // an answer of DNS waits until the addresses in it are programmed
+	AnswerUnread     Reason = "answer_unread"     // passed: an answer of DNS that is too long, in fragments, or one of too many at once
 )
 
 // reasons are in the order of the programs.
@@ -37,6 +39,7 @@ var reasons = [...]Reason{
 	policyReasonUNKNOWN_INTERFACE: UnknownInterface, policyReasonFLOW_NOT_KEPT: FlowNotKept,
 	policyReasonTABLES_BROKEN: TablesBroken, policyReasonMIDSTREAM: Midstream, policyReasonREEVALUATED: Reevaluated,
 	policyReasonCUT: Cut, policyReasonICMP_OF_FLOW: ICMPOfFlow, policyReasonEVENT_LOST: EventLost, policyReasonCOUNT_LOST: CountLost,
+	policyReasonANSWER_HELD: AnswerHeld, policyReasonANSWER_UNREAD: AnswerUnread,
 }
 
 // Reasons are packets by reason since the maps were made.

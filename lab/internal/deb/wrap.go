@@ -42,6 +42,7 @@ func Wrappers(nodeRoot, awsRoot string) []Wrapper {
 		{Name: "ipset", Program: "usr/sbin/ipset"},
 		{Name: "ethtool", Program: "usr/sbin/ethtool"},
 		{Name: "tcpdump", Program: "usr/bin/tcpdump"},
+		{Name: "ping", Program: "usr/bin/ping"},
 		{Name: "iptables", Program: "usr/sbin/xtables-nft-multi", Env: plugins},
 		{Name: "iptables-save", Program: "usr/sbin/xtables-nft-multi", Env: plugins},
 		{Name: "iptables-restore", Program: "usr/sbin/xtables-nft-multi", Env: plugins},
