@@ -107,6 +107,7 @@ func newAgent(c config, o options, s []setting, log *slog.Logger) (_ *agent, err
 		ports.Cluster = cluster{a.kube}
 	}
 	c.policy.Dir, c.policy.VethPrefix, c.policy.Log = o.bpf, c.host.VethPrefix, log
+	c.policy.Names = strings.TrimSuffix(journalPath(c.backingStore), ".journal") + ".names"
 	if a.policy, err = enforcement.Open(c.policy, a.kube); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/berth-net/berth/internal/core/policy"
 	"github.com/berth-net/berth/internal/core/policy/compile"
+	"github.com/berth-net/berth/internal/core/policy/names"
 	"github.com/berth-net/berth/internal/core/policy/tables"
 	"github.com/berth-net/berth/internal/run"
 )
@@ -83,6 +84,8 @@ type Config struct {
 	Slots int
 	// Room is what the datapath holds.
 	Room compile.Size
+	// Names are what Learn has returned in a former process.
+	Names []names.Record
 }
 
 // Ports are the adapters that the loop works with.
@@ -117,6 +120,7 @@ type Enforcer struct {
 	compiler *compile.Compiler
 	known    knowledge
 	services services
+	domains  domains
 	exits    map[int]bool // links of the host; true: attached
 	settle   settling
 	locals   map[string]*local // by ID
@@ -134,7 +138,7 @@ func New(cfg Config, ports Ports) *Enforcer {
 	return &Enforcer{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 256), done: make(chan struct{}), nodes: make(chan struct{}),
 		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID}),
-		known:    newKnowledge(), services: newServices(), exits: map[int]bool{}, locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
+		known:    newKnowledge(), services: newServices(), domains: newDomains(cfg.Names), exits: map[int]bool{}, locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
 	}
 }
 
@@ -145,7 +149,9 @@ func (e *Enforcer) Run(ctx context.Context) error {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
-		if !e.bring() { //nolint:contextcheck // questions end with the loop: e.ctx is ctx
+		brought := e.bring() //nolint:contextcheck // questions end with the loop: e.ctx is ctx
+		e.answerLearned()
+		if !brought {
 			if e.fitsAgain() {
 				e.failWaiting()
 				return fmt.Errorf("%w: %w", errStartOver, e.refused)
@@ -184,6 +190,7 @@ func (e *Enforcer) bring() bool {
 		return true // nothing is told by halves
 	}
 	e.admit()
+	e.bringNames()
 	e.left = append(e.left, e.services.flush()...)
 	e.left = append(e.left, e.compiler.Flush()...)
 	if len(e.left) > 0 {

@@ -123,9 +123,14 @@ func (n *node) PodOf(_ context.Context, _, name string) (enforce.Pod, error) {
 // start runs an enforcer. It must be called in a bubble.
 func start(t *testing.T, attached map[int]uint32) *node {
 	t.Helper()
+	return startWith(t, attached, enforce.Config{Slots: 4})
+}
+
+func startWith(t *testing.T, attached map[int]uint32, cfg enforce.Config) *node {
+	t.Helper()
 	n := &node{t: t, kernel: &kernel{attached: map[int]uint32{}}, pods: map[string]enforce.Pod{}}
 	maps.Copy(n.kernel.attached, attached)
-	n.Enforcer = enforce.New(enforce.Config{Slots: 4}, enforce.Ports{Datapath: n.kernel, Pods: n, Log: slog.New(slog.DiscardHandler)})
+	n.Enforcer = enforce.New(cfg, enforce.Ports{Datapath: n.kernel, Pods: n, Log: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()

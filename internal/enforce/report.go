@@ -3,7 +3,6 @@ package enforce
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -32,18 +31,7 @@ type Trouble struct {
 
 // Report asks the loop.
 func (e *Enforcer) Report(ctx context.Context) (Report, error) {
-	reply := make(chan Report, 1)
-	if err := e.ask(ctx, func() { reply <- e.report() }); err != nil {
-		return Report{}, err
-	}
-	select {
-	case r := <-reply:
-		return r, nil
-	case <-e.done:
-		return Report{}, errStopped
-	case <-ctx.Done():
-		return Report{}, fmt.Errorf("ask for the state of policies: %w", ctx.Err())
-	}
+	return inLoop(ctx, e, e.report)
 }
 
 func (e *Enforcer) report() Report {
@@ -61,6 +49,9 @@ func (e *Enforcer) report() Report {
 	r.Troubles = e.troubles()
 	for _, t := range r.Troubles {
 		r.Problems = append(r.Problems, objectKey{t.Kind, t.Namespace, t.Name}.String()+": "+t.Why)
+	}
+	if why := e.domains.problem(); why != "" {
+		r.Problems = append(r.Problems, why)
 	}
 	slices.Sort(r.Missing)
 	return r

@@ -148,6 +148,7 @@ func (e *Enforcer) setPolicy(o Object) {
 	}
 	e.known.policies[o.key()] = document{ref: p.Ref, uid: o.UID, problems: problems}
 	e.compiler.SetPolicy(p)
+	e.domains.set(o.key(), domainsOf(p))
 	if namesNodes(p) {
 		e.openNodes()
 	}
@@ -178,6 +179,7 @@ func (e *Enforcer) openNodes() {
 func (e *Enforcer) deletePolicy(key objectKey) {
 	if was, ok := e.known.policies[key]; ok {
 		e.compiler.DeletePolicy(was.ref)
+		e.domains.set(key, nil)
 		delete(e.known.policies, key)
 	}
 }

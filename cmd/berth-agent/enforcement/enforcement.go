@@ -29,6 +29,7 @@ type Options struct {
 	On         bool
 	Dir        string // for pins, in a mounted bpffs
 	VethPrefix string
+	Names      string // file of what domains stand for, for the next process
 	Mode       string // strict denies what no policy decides, standard allows it
 	Log        *slog.Logger
 	// Masqueraded is "judge" when what others send by the node's address counts like any other address, not as the node's.
@@ -45,13 +46,14 @@ type Enforcement struct {
 	loop     *enforce.Enforcer
 	kube     *kube.Client
 	prefix   string
+	names    *nameFile
 }
 
 // Open loads the programs. What a former agent has put on interfaces goes on until the pods are known again. When network policy is
 // off it takes that away, and returns nil.
 func Open(o Options, k *kube.Client) (*Enforcement, error) {
 	if !o.On {
-		return nil, remove(o.Dir, o.Log)
+		return nil, remove(o)
 	}
 	if k == nil {
 		return nil, errors.New("ENABLE_NETWORK_POLICY=true: policies come from the API server; set MY_NODE_NAME, as the manifest does")
@@ -60,6 +62,11 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 		return nil, err
 	}
 	memory, err := memoryOfNode()
+	if err != nil {
+		return nil, err
+	}
+	known := &nameFile{path: o.Names}
+	records, err := known.read()
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +81,12 @@ func Open(o Options, k *kube.Client) (*Enforcement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the datapath of network policy: %w", err)
 	}
-	loop := enforce.New(enforce.Config{Strict: o.Mode == "strict", Slots: int(sizes.Interfaces), Room: compile.Size{
+	loop := enforce.New(enforce.Config{Strict: o.Mode == "strict", Slots: int(sizes.Interfaces), Names: records, Room: compile.Size{
 		Rows: int(sizes.Rows), Peers: int(sizes.Peers), Prefixes: int(sizes.Blocks), Ranges: int(sizes.Ranges),
 	}}, enforce.Ports{
 		Datapath: datapath, Pods: pods{k}, Log: o.Log,
 	})
-	return &Enforcement{options: o, datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix}, nil
+	return &Enforcement{options: o, datapath: datapath, loop: loop, kube: k, prefix: o.VethPrefix, names: known}, nil
 }
 
 // Guard is the node's way to it; nil where it is off.
@@ -99,6 +106,8 @@ func (e *Enforcement) Run(ctx context.Context) error {
 	g.Go("policies", e.loop.Run)
 	g.Go("policy watches", func(ctx context.Context) error { return e.kube.FollowPolicies(ctx, view{e.loop}) })
 	g.Go("policy conditions", e.tellCluster)
+	g.Go("answers of DNS", e.hearAnswers)
+	g.Go("domains that expire", e.expireNames)
 	if e.options.EventLogs == LogDenied || e.options.EventLogs == LogAll {
 		g.Go("policy log", e.logFlows)
 	}
@@ -126,18 +135,21 @@ func (e *Enforcement) Close() error {
 }
 
 // remove takes off what an agent with network policy has left on this node. Nothing left is success.
-func remove(dir string, log *slog.Logger) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+func remove(o Options) error {
+	if err := os.Remove(o.Names); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what domains stand for: %w", err)
+	}
+	if _, err := os.Stat(o.Dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	datapath, err := bpf.Open(bpf.Options{Dir: dir})
+	datapath, err := bpf.Open(bpf.Options{Dir: o.Dir})
 	if err != nil {
 		return fmt.Errorf("open the datapath of network policy to remove it: %w", err)
 	}
 	if err := datapath.Remove(); err != nil {
 		return fmt.Errorf("take network policy off pods' interfaces: %w", err)
 	}
-	log.Info("network policy is off: programs and maps are removed", "dir", dir)
+	o.Log.Info("network policy is off: programs and maps are removed", "dir", o.Dir)
 	return nil
 }
 

@@ -47,12 +47,14 @@ var (
 	policyBytes = prometheus.NewDesc("berth_policy_bytes_total", "Bytes of the same packets.", byPolicy, nil)
 	reasonCount = prometheus.NewDesc("berth_policy_reason_packets_total", "Packets by what was remarkable about them.", []string{"reason"}, nil)
 	dropPackets = prometheus.NewDesc("network_policy_drop_count_total", "Packets that network policy denied.", []string{"direction"}, nil)
+	nameAddrs   = prometheus.NewDesc("berth_policy_domain_addresses", "Addresses that domainNames of policies stand for on this node; 10,000 at most.", nil, nil)
+	nameEvicted = prometheus.NewDesc("berth_policy_domain_addresses_evicted_total", "Addresses of domainNames that made room for others before they expired.", nil, nil)
 	dropBytes   = prometheus.NewDesc("network_policy_drop_bytes_total", "Bytes of packets that network policy denied.", []string{"direction"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{policyPackets, policyBytes, reasonCount, dropPackets, dropBytes} {
+	for _, d := range []*prometheus.Desc{policyPackets, policyBytes, reasonCount, dropPackets, dropBytes, nameAddrs, nameEvicted} {
 		out <- d
 	}
 }
@@ -84,6 +86,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(dropPackets, prometheus.CounterValue, float64(n.Packets), direction)
 		out <- prometheus.MustNewConstMetric(dropBytes, prometheus.CounterValue, float64(n.Bytes), direction)
 	}
+	c.collectNames(out)
 	reasons, err := c.of.datapath.Reasons()
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(reasonCount, err)
@@ -92,6 +95,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range reasons {
 		out <- prometheus.MustNewConstMetric(reasonCount, prometheus.CounterValue, float64(n), string(reason))
 	}
+}
+
+func (c *collector) collectNames(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), namesTimeout)
+	defer cancel()
+	known, _, err := c.of.loop.Names(ctx)
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(nameAddrs, err)
+		return
+	}
+	out <- prometheus.MustNewConstMetric(nameAddrs, prometheus.GaugeValue, float64(len(known.Records)))
+	out <- prometheus.MustNewConstMetric(nameEvicted, prometheus.CounterValue, float64(known.Evicted))
 }
 
 // read adds what the kernel has counted since the last time.

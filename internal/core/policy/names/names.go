@@ -41,18 +41,25 @@ type Record struct {
 	Until time.Time  `json:"until"`
 }
 
+type key struct {
+	name string
+	addr netip.Addr
+}
+
 // Book is which addresses names stand for. It belongs to one goroutine.
 type Book struct {
 	limits  Limits
 	domains map[string]bool // of policies: names, or "*." and one
 	until   map[string]map[netip.Addr]time.Time
+	kept    map[key]time.Time // until when Unkept has told them to be valid
 	total   int
 	evicted uint64
+	unkept  []Record
 }
 
 // New makes a book that knows nothing.
 func New(l Limits) *Book {
-	return &Book{limits: l, domains: make(map[string]bool), until: make(map[string]map[netip.Addr]time.Time)}
+	return &Book{limits: l, domains: make(map[string]bool), until: make(map[string]map[netip.Addr]time.Time), kept: make(map[key]time.Time)}
 }
 
 // Want says which domains policies name, as policy.Peer has them. Names that none of them matches are forgotten; those are returned.
@@ -63,7 +70,9 @@ func (b *Book) Want(domains []string) (changed []string) {
 	}
 	for name, addrs := range b.until {
 		if !b.wanted(name) {
-			b.total -= len(addrs)
+			for addr := range addrs {
+				b.drop(name, addr)
+			}
 			delete(b.until, name)
 			changed = append(changed, name)
 		}
@@ -107,6 +116,10 @@ func (b *Book) put(name string, addr netip.Addr, until time.Time) (changed []str
 		b.until[name] = of
 	}
 	was, known := of[addr]
+	if k := (key{name, addr}); !known || until.Sub(b.kept[k]) >= b.limits.Floor/2 {
+		b.unkept = append(b.unkept, Record{name, addr, until})
+		b.kept[k] = until
+	}
 	if !known {
 		if len(of) >= b.limits.PerName {
 			changed = append(changed, b.evict(name))
@@ -122,6 +135,13 @@ func (b *Book) put(name string, addr netip.Addr, until time.Time) (changed []str
 	return changed
 }
 
+// Unkept are the addresses that are new, or valid for half a Floor longer than before, since it was asked last: what to keep for Restore.
+func (b *Book) Unkept() []Record {
+	all := b.unkept
+	b.unkept = nil
+	return all
+}
+
 // evict takes the address away that expires first among those of some names, and returns whose it was.
 func (b *Book) evict(of ...string) string {
 	var first Record
@@ -132,10 +152,15 @@ func (b *Book) evict(of ...string) string {
 			}
 		}
 	}
-	delete(b.until[first.Name], first.Addr)
-	b.total--
+	b.drop(first.Name, first.Addr)
 	b.evicted++
 	return first.Name
+}
+
+func (b *Book) drop(name string, addr netip.Addr) {
+	delete(b.until[name], addr)
+	delete(b.kept, key{name, addr})
+	b.total--
 }
 
 // Expired are the addresses whose answers are not valid any more.
@@ -162,11 +187,10 @@ func (b *Book) Expire(now time.Time, live map[netip.Addr]bool) (changed []string
 			case live[addr]:
 				addrs[addr] = now.Add(b.limits.Floor)
 			default:
-				delete(addrs, addr)
+				b.drop(name, addr)
 			}
 		}
 		if len(addrs) != before {
-			b.total -= before - len(addrs)
 			changed = append(changed, name)
 		}
 		if len(addrs) == 0 {
@@ -199,14 +223,17 @@ func (b *Book) Records() []Record {
 	return all
 }
 
-// Restore takes records of a former book; what has expired meanwhile, too: connections to it may live. It returns the names that have
-// addresses now. Records of names that no policy has are left out.
-func (b *Book) Restore(all []Record) (changed []string) {
+// Restore takes records of a former book. All are valid for Floor at least, what has expired meanwhile, too: connections to it may live,
+// and not every answer that came again was kept. It returns the names that have addresses now. Records of names that no policy has are
+// left out.
+func (b *Book) Restore(all []Record, now time.Time) (changed []string) {
+	least := now.Add(b.limits.Floor)
 	for _, r := range all {
 		if r.Addr.IsValid() && b.wanted(r.Name) {
-			changed = append(changed, b.put(r.Name, r.Addr.Unmap(), r.Until)...)
+			changed = append(changed, b.put(r.Name, r.Addr.Unmap(), slices.MaxFunc([]time.Time{r.Until, least}, time.Time.Compare))...)
 		}
 	}
+	b.unkept = nil
 	slices.Sort(changed)
 	return slices.Compact(changed)
 }

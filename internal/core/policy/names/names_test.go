@@ -104,7 +104,12 @@ func TestBookIsWhatWasLearnt(t *testing.T) {
 				records := b.Records()
 				b = names.New(names.Limits{Floor: 10 * time.Second, PerName: 50, Total: 500})
 				b.Want(domains)
-				b.Restore(records)
+				b.Restore(records, now)
+				for i, e := range all {
+					if least := now.Add(10 * time.Second); e.until.After(now) && e.until.Before(least) {
+						all[i].until = least
+					}
+				}
 			}
 			name := rapid.SampledFrom([]string{"a.com", "x.b.com", "b.com", "y.x.b.com"}).Draw(t, "name")
 			a := netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "addr") % 8})
@@ -128,4 +133,17 @@ func TestBookIsWhatWasLearnt(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOnlyWhatMovedIsKept: a name that is asked for all the time is not written down all the time.
+func TestOnlyWhatMovedIsKept(t *testing.T) {
+	b := names.New(names.Limits{Floor: time.Minute, PerName: 10, Total: 10})
+	b.Want([]string{"a.com"})
+	now := time.Unix(0, 0)
+	for i, want := range []int{1, 0, 0, 1, 0, 0} {
+		b.Learn(names.Answer{Names: []string{"a.com", "b.com"}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, now.Add(time.Duration(i)*10*time.Second))
+		if got := b.Unkept(); len(got) != want {
+			t.Errorf("answer %d: to keep %v, want %d", i, got, want)
+		}
+	}
 }
