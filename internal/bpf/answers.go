@@ -89,7 +89,7 @@ func decodeAnswer(b []byte) (Answer, error) {
 	}
 	frame := b[answerHead:][:binary.NativeEndian.Uint16(b[12:])]
 	return Answer{
-		Since:   time.Duration(binary.NativeEndian.Uint64(b)), //nolint:gosec // nanoseconds since boot
+		Since:   time.Duration(binary.NativeEndian.Uint64(b)),
 		Ifindex: int(binary.NativeEndian.Uint32(b[8:])),
 		Held:    b[14] != 0,
 		frame:   append([]byte(nil), frame...),
@@ -161,7 +161,7 @@ func sum(frame []byte, at int) {
 	}
 	length := int(binary.BigEndian.Uint16(frame[at+4:]))
 	binary.BigEndian.PutUint16(frame[at+6:], 0)
-	total := uint32(protocolUDP) + uint32(length) //nolint:gosec // of a packet
+	total := uint32(protocolUDP) + uint32(length)
 	for i := at - addrs; i+1 < at+length; i += 2 {
 		total += uint32(binary.BigEndian.Uint16(frame[i:]))
 	}
@@ -171,8 +171,8 @@ func sum(frame []byte, at int) {
 	for total>>16 > 0 {
 		total = total&0xffff + total>>16
 	}
-	s := ^uint16(total) //nolint:gosec // folded
-	if s == 0 {         // which would say that there is none
+	s := ^uint16(total)
+	if s == 0 { // which would say that there is none
 		s = 0xffff
 	}
 	binary.BigEndian.PutUint16(frame[at+6:], s)

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/berth-net/berth/internal/bpf"
+	"github.com/berth-net/berth/internal/core/policy"
 	"github.com/berth-net/berth/internal/core/policy/tables"
 	"github.com/berth-net/berth/internal/testkit"
 )
@@ -243,5 +245,30 @@ func TestAnswersThatNobodyAskedForAreNotRead(t *testing.T) {
 	}
 	if _, err := answers.Read(soon); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read an answer: %v", err)
+	}
+}
+
+// TestTalkedToIsWhomPodsHaveLiveFlowsWith: a flow that is over does not keep what it was allowed by.
+func TestTalkedToIsWhomPodsHaveLiveFlowsWith(t *testing.T) {
+	o := options(mountBPF(t))
+	o.Settings.Timeouts.TCPClosing = time.Nanosecond
+	d := open(t, o)
+	t.Cleanup(func() { _ = d.Close() })
+	for _, f := range families {
+		talks := frame{protocol: policy.TCP, sport: 4000, dport: port, flags: syn}.toward(bpf.Egress, f.pod, f.allowed)
+		over := frame{protocol: policy.TCP, sport: 4001, dport: port, flags: syn}.toward(bpf.Egress, f.pod, f.denied)
+		expect(t, d, bpf.Egress, talks, true, "without policy")
+		expect(t, d, bpf.Egress, over, true, "without policy")
+		reset := over
+		reset.flags = 4 // RST
+		expect(t, d, bpf.Egress, reset, true, "the end")
+		asked := []netip.Addr{f.allowed, f.denied, addr("192.0.2.77")}
+		testkit.Eventually(t, "the flow that is over is forgotten", func() bool {
+			got, err := d.TalkedTo(asked)
+			if err != nil || !got[asked[0]] || got[asked[2]] {
+				t.Fatalf("talked to %v, %v, want %s", got, err, asked[0])
+			}
+			return !got[asked[1]]
+		})
 	}
 }

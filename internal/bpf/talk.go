@@ -17,7 +17,7 @@ const flowsAtOnce = 1024
 func (d *Datapath) TalkedTo(addrs []netip.Addr) (map[netip.Addr]bool, error) {
 	wanted := make(map[policyAddr]netip.Addr, len(addrs))
 	for _, a := range addrs {
-		wanted[policyAddr(addrOf(a))] = a
+		wanted[addrOf(a)] = a
 	}
 	lives, err := d.lifetimes()
 	if err != nil {
@@ -32,7 +32,7 @@ func (d *Datapath) TalkedTo(addrs []netip.Addr) (map[netip.Addr]bool, error) {
 	for {
 		n, err := d.objects.Flows.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			if a, ok := wanted[policyAddr(keys[i].Remote)]; ok && lives.live(&keys[i], &values[i]) {
+			if a, ok := wanted[keys[i].Remote]; ok && lives.live(&keys[i], &values[i]) {
 				found[a] = true
 			}
 		}
@@ -61,7 +61,7 @@ func (d *Datapath) lifetimes() (lifetimes, error) {
 		return lifetimes{}, fmt.Errorf("read the clock: %w", err)
 	}
 	word := func(i int) uint32 { return binary.NativeEndian.Uint32(b[4*i:]) }
-	return lifetimes{uint32(now.Nano() >> 30), word(0), word(1), word(2), word(3), word(4), word(5)}, nil //nolint:gosec // 145 years
+	return lifetimes{uint32(now.Nano() >> 30), word(0), word(1), word(2), word(3), word(4), word(5)}, nil
 }
 
 // Protocols with lifetimes of their own, and states of flows, as in bpf/maps.h.

@@ -96,11 +96,11 @@ func TestExpiredAddressStaysWhileSomebodyTalksToIt(t *testing.T) {
 		if _, err := n.Learn(t.Context(), says("api.example.com", "192.0.2.1", time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		if expired, err := n.ExpiredNames(t.Context()); err != nil || len(expired) != 0 {
 			t.Errorf("expired below the floor: %v, %v", expired, err)
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		a := netip.MustParseAddr("192.0.2.1")
 		if expired, err := n.ExpiredNames(t.Context()); err != nil || len(expired) != 1 || expired[0] != a {
 			t.Errorf("expired %v, %v", expired, err)
@@ -109,7 +109,7 @@ func TestExpiredAddressStaysWhileSomebodyTalksToIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.expectTo(7, "192.0.2.1", "allowed")
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if err := n.ExpireNames(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestAnswerWaitsForNoKernelThatRefuses(t *testing.T) {
 			t.Error(err)
 		}
 		n.kernel.set(nil)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		n.expectTo(7, "192.0.2.1", "allowed")
 	})
 }
@@ -162,7 +162,7 @@ func TestTooManyAddressesAreTold(t *testing.T) {
 		if err != nil || len(r.Problems) != 1 {
 			t.Errorf("problems %v, %v", r.Problems, err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if r, err = n.Report(t.Context()); err != nil || len(r.Problems) != 0 {
 			t.Errorf("an hour later: problems %v, %v", r.Problems, err)
 		}

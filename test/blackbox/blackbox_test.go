@@ -76,7 +76,7 @@ func words() map[string]command {
 		"outside": cmdOutside, "translate": cmdTranslate, "until-file": cmdUntilFile, "metrics": cmdMetrics, "ec2": cmdEC2, "kube": cmdKube, "share": cmdShare, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
 		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
-		"ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
+		"resolver": cmdResolver, "names": cmdNames, "ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
 		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "storm": cmdStorm, "flood": cmdFlood, "chain": cmdChain,
 		"existing-cni": cmdExisting, "flow": cmdFlow, "leave": cmdLeave,
 		"second": cmdSecond, "on": cmdOn, "group": cmdGroup, "scatter": cmdScatter, "foreign": cmdForeign,

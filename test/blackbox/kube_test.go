@@ -2,9 +2,11 @@ package blackbox
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -113,14 +115,19 @@ func (w *world) eniConfig(name string, args []string) {
 
 // kubeApply sets the objects of a file.
 func (w *world) kubeApply(file string) {
+	words := map[string]string{
+		"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings", "Namespace": "namespaces", "Service": "services",
+		"NetworkPolicy": "networkpolicies", "ApplicationNetworkPolicy": "applicationnetworkpolicies",
+	}
 	for text := range strings.SplitSeq(w.ts.ReadFile(file), "\n---\n") {
 		var o object
 		w.check("read "+file, yaml.Unmarshal([]byte(text), &o))
 		meta, _ := o["metadata"].(object)
 		name, _ := meta["name"].(string)
-		word := map[any]string{"ENIConfig": "eniconfigs", "NodeSettings": "nodesettings", "Namespace": "namespaces", "NetworkPolicy": "networkpolicies", "Service": "services"}[o["kind"]]
+		kind, _ := o["kind"].(string)
+		word := words[kind]
 		if word == "" || name == "" {
-			w.fail("%s: want ENIConfig, NodeSettings, Namespace, NetworkPolicy or Service with a name, have %v %q", file, o["kind"], name)
+			w.fail("%s: want a name and a kind of %s, have %v %q", file, strings.Join(slices.Sorted(maps.Keys(words)), ", "), o["kind"], name)
 		}
 		w.api.Set(word, name, o)
 	}

@@ -21,7 +21,8 @@ import (
 var collections = map[string]string{
 	"nodes": "/api/v1/nodes", "pods": "/api/v1/pods", "eniconfigs": "/apis/crd.k8s.amazonaws.com/v1alpha1/eniconfigs",
 	"namespaces": "/api/v1/namespaces", "services": "/api/v1/services", "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
-	"nodesettings": "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
+	"applicationnetworkpolicies": "/apis/networking.k8s.aws/v1alpha1/applicationnetworkpolicies",
+	"nodesettings":               "/apis/berth-net.github.io/v1alpha1/nodesettings", "configmaps": "/api/v1/namespaces/kube-system/configmaps",
 }
 
 // Server is the API server. Its methods may be called side by side.
