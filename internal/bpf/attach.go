@@ -17,8 +17,9 @@ import (
 // step. Its packets are judged by what the slot says from the first one on. The addresses are its pod's, at most one of each family.
 //
 // What has no programs gets them by clsact, a hundred times faster than by TCX, for which the kernel waits for a grace period for each
-// program, with everybody's netlink waiting too. Settle moves them to TCX, later.
-func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
+// program, with everybody's netlink waiting too. Settle moves them to TCX, later. But the new qdisc stops the interface for some 50 µs:
+// of a pod that is running packets are lost by it, so its interface gets TCX at once where the kernel has that.
+func (d *Datapath) Attach(ifindex int, slot uint32, running bool, addrs ...netip.Addr) error {
 	if slots := d.objects.Pods.MaxEntries(); slot >= slots {
 		return fmt.Errorf("attach policy to interface %d: %w", ifindex, &FullError{Map: "pods", Size: slots})
 	}
@@ -29,8 +30,12 @@ func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 	if err == nil {
 		err = d.objects.Slots.Put(slot, slotOf(ifindex, addrs))
 	}
+	settled := false
+	if err == nil && running {
+		settled, err = d.settle(ifindex)
+	}
 	for _, direction := range []Direction{Ingress, Egress} {
-		if err == nil {
+		if err == nil && !settled {
 			err = d.putFast(ifindex, direction)
 		}
 	}
@@ -43,25 +48,37 @@ func (d *Datapath) Attach(ifindex int, slot uint32, addrs ...netip.Addr) error {
 // Settle moves the programs of an interface to TCX, where no other user of tc removes them by mistake. Both are asked meanwhile, which
 // say the same. The empty qdisc stays: to remove it would lose packets. Without TCX, and for an interface that is not attached, it does nothing.
 func (d *Datapath) Settle(ifindex int) error {
+	if _, err := d.settle(ifindex); err != nil {
+		return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// settle attaches by TCX, and takes our filters of clsact off then. Where the kernel has no TCX, or the interface was detached meanwhile, it
+// does nothing and says so.
+func (d *Datapath) settle(ifindex int) (bool, error) {
 	d.settling.Lock()
 	defer d.settling.Unlock()
 	var slot uint32
-	if d.clsact || d.objects.Interfaces.Lookup(uint32(ifindex), &slot) != nil {
-		return nil
+	if d.clsact {
+		return false, nil
+	}
+	if err := d.objects.Interfaces.Lookup(uint32(ifindex), &slot); errors.Is(err, ebpf.ErrKeyNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
 	}
 	for _, direction := range []Direction{Ingress, Egress} {
 		err := d.putLink(ifindex, direction)
 		if errors.Is(err, ebpf.ErrNotSupported) {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
+			return false, err
 		}
 	}
-	if _, err := removeFilters(ifindex); err != nil {
-		return fmt.Errorf("settle policy of interface %d: %w", ifindex, err)
-	}
-	return nil
+	_, err := removeFilters(ifindex)
+	return err == nil, err
 }
 
 func slotOf(ifindex int, addrs []netip.Addr) policySlot {
@@ -98,7 +115,10 @@ func (d *Datapath) Detach(ifindex int) error {
 	defer d.settling.Unlock()
 	var slot uint32
 	found := d.objects.Interfaces.Lookup(uint32(ifindex), &slot) == nil
-	err := d.takeOff(ifindex)
+	empty, err := d.takeOff(ifindex)
+	if empty {
+		err = errors.Join(err, removeQdisc(ifindex))
+	}
 	if e := d.objects.Interfaces.Delete(uint32(ifindex)); e != nil && !errors.Is(e, ebpf.ErrKeyNotExist) {
 		err = errors.Join(err, e)
 	}
@@ -186,8 +206,8 @@ func (d *Datapath) replace(pin string, ifindex int, direction Direction) (bool, 
 	return true, nil
 }
 
-// takeOff removes what putOn puts, by either way, and the qdisc that an interface of a pod has had before it was settled.
-func (d *Datapath) takeOff(ifindex int) error {
+// takeOff removes what putOn puts, by either way, and tells whether an interface of a pod has the qdisc from before it was settled.
+func (d *Datapath) takeOff(ifindex int) (qdisc bool, err error) {
 	var errs []error
 	settled := false
 	for direction := range names {
@@ -200,9 +220,5 @@ func (d *Datapath) takeOff(ifindex int) error {
 		}
 	}
 	removed, err := removeFilters(ifindex)
-	errs = append(errs, err)
-	if removed || settled {
-		errs = append(errs, removeQdisc(ifindex))
-	}
-	return errors.Join(errs...)
+	return removed || settled, errors.Join(append(errs, err)...)
 }

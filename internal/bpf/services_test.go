@@ -55,7 +55,7 @@ func (w *wire) second(tb testing.TB, d *bpf.Datapath) string {
 		if err != nil {
 			return err
 		}
-		return d.Attach(link.Index, otherSlot, addr("10.0.2.1"), addr("fd02::1"))
+		return d.Attach(link.Index, otherSlot, false, addr("10.0.2.1"), addr("fd02::1"))
 	})
 	return ns
 }

@@ -30,7 +30,7 @@ func TestSettlingAPodLosesPacketsOnTheirWayToIt(t *testing.T) {
 	}
 	var from, to [rounds]uint64
 	for i := range rounds {
-		testkit.InNetns(t, w.node, func() error { return d.Attach(w.ifindex, slot, addr("10.0.0.1")) })
+		testkit.InNetns(t, w.node, func() error { return d.Attach(w.ifindex, slot, false, addr("10.0.0.1")) })
 		from[i] = pass(5)
 		testkit.InNetns(t, w.node, func() error { return d.Settle(w.ifindex) })
 		to[i] = pass(5)

@@ -17,7 +17,7 @@ func TestWireSettlesUnderTraffic(t *testing.T) {
 	t.Cleanup(func() { _ = d.Close() })
 	listen(t, w.pod, port)
 	fast := func() {
-		testkit.InNetns(t, w.node, func() error { return d.Attach(w.ifindex, slot, addr("10.0.0.1"), addr("fd00::1")) })
+		testkit.InNetns(t, w.node, func() error { return d.Attach(w.ifindex, slot, false, addr("10.0.0.1"), addr("fd00::1")) })
 	}
 	by := func() string {
 		tc, err := testkit.NetnsOutput(w.node, testkit.RequireProgram(t, "tc"), "filter", "show", "dev", "host0", "ingress")

@@ -81,7 +81,7 @@ func (w *wire) move(tb testing.TB, link, ns string) {
 
 func (w *wire) attach(tb testing.TB, d *bpf.Datapath) {
 	tb.Helper()
-	testkit.InNetns(tb, w.node, func() error { return d.Attach(w.ifindex, slot, addr("10.0.0.1"), addr("fd00::1")) })
+	testkit.InNetns(tb, w.node, func() error { return d.Attach(w.ifindex, slot, false, addr("10.0.0.1"), addr("fd00::1")) })
 	testkit.InNetns(tb, w.node, func() error { return d.Settle(w.ifindex) })
 }
 
@@ -270,37 +270,64 @@ func TestWireRestartKeepsEnforcing(t *testing.T) {
 	})
 }
 
-// TestWireRemoveLeavesNoTrace: turned off, policy is gone with its programs, qdiscs and pins, and flows go on.
+// TestWireRemoveLeavesNoTrace: turned off, policy is gone with its programs, qdiscs and pins, and flows go on. An interface that is busy keeps
+// the qdisc, which is empty.
 func TestWireRemoveLeavesNoTrace(t *testing.T) {
 	inBothAttachments(t, func(t *testing.T, o bpf.Options, w *wire) {
-		d := open(t, o)
-		w.attach(t, d)
-		apply(t, d, pod(isolated(1), isolated(1)))
+		tc, ip := testkit.RequireProgram(t, "tc"), testkit.RequireProgram(t, "ip")
 		listen(t, w.pod, port)
-		if dial(t, w.far, at("10.0.0.1", port)) {
-			t.Error("not isolated")
+		for _, busy := range []bool{true, false} {
+			d := open(t, o)
+			w.attach(t, d)
+			apply(t, d, pod(isolated(1), isolated(1)))
+			if dial(t, w.far, at("10.0.0.1", port)) {
+				t.Error("not isolated")
+			}
+			apply(t, d, pod(0, 0))
+			var steady *flow.Flow
+			if busy {
+				var err error
+				if steady, err = flow.Start("steady", "tcp", w.far, w.pod, addr("10.0.0.1")); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				testkit.Eventually(t, "nothing is sent to the pod any more", func() bool { return quiet(t, w, 2*patience) })
+			}
+			testkit.InNetns(t, w.node, d.Remove)
+			if busy {
+				if result := steady.End(); result.Lost() != 0 || result.Err != nil {
+					t.Errorf("the flow lost %d of %d: %v", result.Lost(), result.Sent, result.Err)
+				}
+			}
+			if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: %v, want that it is gone", o.Dir, err)
+			}
+			for args, trace := range map[string]string{"qdisc show dev host0": "clsact", "filter show dev host0 ingress": "bpf", "filter show dev host0 egress": "bpf"} {
+				out, err := testkit.NetnsOutput(w.node, tc, strings.Fields(args)...)
+				if (err != nil || strings.Contains(out, trace)) && (!busy || trace != "clsact") {
+					t.Errorf("busy %v, tc %s: %v\n%s", busy, args, err, out)
+				}
+			}
+			if out, err := testkit.NetnsOutput(w.node, ip, "-d", "link", "show", "dev", "host0"); err != nil || strings.Contains(out, "prog/") {
+				t.Errorf("programs: %v\n%s", err, out)
+			}
 		}
-		apply(t, d, pod(0, 0))
-		steady, err := flow.Start("steady", "tcp", w.far, w.pod, addr("10.0.0.1"))
+	})
+}
+
+// quiet tells whether nothing was sent to the pod for so long.
+func quiet(t *testing.T, w *wire, limit time.Duration) bool {
+	t.Helper()
+	counter := func() string {
+		out, err := testkit.NetnsOutput(w.node, testkit.RequireProgram(t, "ip"), "-s", "link", "show", "dev", "host0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		testkit.InNetns(t, w.node, d.Remove)
-		if result := steady.End(); result.Lost() != 0 || result.Err != nil {
-			t.Errorf("the flow lost %d of %d: %v", result.Lost(), result.Sent, result.Err)
-		}
-		if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: %v, want that it is gone", o.Dir, err)
-		}
-		out, err := testkit.NetnsOutput(w.node, testkit.RequireProgram(t, "tc"), "qdisc", "show", "dev", "host0")
-		if err != nil || strings.Contains(out, "clsact") {
-			t.Errorf("qdiscs: %v\n%s", err, out)
-		}
-		out, err = testkit.NetnsOutput(w.node, testkit.RequireProgram(t, "ip"), "-d", "link", "show", "dev", "host0")
-		if err != nil || strings.Contains(out, "prog/") {
-			t.Errorf("programs: %v\n%s", err, out)
-		}
-	})
+		return out
+	}
+	before := counter()
+	<-time.After(limit)
+	return counter() == before
 }
 
 // TestWireOthersInClsactStay: a filter of somebody else is asked after ours and outlives them.

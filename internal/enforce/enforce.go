@@ -33,8 +33,9 @@ type Datapath interface {
 	// Apply makes changes, in their order. After an error those from some change on may not have been made; making all of them
 	// again does no harm.
 	Apply(ctx context.Context, changes []tables.Change) error
-	// Attach has packets of an interface judged as its slot says. The addresses are its pod's. It is idempotent.
-	Attach(ifindex int, slot uint32, addrs ...netip.Addr) error
+	// Attach has packets of an interface judged as its slot says. The addresses are its pod's; of one that is running no packet may be
+	// lost, otherwise it must be fast. It is idempotent.
+	Attach(ifindex int, slot uint32, running bool, addrs ...netip.Addr) error
 	// Settle does what Attach has put off because it is slow. An interface that is not attached is success.
 	Settle(ifindex int) error
 	// AttachExit has what leaves by a link judged that pods sent to addresses of Services. It is idempotent.

@@ -45,7 +45,7 @@ func (k *kernel) Apply(_ context.Context, changes []tables.Change) error {
 	return nil
 }
 
-func (k *kernel) Attach(ifindex int, slot uint32, _ ...netip.Addr) error {
+func (k *kernel) Attach(ifindex int, slot uint32, _ bool, _ ...netip.Addr) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.attached[ifindex] = slot

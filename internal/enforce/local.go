@@ -246,7 +246,7 @@ func (e *Enforcer) attach() bool {
 		if l.pod == "" || l.attached {
 			continue
 		}
-		err := e.ports.Datapath.Attach(l.Ifindex, l.slot, l.Addrs...)
+		err := e.ports.Datapath.Attach(l.Ifindex, l.slot, l.reply == nil, l.Addrs...)
 		if err != nil {
 			e.log.Error("enforce policy on an interface", run.KeyPod, l.name().String(), run.KeyErr, err)
 			all = false
