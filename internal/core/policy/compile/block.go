@@ -11,11 +11,11 @@ import (
 	"github.com/berth-net/berth/internal/core/policy/tables"
 )
 
-// cidr is an ipBlock of policies in use.
-type cidr struct {
+// cidrList are the ipBlocks of a rule in use: one list, however long, is one row of a set.
+type cidrList struct {
 	id     uint32
 	key    string
-	block  policy.Block
+	list   []policy.Block
 	refs   int  // halves in use
 	linked bool // prefixes have been looked up in it
 
@@ -23,19 +23,28 @@ type cidr struct {
 	blocks map[*block]struct{}
 }
 
+// member is a list that has a CIDR, with the holes that it has there.
+type member struct {
+	of     *cidrList
+	except []netip.Prefix
+}
+
 // contains tells whether all of a prefix that is no larger is in the block, given that it is in its CIDR.
-func (x *cidr) contains(p netip.Prefix) bool {
-	return !slices.ContainsFunc(x.block.Except, func(e netip.Prefix) bool { return within(p, e) })
+func (m member) contains(p netip.Prefix) bool {
+	return !slices.ContainsFunc(m.except, func(e netip.Prefix) bool { return within(p, e) })
 }
 
 func within(p, outer netip.Prefix) bool { return outer.Bits() <= p.Bits() && outer.Contains(p.Addr()) }
 
-// prefixes are where addresses begin or cease to be in the block.
-func (x *cidr) prefixes() []netip.Prefix {
-	all := []netip.Prefix{x.block.CIDR.Masked()}
-	for _, e := range x.block.Except {
-		if e.IsValid() {
-			all = append(all, e.Masked())
+// prefixes are where addresses begin or cease to be in the list.
+func (x *cidrList) prefixes() []netip.Prefix {
+	var all []netip.Prefix
+	for _, b := range x.list {
+		all = append(all, b.CIDR.Masked())
+		for _, e := range b.Except {
+			if e.IsValid() {
+				all = append(all, e.Masked())
+			}
 		}
 	}
 	slices.SortFunc(all, comparePrefixes)
@@ -49,52 +58,57 @@ func comparePrefixes(a, b netip.Prefix) int {
 // block is a class of prefixes in the tables.
 type block struct {
 	id  uint32
-	sig peers.Signature // of cidrs
+	sig peers.Signature // of lists
 	key string
 	n   int // prefixes in the tables
 }
 
-// boundary is a prefix at which some cidr begins or has a hole. The longest one that contains an address tells all cidrs that it is in.
+// boundary is a prefix at which some block begins or has a hole. The longest one that contains an address tells all lists that it is in.
 type boundary struct {
 	prefix netip.Prefix
-	refs   int // cidrs that it is of
+	refs   int // lists that it is of
 	block  *block
 	told   bool // it is in the tables
 }
 
 // blocks is what is known of prefixes.
 type blocks struct {
-	cidrs      map[string]*cidr
-	byID       map[uint32]*cidr
-	at         map[netip.Prefix][]*cidr // by their CIDR
-	lengths    [2][129]int              // CIDRs by family and length
+	cidrs      map[string]*cidrList
+	byID       map[uint32]*cidrList
+	at         map[netip.Prefix][]member // by CIDR
+	lengths    [2][129]int               // CIDRs by family and length
 	boundaries map[netip.Prefix]*boundary
 	bySig      map[string]*block
 }
 
 func newBlocks() blocks {
 	return blocks{
-		cidrs: make(map[string]*cidr), byID: make(map[uint32]*cidr), at: make(map[netip.Prefix][]*cidr),
+		cidrs: make(map[string]*cidrList), byID: make(map[uint32]*cidrList), at: make(map[netip.Prefix][]member),
 		boundaries: make(map[netip.Prefix]*boundary), bySig: make(map[string]*block),
 	}
 }
 
-func cidrKey(b policy.Block) string {
-	var s strings.Builder
-	s.WriteString(b.CIDR.Masked().String())
-	excepts := slices.SortedFunc(slices.Values(b.Except), comparePrefixes)
-	for _, e := range slices.Compact(excepts) {
-		s.WriteString(" " + e.Masked().String())
+// keyOf is the same for lists that say the same.
+func keyOf(list []policy.Block) string {
+	texts := make([]string, 0, len(list))
+	for _, b := range list {
+		excepts := slices.SortedFunc(slices.Values(b.Except), comparePrefixes)
+		text := b.CIDR.Masked().String()
+		for _, e := range slices.Compact(excepts) {
+			text += " " + e.Masked().String()
+		}
+		texts = append(texts, text)
 	}
-	return s.String()
+	slices.Sort(texts)
+	return strings.Join(slices.Compact(texts), ",")
 }
 
-// acquireCIDR is the cidr of a block, one reference more.
-func (c *Compiler) acquireCIDR(b policy.Block) *cidr {
-	key := cidrKey(b)
+// acquireCIDRs is the list of some blocks, one reference more.
+func (c *Compiler) acquireCIDRs(blocks []policy.Block) *cidrList {
+	key := keyOf(blocks)
 	x, ok := c.blocks.cidrs[key]
 	if !ok {
-		x = &cidr{id: c.newID(), key: key, block: b, sets: make(map[*set]struct{}), blocks: make(map[*block]struct{})}
+		x = &cidrList{id: c.newID(), key: key, list: blocks, sets: make(map[*set]struct{}), blocks: make(map[*block]struct{})}
 		c.blocks.cidrs[key], c.blocks.byID[x.id] = x, x
 	}
 	x.refs++
@@ -108,11 +122,13 @@ func familyOf(a netip.Addr) int {
 	return 1
 }
 
-// link enters a cidr among those that prefixes are looked up in.
-func (b *blocks) link(x *cidr) {
-	at := x.block.CIDR.Masked()
-	b.at[at] = append(b.at[at], x)
-	b.lengths[familyOf(at.Addr())][at.Bits()]++
+// link enters a list among those that prefixes are looked up in.
+func (b *blocks) link(x *cidrList) {
+	for _, m := range x.list {
+		at := m.CIDR.Masked()
+		b.at[at] = append(b.at[at], member{x, m.Except})
+		b.lengths[familyOf(at.Addr())][at.Bits()]++
+	}
 	for _, p := range x.prefixes() {
 		if b.boundaries[p] == nil {
 			b.boundaries[p] = &boundary{prefix: p}
@@ -122,13 +138,15 @@ func (b *blocks) link(x *cidr) {
 }
 
 // unlink is the reverse of link. Boundaries stay, without references.
-func (b *blocks) unlink(x *cidr) {
-	at := x.block.CIDR.Masked()
-	b.at[at] = slices.DeleteFunc(b.at[at], func(o *cidr) bool { return o == x })
-	if len(b.at[at]) == 0 {
-		delete(b.at, at)
+func (b *blocks) unlink(x *cidrList) {
+	for _, m := range x.list {
+		at := m.CIDR.Masked()
+		b.lengths[familyOf(at.Addr())][at.Bits()]--
+		b.at[at] = slices.DeleteFunc(b.at[at], func(o member) bool { return o.of == x })
+		if len(b.at[at]) == 0 {
+			delete(b.at, at)
+		}
 	}
-	b.lengths[familyOf(at.Addr())][at.Bits()]--
 	for _, p := range x.prefixes() {
 		b.boundaries[p].refs--
 	}
@@ -147,13 +165,13 @@ func (b *blocks) covering(p netip.Prefix, what func(cidr netip.Prefix) bool) {
 	}
 }
 
-// signature says which cidrs a prefix is in.
+// signature says which lists a prefix is in.
 func (b *blocks) signature(p netip.Prefix) peers.Signature {
 	var features []peers.Feature
 	b.covering(p, func(at netip.Prefix) bool {
-		for _, x := range b.at[at] {
-			if x.contains(p) {
-				features = append(features, peers.NewFeature(x.id, 0))
+		for _, m := range b.at[at] {
+			if m.contains(p) {
+				features = append(features, peers.NewFeature(m.of.id, 0))
 			}
 		}
 		return true
@@ -161,11 +179,13 @@ func (b *blocks) signature(p netip.Prefix) peers.Signature {
 	return peers.NewSignature(features)
 }
 
-// affected are the boundaries of cidrs and those inside of their CIDRs, in order.
-func (b *blocks) affected(changed []*cidr) []*boundary {
+// affected are the boundaries of lists and those inside of their CIDRs, in order.
+func (b *blocks) affected(changed []*cidrList) []*boundary {
 	inside, of := make(map[netip.Prefix]bool), make(map[netip.Prefix]bool)
 	for _, x := range changed {
-		inside[x.block.CIDR.Masked()] = true
+		for _, m := range x.list {
+			inside[m.CIDR.Masked()] = true
+		}
 		for _, p := range x.prefixes() {
 			of[p] = true
 		}
@@ -185,7 +205,7 @@ func (b *blocks) affected(changed []*cidr) []*boundary {
 	return all
 }
 
-// widenBlocks enters cidrs that came. To sets in use each prefix still says what it said.
+// widenBlocks enters lists that came. To sets in use each prefix still says what it said.
 func (f *flush) widenBlocks() {
 	if len(f.cidrsCame) == 0 {
 		return
@@ -199,7 +219,7 @@ func (f *flush) widenBlocks() {
 	}
 }
 
-// narrowBlocks takes out cidrs that went, which no packet is judged by any more.
+// narrowBlocks takes out lists that went, which no packet is judged by any more.
 func (f *flush) narrowBlocks() {
 	if len(f.cidrsWent) == 0 {
 		return

@@ -7,10 +7,10 @@
 //	policies of a local pod ─► set ──────────────┐
 //	   │ their peers                             ├─► row (set, class), row (set, block) ─► ranges of ports
 //	   ├─ atoms: selectors ─► signature ─► class ┤
-//	   └─ cidrs: ipBlocks ──► signature ─► block ┘
+//	   └─ lists of ipBlocks ► signature ─► block ┘
 //
 // Package peers knows the signature of each address: which peers of policies in use (atoms) it matches. Addresses of one signature are
-// one class, those of the empty one are in none. Blocks are the same for prefixes, by the ipBlocks that contain them.
+// one class, those of the empty one are in none. Blocks are the same for prefixes, by the rules whose ipBlocks contain them.
 //
 // Sets and rows are never rewritten. A set holds the rules of one direction in their order; another effective policy is another set. A
 // flush with new sets goes so:

@@ -19,8 +19,8 @@ type flush struct {
 	epoch   bool
 
 	fresh, doomed        []*set
-	cidrs                []*cidr
-	cidrsCame, cidrsWent []*cidr
+	cidrs                []*cidrList
+	cidrsCame, cidrsWent []*cidrList
 	gone                 []uint32 // atoms
 
 	cells   []*cell
@@ -245,7 +245,7 @@ func (f *flush) sortCIDRs() {
 			f.cidrs = append(f.cidrs, h.cidrs...)
 		}
 	}
-	slices.SortFunc(f.cidrs, func(a, b *cidr) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(f.cidrs, func(a, b *cidrList) int { return cmp.Compare(a.id, b.id) })
 	for _, x := range slices.Compact(f.cidrs) {
 		switch {
 		case x.refs > 0 && !x.linked:

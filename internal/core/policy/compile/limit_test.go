@@ -167,3 +167,46 @@ func TestEpochOnlyWhereAFlowMayBeRefused(t *testing.T) {
 		t.Error("flows to an address that turns out to be denied are kept")
 	}
 }
+
+// TestLongListOfBlocksTakesARowForEachSet: published lists of addresses have thousands of blocks, and other policies allow all addresses.
+func TestLongListOfBlocksTakesARowForEachSet(t *testing.T) {
+	c := compile.New(compile.Options{})
+	const sets, blocks = 30, 5000
+	to := func(name string, subject policy.Pods, blocks ...policy.Peer) policy.Policy {
+		p := policy.Policy{Ref: policy.Ref{Kind: "NetworkPolicy", Namespace: "n", Name: name}, Tier: policy.Network, Subject: subject, Isolates: [2]bool{false, true}}
+		p.Rules[policy.Egress] = []policy.Rule{{Action: policy.Accept, Peers: blocks, AnyPort: true}}
+		return p
+	}
+	var list []policy.Peer
+	for i := range blocks {
+		a := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+		list = append(list, policy.Peer{Network: &policy.Block{CIDR: netip.PrefixFrom(a, 32)}})
+	}
+	for i := range sets {
+		p := podAt(i)
+		p.Labels = map[string]string{"app": fmt.Sprint(i)}
+		c.SetPod(compile.Key(fmt.Sprint(i)), p)
+		c.SetLocal(uint32(i), compile.Key(fmt.Sprint(i)))
+		own := policy.Pods{Namespace: "n", Pods: policy.NewSelector(policy.Requirement{Key: "app", Operator: policy.In, Values: []string{fmt.Sprint(i)}})}
+		c.SetPolicy(to(fmt.Sprint("all-", i), own, policy.Peer{Network: &policy.Block{CIDR: netip.MustParsePrefix("0.0.0.0/0")}}))
+	}
+	c.SetPolicy(to("list", everywhere(), list...))
+	contents := &tables.Contents{}
+	contents.Apply(c.Flush())
+	if s := c.Size(); s.Rows > 3*sets || s.Prefixes != blocks+1 {
+		t.Errorf("size %+v", s)
+	}
+	c.SetPolicy(to("list", everywhere(), list[1:]...))
+	for i := range sets {
+		c.DeletePolicy(policy.Ref{Kind: "NetworkPolicy", Namespace: "n", Name: fmt.Sprint("all-", i)})
+	}
+	contents.Apply(c.Flush())
+	for i, want := range []bool{false, true} {
+		if v := contents.Judge(contents.Pods[7].Egress, list[i].Network.CIDR.Addr(), tables.Key(uint8(policy.TCP), 80)); v.Allow != want {
+			t.Errorf("block %d: allowed is %v", i, v.Allow)
+		}
+	}
+	if s := c.Size(); s.Rows > 2*sets || s.Prefixes != blocks-1 {
+		t.Errorf("size at last %+v", s)
+	}
+}

@@ -38,7 +38,7 @@ type half struct {
 	refs    int // sets
 	parts   []part
 	atoms   []uint32 // once for each time that it was acquired
-	cidrs   []*cidr
+	cidrs   []*cidrList
 	numbers []*number
 }
 
@@ -75,7 +75,7 @@ type part struct {
 	named   []policy.Port // ports by the subject's names
 	atoms   []uint32      // match for spans and named
 	byName  []byName      // match for the port that they tell
-	cidrs   []*cidr
+	cidrs   *cidrList     // nil: none
 }
 
 // byName is an atom that tells the port of a protocol.
@@ -117,6 +117,7 @@ func (c *Compiler) acquireHalf(h *half) {
 func (c *Compiler) partOf(h *half, r policy.Rule) part {
 	p := part{anyPeer: r.AnyPeer}
 	var byPeer []policy.Port
+	var networks []policy.Block
 	for _, port := range r.Ports {
 		switch {
 		case r.AnyPort:
@@ -146,8 +147,12 @@ func (c *Compiler) partOf(h *half, r policy.Rule) part {
 		case peer.Network == nil:
 			p.atoms = append(p.atoms, h.atom(c.peers.Acquire(peer, policy.Port{})))
 		case peer.Network.CIDR.IsValid():
-			p.cidrs = append(p.cidrs, h.cidr(c.acquireCIDR(*peer.Network)))
+			networks = append(networks, *peer.Network)
 		}
+	}
+	if len(networks) > 0 {
+		p.cidrs = c.acquireCIDRs(networks)
+		h.cidrs = append(h.cidrs, p.cidrs)
 	}
 	return p
 }
@@ -155,11 +160,6 @@ func (c *Compiler) partOf(h *half, r policy.Rule) part {
 func (h *half) atom(a uint32) uint32 {
 	h.atoms = append(h.atoms, a)
 	return a
-}
-
-func (h *half) cidr(x *cidr) *cidr {
-	h.cidrs = append(h.cidrs, x)
-	return x
 }
 
 // releaseHalf undoes the parts of a half that no set has.
@@ -200,7 +200,7 @@ type set struct {
 
 	any    []contribution
 	terms  map[uint32][]contribution // by atom
-	blocks map[uint32][]contribution // by cidr
+	blocks map[uint32][]contribution // by list of CIDRs
 	rows   map[tables.RowKey]*list
 
 	tooLong bool // a row had more than MaxRanges
@@ -378,8 +378,8 @@ func (s *set) contribute(x *peers.Fact) {
 		for _, a := range p.atoms {
 			s.terms[a] = append(s.terms[a], one)
 		}
-		for _, k := range p.cidrs {
-			s.blocks[k.id] = append(s.blocks[k.id], one)
+		if p.cidrs != nil {
+			s.blocks[p.cidrs.id] = append(s.blocks[p.cidrs.id], one)
 		}
 	}
 }
