@@ -138,7 +138,7 @@ type Enforcer struct {
 func New(cfg Config, ports Ports) *Enforcer {
 	return &Enforcer{
 		cfg: cfg, ports: ports, log: ports.Log, calls: make(chan func(), 256), done: make(chan struct{}), nodes: make(chan struct{}),
-		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID}),
+		compiler: compile.New(compile.Options{Strict: cfg.Strict, FirstID: cfg.FirstID, Room: cfg.Room}),
 		known:    newKnowledge(), services: newServices(), domains: newDomains(cfg.Names), exits: map[int]bool{}, locals: map[string]*local{}, ofPod: map[compile.Key][]*local{}, slots: make([]string, cfg.Slots),
 	}
 }

@@ -78,6 +78,7 @@ type blocks struct {
 	at         map[netip.Prefix][]member // by CIDR
 	lengths    [2][129]int               // CIDRs by family and length
 	boundaries map[netip.Prefix]*boundary
+	told       [2]int // boundaries in the tables, by family
 	bySig      map[string]*block
 }
 
@@ -237,6 +238,7 @@ func (f *flush) narrowBlocks() {
 		delete(b.boundaries, e.prefix)
 		f.leaveBlock(e)
 		f.c.size.Prefixes--
+		b.told[familyOf(e.prefix.Addr())]--
 		f.emit(tables.Change{Blocks: &tables.BlockChange{Prefix: e.prefix, Delete: true}})
 	}
 	for _, x := range f.cidrsWent {
@@ -263,6 +265,7 @@ func (f *flush) setBlock(e *boundary, sig peers.Signature) {
 	if !e.told {
 		e.told = true
 		f.c.size.Prefixes++
+		f.c.blocks.told[familyOf(e.prefix.Addr())]++
 	}
 	f.emit(tables.Change{Blocks: &change})
 }

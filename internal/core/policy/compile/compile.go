@@ -46,12 +46,15 @@ type Options struct {
 	// FirstID is the first id of sets, classes and blocks; zero is one. What goes on with the maps or flows of another Compiler begins
 	// above the ids of that one.
 	FirstID uint32
+	// Room is what the tables hold; zero is no limit. What has no room, the largest first, is denied, and is told by Problems.
+	Room Size
 }
 
 // Compiler makes changes to the maps of what it is told. It belongs to one goroutine, and keeps what it is given: maps and slices must
 // not be changed afterwards.
 type Compiler struct {
 	strict bool
+	room   Size
 
 	policies  map[policy.Ref]*document
 	selecting map[string][]*document // by namespace of the subject; empty: across namespaces
@@ -89,7 +92,7 @@ type pending struct {
 // New makes a Compiler of empty maps.
 func New(o Options) *Compiler {
 	c := &Compiler{
-		strict: o.Strict, ids: ids{next: max(o.FirstID, 1), nextSet: max(o.FirstID&idMask, 1)}, setIDs: make(map[uint32]struct{}),
+		strict: o.Strict, room: o.Room, ids: ids{next: max(o.FirstID, 1), nextSet: max(o.FirstID&idMask, 1)}, setIDs: make(map[uint32]struct{}),
 		policies: make(map[policy.Ref]*document), selecting: make(map[string][]*document), locals: make(map[uint32]*local),
 		localKeys: make(map[Key]int), peers: peers.New(), uses: make(map[uint32]*use), classes: make(map[string]*class),
 		sets: make(map[string]*set), subjects: make(map[*peers.Fact]*subject), rules: make(map[uint32]Rule), numbers: make(map[Rule]*number),

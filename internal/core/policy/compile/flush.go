@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/berth-net/berth/internal/core/policy"
@@ -18,6 +19,7 @@ type flush struct {
 	rows    []tables.RowChange    // to be written before what makes packets read them
 	epoch   bool
 
+	room                 room
 	fresh, doomed        []*set
 	cidrs                []*cidrList
 	cidrsCame, cidrsWent []*cidrList
@@ -50,7 +52,7 @@ func (c *Compiler) Flush() []tables.Change {
 		return nil
 	}
 	f := &flush{
-		c: c, made: make(map[rowKey]*list), key: make([]byte, 0, 256),
+		c: c, made: make(map[rowKey]*list), key: make([]byte, 0, 256), room: room{prefixes: make(map[netip.Prefix]bool)},
 	}
 	for _, id := range c.dirty.retired {
 		delete(c.rules, id)
@@ -105,12 +107,14 @@ func (f *flush) assign() {
 		}
 	}
 	released := make(map[*set]bool)
+	f.bySize(f.c.dirty.subjects)
 	for _, s := range f.c.dirty.subjects {
 		s.dirty = false
 		for d := range s.sets {
 			var now *set
+			s.refused[d] = nil
 			if s.refs > 0 {
-				now = f.setFor(s.fact, policy.Direction(d))
+				now, s.refused[d] = f.setFor(s.fact, policy.Direction(d))
 			}
 			if now == s.sets[d] {
 				continue
@@ -159,7 +163,7 @@ func (f *flush) renew(released map[*set]bool) {
 		}
 		for d, was := range [...]tables.Set{l.pod.Ingress, l.pod.Egress} {
 			s := l.subject.sets[d]
-			if s == nil || s.fresh || s.id == was {
+			if s == nil || s.fresh || s.denies || s.id == was {
 				continue
 			}
 			now := f.newSet(s.key, s.halves, l.subject.fact)
@@ -395,4 +399,9 @@ func (f *flush) sweep() {
 	}
 	c.peers.Done()
 	c.dirty = pending{retired: f.retired}
+	for _, s := range c.subjects {
+		if s.refused != [2]*refusal{} { // there may be room the next time
+			c.touchSubject(s)
+		}
+	}
 }

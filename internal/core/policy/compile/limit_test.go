@@ -210,3 +210,59 @@ func TestLongListOfBlocksTakesARowForEachSet(t *testing.T) {
 		t.Errorf("size at last %+v", s)
 	}
 }
+
+// TestOnePolicyThatIsTooLargeHoldsUpNoOther: what it selects is denied in its direction, the others are in force and change, and it is in
+// force itself once it has become smaller or others have.
+func TestOnePolicyThatIsTooLargeHoldsUpNoOther(t *testing.T) {
+	c := compile.New(compile.Options{Room: compile.Size{Prefixes: 100, Rows: 1000}})
+	contents := &tables.Contents{}
+	to := func(app string, from, blocks int) policy.Policy {
+		own := policy.Pods{Namespace: "n", Pods: policy.NewSelector(policy.Requirement{Key: "app", Operator: policy.In, Values: []string{app}})}
+		p := policy.Policy{Ref: policy.Ref{Kind: "NetworkPolicy", Namespace: "n", Name: app}, Tier: policy.Network, Subject: own, Isolates: [2]bool{false, true}}
+		r := policy.Rule{Action: policy.Accept, AnyPort: true}
+		for i := range blocks {
+			a := netip.AddrFrom4([4]byte{198, 18, byte(from), byte(i)})
+			r.Peers = append(r.Peers, policy.Peer{Network: &policy.Block{CIDR: netip.PrefixFrom(a, 32)}})
+		}
+		p.Rules[policy.Egress] = []policy.Rule{r}
+		return p
+	}
+	for i, app := range []string{"large", "small", "other"} {
+		p := podAt(i)
+		p.Labels = map[string]string{"app": app}
+		c.SetPod(compile.Key(app), p)
+		c.SetLocal(uint32(i), compile.Key(app))
+	}
+	expect := func(when string, problems int, want ...bool) {
+		t.Helper()
+		contents.Apply(c.Flush())
+		if got := c.Problems(); len(got) != problems || problems > 0 && (got[0].Policies[0].Name != "large" || !strings.Contains(got[0].Why, "of 100 that this node has room for")) {
+			t.Errorf("%s: problems %v", when, got)
+		}
+		for i, allowed := range want {
+			at := netip.AddrFrom4([4]byte{198, 18, byte(i), 0})
+			if v := contents.Judge(contents.Pods[uint32(i)].Egress, at, tables.Key(uint8(policy.TCP), 80)); v.Allow != allowed {
+				t.Errorf("%s: pod %d: allowed is %v", when, i, v.Allow)
+			}
+			if contents.Pods[uint32(i)].Ingress != 0 {
+				t.Errorf("%s: pod %d: ingress is judged", when, i)
+			}
+		}
+		if len(contents.Blocks) > 100 {
+			t.Errorf("%s: %d prefixes", when, len(contents.Blocks))
+		}
+	}
+	c.SetPolicy(to("large", 0, 150))
+	c.SetPolicy(to("small", 1, 20))
+	expect("at once", 1, false, true, true)
+	c.SetPolicy(to("small", 9, 20))
+	expect("another changes", 1, false, false, true)
+	c.SetPolicy(to("other", 2, 30))
+	expect("another comes", 1, false, false, true)
+	c.SetPolicy(to("large", 0, 45))
+	expect("it is small", 0, true, false, true)
+	c.SetPolicy(to("large", 0, 150))
+	expect("it grows", 1, false, false, true)
+	c.DeletePolicy(to("large", 0, 150).Ref)
+	expect("it is gone", 0, true, false, true)
+}

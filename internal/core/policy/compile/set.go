@@ -3,6 +3,8 @@ package compile
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,6 +35,7 @@ type half struct {
 	priority  int32
 	isolates  bool
 	rules     []policy.Rule
+	weight    int           // blocks and rules: what it needs of the tables
 	named     []policy.Port // ports whose names stand for what the subject calls so
 
 	refs    int // sets
@@ -52,6 +55,14 @@ func newHalf(id uint32, p *policy.Policy, d policy.Direction) *half {
 	} else if h.priority = p.Priority; len(h.rules) == 0 {
 		return nil
 	}
+	for _, r := range h.rules {
+		h.weight++
+		for _, peer := range r.Peers {
+			if peer.Network != nil {
+				h.weight += 1 + len(peer.Network.Except)
+			}
+		}
+	}
 	if d == policy.Ingress {
 		for _, r := range h.rules {
 			for _, p := range r.Ports {
@@ -63,6 +74,24 @@ func newHalf(id uint32, p *policy.Policy, d policy.Direction) *half {
 		}
 	}
 	return h
+}
+
+// prefixes are those of its blocks; some come twice.
+func (h *half) prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, r := range h.rules {
+			for _, peer := range r.Peers {
+				if peer.Network == nil || !peer.Network.CIDR.IsValid() {
+					continue
+				}
+				for _, p := range append([]netip.Prefix{peer.Network.CIDR}, peer.Network.Except...) {
+					if p.IsValid() && !yield(p.Masked()) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // span are keys from first to last.
@@ -217,10 +246,11 @@ type contribution struct {
 
 // subject is what local pods of one fact are judged by.
 type subject struct {
-	fact  *peers.Fact
-	refs  int // slots
-	sets  [2]*set
-	dirty bool
+	fact    *peers.Fact
+	refs    int // slots
+	sets    [2]*set
+	refused [2]*refusal
+	dirty   bool
 }
 
 // local is an interface.
@@ -263,11 +293,12 @@ func spansOf(f *peers.Fact, port policy.Port) []span {
 	return spans
 }
 
-// setFor is the set of a subject in a direction; nil when nothing decides there.
-func (f *flush) setFor(x *peers.Fact, d policy.Direction) *set {
+// setFor is the set of a subject in a direction; nil when nothing decides there. Where the tables have no room for it, it is the one that
+// denies everything.
+func (f *flush) setFor(x *peers.Fact, d policy.Direction) (*set, *refusal) {
 	halves := f.c.effective(x, d)
 	if len(halves) == 0 && !f.c.strict {
-		return nil
+		return nil, nil
 	}
 	key := []byte{byte(d)}
 	for _, h := range halves {
@@ -281,9 +312,14 @@ func (f *flush) setFor(x *peers.Fact, d policy.Direction) *set {
 		}
 	}
 	if s, ok := f.c.sets[string(key)]; ok {
-		return s
+		return s, nil
 	}
-	return f.newSet(string(key), halves, x)
+	if len(halves) > 0 {
+		if no := f.take(halves); no != nil {
+			return f.denySet(), no
+		}
+	}
+	return f.newSet(string(key), halves, x), nil
 }
 
 // denySet is the set that denies everything.

@@ -76,6 +76,14 @@ func (c *Compiler) Problems() []Problem {
 		}
 		by[fmt.Sprint(p)] = p
 	}
+	for _, s := range c.subjects {
+		for _, no := range s.refused {
+			if no != nil {
+				p := Problem{Policies: []policy.Ref{no.policy}, Why: no.why}
+				by[fmt.Sprint(p)] = p
+			}
+		}
+	}
 	var all []Problem
 	for _, key := range slices.Sorted(maps.Keys(by)) {
 		all = append(all, by[key])
