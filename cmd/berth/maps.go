@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -79,11 +80,13 @@ func (m *mapsAnswer) ask(ctx context.Context, agent, protocol string, port uint1
 	const limit = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(agent, "/")+mapsPath+"?"+q.Encode(), nil)
+	client, base := clientOf(agent)
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+mapsPath+"?"+q.Encode(), nil)
 	if err != nil {
 		return false, fmt.Errorf("--maps: %w", err)
 	}
-	reply, err := http.DefaultClient.Do(request)
+	reply, err := client.Do(request)
 	if err != nil {
 		return false, fmt.Errorf("ask the agent for the maps of its node: %w: does `kubectl -n %s port-forward POD 61679` run?", err, agentNamespace)
 	}
@@ -104,6 +107,17 @@ func (m *mapsAnswer) ask(ctx context.Context, agent, protocol string, port uint1
 		return false, fmt.Errorf("the agent at %s has no page %s: it is older than this program, or this is not an agent's introspection", agent, mapsPath)
 	}
 	return true, nil
+}
+
+// clientOf speaks to an agent by its URL, or by unix:PATH, as INTROSPECTION_BIND_ADDRESS has it.
+func clientOf(agent string) (client *http.Client, base string) {
+	path, ok := strings.CutPrefix(agent, "unix:")
+	if !ok {
+		return &http.Client{}, strings.TrimSuffix(agent, "/")
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}}, "http://agent"
 }
 
 // String is the line for people.

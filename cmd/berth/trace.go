@@ -94,7 +94,7 @@ func traceCommand(getenv func(string) string, out io.Writer) *cobra.Command {
 	at.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "who opens the connection: namespace/pod or an address")
 	cmd.Flags().StringVar(&to, "to", "", "to whom: namespace/pod or an address, never a Service's")
-	cmd.Flags().StringArrayVar(&agents, "maps", nil, "introspection of the agent of a pod's node, as http://127.0.0.1:61679: compare with what is in force there")
+	cmd.Flags().StringArrayVar(&agents, "maps", nil, "introspection of the agent of a pod's node, as http://127.0.0.1:61679 or unix:PATH: compare with what is in force there")
 	cmd.Flags().StringVar(&port, "port", "", "port of the destination pod: a number, or what the pod calls it")
 	cmd.Flags().StringVar(&protocol, "proto", "tcp", "tcp, udp or sctp")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json instead of text")

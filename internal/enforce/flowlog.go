@@ -154,9 +154,7 @@ func protocol(number uint8) string {
 // Refs names the policies of rules, as far as they are still there, and says which policies there are.
 func (e *Enforcer) Refs(ctx context.Context, rules []uint32) (of map[uint32]policy.Ref, known map[policy.Ref]bool, err error) {
 	of, known = make(map[uint32]policy.Ref), make(map[policy.Ref]bool)
-	done := make(chan struct{})
-	err = e.ask(ctx, func() {
-		defer close(done)
+	_, err = inLoop(ctx, e, func() bool {
 		for _, id := range rules {
 			if r, ok := e.compiler.Rule(id); ok {
 				of[id] = r.Policy
@@ -165,16 +163,23 @@ func (e *Enforcer) Refs(ctx context.Context, rules []uint32) (of map[uint32]poli
 		for _, d := range e.known.policies {
 			known[d.ref] = true
 		}
+		return true
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	select {
-	case <-done:
-		return of, known, nil
-	case <-e.done:
-		return nil, nil, errStopped
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("ask for the names of rules: %w", ctx.Err())
-	}
+	return of, known, err
+}
+
+// Decider is who has decided a verdict of a set, in words: the policy and its rule, as far as they are still there.
+func (e *Enforcer) Decider(ctx context.Context, v tables.Verdict, set tables.Set) (string, error) {
+	return inLoop(ctx, e, func() string {
+		if v.By == tables.ByIsolation {
+			if ref, ok := e.compiler.Isolating(set); ok {
+				return "isolation (" + ref.String() + ")"
+			}
+			return "isolation"
+		}
+		if r, ok := e.compiler.Rule(v.Rule); ok {
+			return fmt.Sprintf("%s, %s rule %d", r.Policy, r.Direction, r.Index)
+		}
+		return map[tables.By]string{tables.ByAdmin: "the Admin tier", tables.ByNetwork: "a NetworkPolicy", tables.ByBaseline: "the Baseline tier", tables.ByDefault: "default"}[v.By]
+	})
 }

@@ -74,7 +74,7 @@ func words() map[string]command {
 	return map[string]command{
 		"vpc": cmdVPC, "subnet": cmdSubnet, "tag": cmdTag, "untag": cmdUntag, "settings": cmdSettings, "internet": cmdInternet, "nat": cmdNAT,
 		"outside": cmdOutside, "translate": cmdTranslate, "until-file": cmdUntilFile, "metrics": cmdMetrics, "ec2": cmdEC2, "kube": cmdKube, "share": cmdShare, "fault": cmdFault, "mark": cmdMark, "calls": cmdCalls, "interfaces": cmdInterfaces,
-		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps,
+		"agent": cmdAgent, "until": cmdUntil, "facts": cmdFacts, "log": cmdLog, "pages": cmdPages, "maps": cmdMaps, "tamper": cmdTamper, "trace": cmdTrace,
 		"cni": cmdCNI, "took": cmdTook, "leaks": cmdLeaks,
 		"resolver": cmdResolver, "names": cmdNames, "ping": cmdPing, "tcp": cmdTCP, "transfer": cmdTransfer, "drops": cmdDrops,
 		"node": cmdNode, "journal": cmdJournal, "disk": cmdDisk, "reboot": cmdReboot, "churn": cmdChurn, "window": cmdWindow, "storm": cmdStorm, "flood": cmdFlood, "chain": cmdChain,

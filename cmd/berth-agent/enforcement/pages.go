@@ -87,21 +87,17 @@ func (e *Enforcement) ask(r *http.Request) (MapsAnswer, int, error) {
 	if err != nil {
 		return MapsAnswer{}, http.StatusServiceUnavailable, err
 	}
-	return MapsAnswer{Interface: name, Slot: slot, Allowed: v.Allow, By: by(v.By)}, 0, nil
-}
-
-// by is who has decided.
-func by(b tables.By) string {
-	switch b {
-	case tables.ByAdmin:
-		return "the Admin tier"
-	case tables.ByNetwork:
-		return "a NetworkPolicy"
-	case tables.ByIsolation:
-		return "isolation"
-	case tables.ByBaseline:
-		return "the Baseline tier"
-	case tables.ByDefault:
+	pod, err := e.datapath.Pod(slot)
+	if err != nil {
+		return MapsAnswer{}, http.StatusServiceUnavailable, err
 	}
-	return "default"
+	set := pod.Ingress
+	if direction == bpf.Egress {
+		set = pod.Egress
+	}
+	by, err := e.loop.Decider(r.Context(), v, set)
+	if err != nil {
+		return MapsAnswer{}, http.StatusServiceUnavailable, err
+	}
+	return MapsAnswer{Interface: name, Slot: slot, Allowed: v.Allow, By: by}, 0, nil
 }

@@ -244,6 +244,19 @@ func (s *Server) SetPod(name string, labels Object) {
 	})
 }
 
+// Started gives a pod its address, as the kubelet does once it runs.
+func (s *Server) Started(name, node, addr string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pod := maps.Clone(s.objects["pods"][name])
+	if pod == nil {
+		return
+	}
+	pod["spec"] = Object{"nodeName": node}
+	pod["status"] = Object{"phase": "Running", "podIP": addr, "podIPs": []Object{{"ip": addr}}}
+	s.put("pods", name, pod)
+}
+
 // Address is where Listen listens.
 const Address = "127.0.0.1:6443"
 
