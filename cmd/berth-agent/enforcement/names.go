@@ -25,15 +25,6 @@ const (
 	answersAtOnce = 64
 )
 
-// hearing is where answers of DNS come from. bpf.Answers implements it.
-type hearing interface {
-	Listen(limit time.Duration) error
-	Pass() error
-	Ignore() error
-	Read(limit time.Duration) (bpf.Answer, error)
-	Release(a bpf.Answer) error
-}
-
 // hearAnswers has pods' answers of DNS open what they name before the pods have them, until ctx ends.
 func (e *Enforcement) hearAnswers(ctx context.Context) error {
 	from, err := e.datapath.Answers()
@@ -55,7 +46,7 @@ func (e *Enforcement) hearAnswers(ctx context.Context) error {
 	return errors.Join(err, from.Close())
 }
 
-func (e *Enforcement) listen(from hearing) error {
+func (e *Enforcement) listen(from *bpf.Answers) error {
 	if e.loop.NamesMatter() {
 		return from.Listen(listenFor)
 	}
@@ -63,7 +54,7 @@ func (e *Enforcement) listen(from hearing) error {
 }
 
 // hear takes what is there, and waits for the first so long. It tells whether there was something.
-func (e *Enforcement) hear(ctx context.Context, from hearing, limit time.Duration) bool {
+func (e *Enforcement) hear(ctx context.Context, from *bpf.Answers, limit time.Duration) bool {
 	var (
 		batch []bpf.Answer
 		said  []names.Answer

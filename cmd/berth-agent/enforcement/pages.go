@@ -12,6 +12,7 @@ import (
 	"github.com/berth-net/berth/internal/bpf"
 	"github.com/berth-net/berth/internal/core/hostnet"
 	"github.com/berth-net/berth/internal/core/policy"
+	"github.com/berth-net/berth/internal/core/policy/names"
 	"github.com/berth-net/berth/internal/core/policy/reach"
 	"github.com/berth-net/berth/internal/core/policy/tables"
 )
@@ -20,7 +21,10 @@ import (
 // ?namespace=x&pod=y&direction=ingress|egress&address=10.0.0.1&protocol=tcp&port=80, where address is the other side's.
 const MapsPath = "/v1/policy"
 
-// MapsAnswer is what that page says.
+// DomainsPath is the page that says what domains of policies stand for on this node: JSON, a list of names with an address and its end.
+const DomainsPath = "/v1/policy/domains"
+
+// MapsAnswer is what MapsPath says.
 type MapsAnswer struct {
 	Interface string `json:"interface"` // the host's end of the pod's link
 	Slot      uint32 `json:"slot"`
@@ -28,14 +32,23 @@ type MapsAnswer struct {
 	By        string `json:"by"`
 }
 
-// Pages adds MapsPath to pages that only this node may read: it names pods.
+// Pages adds MapsPath and DomainsPath to pages that only this node may read: they name pods and what these talk to.
 func (e *Enforcement) Pages(others http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != MapsPath || r.Method != http.MethodGet {
+		var (
+			answer any
+			code   int
+			err    error
+		)
+		switch {
+		case r.Method == http.MethodGet && r.URL.Path == MapsPath:
+			answer, code, err = e.ask(r)
+		case r.Method == http.MethodGet && r.URL.Path == DomainsPath:
+			answer, code, err = e.domains(r)
+		default:
 			others.ServeHTTP(w, r)
 			return
 		}
-		answer, code, err := e.ask(r)
 		if err != nil {
 			http.Error(w, err.Error(), code)
 			return
@@ -43,6 +56,16 @@ func (e *Enforcement) Pages(others http.Handler) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // who has asked is gone
 	})
+}
+
+var errOff = errors.New("network policy is off on this node: set ENABLE_NETWORK_POLICY=true")
+
+func (e *Enforcement) domains(r *http.Request) ([]names.Record, int, error) {
+	if e == nil {
+		return nil, http.StatusServiceUnavailable, errOff
+	}
+	known, _, err := e.loop.Names(r.Context())
+	return known.Records, http.StatusServiceUnavailable, err
 }
 
 func (e *Enforcement) ask(r *http.Request) (MapsAnswer, int, error) {
@@ -68,7 +91,7 @@ func (e *Enforcement) ask(r *http.Request) (MapsAnswer, int, error) {
 		return MapsAnswer{}, http.StatusBadRequest, errors.New("direction: want ingress or egress")
 	}
 	if e == nil {
-		return MapsAnswer{}, http.StatusServiceUnavailable, errors.New("network policy is off on this node: set ENABLE_NETWORK_POLICY=true")
+		return MapsAnswer{}, http.StatusServiceUnavailable, errOff
 	}
 	name := hostnet.VethName(e.prefix, q.Get("namespace"), q.Get("pod"))
 	link, err := net.InterfaceByName(name)
