@@ -44,7 +44,8 @@ func (e *Enforcement) Pages(others http.Handler) http.Handler {
 		case r.Method == http.MethodGet && r.URL.Path == MapsPath:
 			answer, code, err = e.ask(r)
 		case r.Method == http.MethodGet && r.URL.Path == DomainsPath:
-			answer, code, err = e.domains(r)
+			code = http.StatusServiceUnavailable
+			answer, err = e.domains(r)
 		default:
 			others.ServeHTTP(w, r)
 			return
@@ -60,12 +61,12 @@ func (e *Enforcement) Pages(others http.Handler) http.Handler {
 
 var errOff = errors.New("network policy is off on this node: set ENABLE_NETWORK_POLICY=true")
 
-func (e *Enforcement) domains(r *http.Request) ([]names.Record, int, error) {
+func (e *Enforcement) domains(r *http.Request) ([]names.Record, error) {
 	if e == nil {
-		return nil, http.StatusServiceUnavailable, errOff
+		return nil, errOff
 	}
 	known, _, err := e.loop.Names(r.Context())
-	return known.Records, http.StatusServiceUnavailable, err
+	return known.Records, err
 }
 
 func (e *Enforcement) ask(r *http.Request) (MapsAnswer, int, error) {
