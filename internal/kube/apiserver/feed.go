@@ -82,7 +82,7 @@ type Feed[T Object] struct {
 // Follow lists and watches until the watch breaks. The list is from the server's cache: what it lacks comes with the watch. It
 // is not older than what was seen before, since of several servers one may lag behind.
 func (f Feed[T]) Follow(ctx context.Context, a *API) error {
-	if f.Resume && *f.Seen != "" {
+	if f.Resume && *f.Seen != "" && *f.Seen != newest {
 		if err := f.resume(ctx, a); err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -106,11 +106,16 @@ func (f Feed[T]) resume(ctx context.Context, a *API) error {
 	return err
 }
 
+// newest stands in Seen when the next list must be what the store itself has by now.
+const newest = "newest"
+
 // list lists and watches.
 func (f Feed[T]) list(ctx context.Context, a *API) error {
 	var items []T
 	query := f.query()
-	query.Set("resourceVersion", cmp.Or(*f.Seen, "0"))
+	if *f.Seen != newest { // a list without a version is not from a cache
+		query.Set("resourceVersion", cmp.Or(*f.Seen, "0"))
+	}
 	r := Request{Method: http.MethodGet, Path: f.Path, Query: query}
 	if f.Metadata {
 		r.Accept = metadataListType
@@ -121,8 +126,8 @@ func (f Feed[T]) list(ctx context.Context, a *API) error {
 			items = append(items, item)
 		}
 	})
-	if IsStatus(err, http.StatusGone, http.StatusGatewayTimeout) { // no server has that version: the store was set back
-		*f.Seen = ""
+	if IsStatus(err, http.StatusGone, http.StatusGatewayTimeout) { // the store was set back, or a server or proxy was slow: some cache may be older than what was seen
+		*f.Seen = newest
 	}
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
