@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-const floodUsage = `flood pods LABEL COUNT | blocks POLICY LABEL COUNT | ports POLICY LABEL PEER COUNT`
+const floodUsage = `flood pods LABEL COUNT | ports POLICY LABEL PEER COUNT`
 
-// flood makes more than anybody writes by hand: pods of other nodes with a label and an address each; a policy whose ingress allows so
-// many ipBlocks; one whose ingress allows a peer so many ranges of two ports, from 7000, 7004 and so on.
+// flood makes more than anybody writes by hand: pods of other nodes with a label and an address each, after those that are there;
+// a policy whose ingress allows a peer so many ranges of two ports, from 7000, 7004 and so on.
 func cmdFlood(w *world, _ bool, args []string) {
 	if len(args) < 3 {
 		w.fail("%s", floodUsage)
@@ -19,19 +19,14 @@ func cmdFlood(w *world, _ bool, args []string) {
 	switch {
 	case what == "pods" && len(args) == 2:
 		key, value, _ := strings.Cut(args[0], "=")
-		for i := range count {
+		for i := w.flooded; i < w.flooded+count; i++ {
 			addr, name := floodAddr(i), fmt.Sprint("flood-", i)
 			w.api.Set("pods", name, object{
 				"metadata": object{"namespace": "default", "name": name, "uid": name, "labels": object{key: value}},
 				"spec":     object{"nodeName": "elsewhere"}, "status": object{"phase": "Running", "podIP": addr.String()},
 			})
 		}
-	case what == "blocks" && len(args) == 3:
-		blocks := []object{}
-		for i := range count {
-			blocks = append(blocks, object{"ipBlock": object{"cidr": floodAddr(2*i).String() + "/32"}})
-		}
-		w.floodPolicy(args[0], args[1], from(blocks...))
+		w.flooded += count
 	case what == "ports" && len(args) == 4:
 		ports := []object{}
 		for i := range count {

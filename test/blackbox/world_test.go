@@ -44,6 +44,7 @@ type world struct {
 	groups  map[string]string     // security groups by the script's name
 	public  map[netip.Addr]string // addresses that the internet sees, and who has them
 	outside map[string]outsider
+	flooded int // pods of flood
 
 	existingSocket net.Listener    // while that CNI runs
 	strangers      map[string]bool // interfaces that are attached to nothing on purpose
